@@ -1,0 +1,110 @@
+//! Moments, and the one place that reads a clock.
+//!
+//! Ages are measured by `CLOCK_BOOTTIME`, which runs on while the host sleeps: an answer that was
+//! good before a laptop lid or a suspended virtual machine is old after it. Wall time is never used,
+//! it can step either way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// A moment, as time since the host booted (or since a test began).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp(Duration);
+
+impl Stamp {
+    /// The moment `since_boot` after the origin.
+    pub const fn new(since_boot: Duration) -> Self {
+        Self(since_boot)
+    }
+
+    /// How long before this moment `earlier` was; zero where it was not before it.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment `after` this one, at most the end of time.
+    #[must_use]
+    pub fn plus(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(after))
+    }
+}
+
+/// The reader of the clock.
+#[derive(Debug, Clone)]
+pub enum Clock {
+    /// `CLOCK_BOOTTIME` of the host.
+    Boot,
+    /// Tokio's own time, which a test can hold still, plus jumps that no timer sees.
+    Held(Held),
+}
+
+/// The state of a held clock.
+#[derive(Debug, Clone)]
+pub struct Held {
+    origin: tokio::time::Instant,
+    jumped_ms: Arc<AtomicU64>,
+}
+
+impl Clock {
+    /// A clock that follows Tokio's time from now on; with Tokio's time paused it stands still.
+    #[expect(clippy::disallowed_methods, reason = "this is the one reader")]
+    pub fn held() -> Self {
+        Self::Held(Held {
+            origin: tokio::time::Instant::now(),
+            jumped_ms: Arc::new(AtomicU64::new(0)),
+        })
+    }
+
+    /// The present moment.
+    #[expect(clippy::disallowed_methods, reason = "this is the one reader")]
+    pub fn now(&self) -> Stamp {
+        match self {
+            Self::Boot => {
+                let t = clock_gettime(ClockId::Boottime);
+                let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
+                let nanos = u32::try_from(t.tv_nsec).unwrap_or(0);
+                Stamp(Duration::new(seconds, nanos))
+            }
+            Self::Held(held) => {
+                let jumped = Duration::from_millis(held.jumped_ms.load(Ordering::Relaxed));
+                Stamp(held.origin.elapsed() + jumped)
+            }
+        }
+    }
+
+    /// Lets a held clock jump as `CLOCK_BOOTTIME` does when a host wakes: the timers did not run.
+    /// Does nothing to the host's clock.
+    pub fn jump(&self, ahead: Duration) {
+        if let Self::Held(held) = self {
+            let ms = u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX);
+            held.jumped_ms.fetch_add(ms, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_clock_moves_on() {
+        let first = Clock::Boot.now();
+        let second = Clock::Boot.now();
+        assert!(second >= first);
+        assert_eq!(first.since(second.plus(Duration::from_secs(1))), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_held_clock_stands_still_and_can_jump() {
+        let clock = Clock::held();
+        let first = clock.now();
+        assert_eq!(clock.now(), first);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(clock.now().since(first), Duration::from_secs(2));
+        clock.jump(Duration::from_secs(60));
+        assert_eq!(clock.now().since(first), Duration::from_secs(62));
+    }
+}

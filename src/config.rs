@@ -1,0 +1,221 @@
+//! What an operator configured, after every check: no component reads anything else.
+//!
+//! The TOML schema and its checks stand in [`crate::schema`]; here are the values and their
+//! defaults. Every duration and bound is the one that is used, nothing is optional that has a default.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::reply::Wording;
+use crate::role::Role;
+use crate::source::conninfo::Conninfo;
+
+/// The port HAProxy's `agent-check` asks.
+pub const AGENT_PORT: u16 = 5555;
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What rolecall is told of HAProxy.
+    pub haproxy: Haproxy,
+    /// The PostgreSQL node that is watched.
+    pub node: Node,
+    /// The questions that are answered about it; never empty.
+    pub services: Vec<Service>,
+    /// Where the log goes.
+    pub log: Log,
+}
+
+/// What rolecall cannot see of HAProxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Haproxy {
+    /// `agent-inter`, and the interval of the companion health check.
+    pub agent_inter: Duration,
+    /// `fall` of the companion health check.
+    pub check_fall: u32,
+    /// HAProxy's version as `MAJOR.MINOR`.
+    pub version: (u32, u32),
+}
+
+/// One PostgreSQL server and where its role is learned; all sources must agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name in logs.
+    pub name: String,
+    /// Never empty.
+    pub sources: Vec<Source>,
+}
+
+/// One source: where it looks, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Where the role is learned.
+    pub kind: Kind,
+    /// Time between the beginnings of two looks.
+    pub interval: Duration,
+    /// Time a whole look may take.
+    pub timeout: Duration,
+    /// How long the last yes stands once looks fail; zero: not at all.
+    pub hold: Duration,
+}
+
+/// The kinds of source and their own keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Patroni's REST API.
+    Patroni {
+        /// Base URL, such as `http://127.0.0.1:8008`.
+        url: String,
+    },
+    /// PostgreSQL itself.
+    Postgres(Postgres),
+    /// A program of the operator's: path and arguments; never through a shell.
+    Command(Vec<String>),
+    /// A role that is always the same.
+    Static(Role),
+}
+
+impl Kind {
+    /// The word for this kind in the configuration.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Patroni { .. } => "patroni",
+            Self::Postgres(_) => "postgres",
+            Self::Command(_) => "command",
+            Self::Static(_) => "static",
+        }
+    }
+}
+
+/// How PostgreSQL is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgres {
+    /// Where and as whom, in libpq's words.
+    pub conninfo: Conninfo,
+    /// Where the password comes from, where `conninfo` has none.
+    pub password: PasswordFrom,
+}
+
+/// Where a password is read, at every look, so that a rotated one is used at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordFrom {
+    /// Nowhere: `conninfo` has it, or the server asks for none.
+    Nowhere,
+    /// A file in the form of `.pgpass`.
+    Passfile(PathBuf),
+    /// A file that holds nothing but the password (a systemd credential).
+    File(PathBuf),
+}
+
+/// One question that HAProxy asks about the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its name in logs.
+    pub name: String,
+    /// The roles that may serve.
+    pub roles: Vec<Role>,
+    /// Where the question is asked; never empty.
+    pub listen: Vec<Listen>,
+    /// Who may ask; empty: everybody.
+    pub allow: Vec<IpNet>,
+    /// The words of the answer.
+    pub wording: Wording,
+    /// Overrides the sources' `hold`.
+    pub hold: Option<Duration>,
+    /// How far behind a replica may be.
+    pub lag: Option<LagLimit>,
+}
+
+/// How far behind a replica may be before it serves no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LagLimit {
+    /// Most bytes behind, and the bytes under which a replica that was over them serves again.
+    pub bytes: Option<Hysteresis>,
+    /// Most time behind.
+    pub time: Option<Duration>,
+    /// What a replica over the limit is answered with.
+    pub on_lag: OnLag,
+}
+
+/// A limit that is left at a lower mark, so that nothing flaps at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hysteresis {
+    /// Over this it is too much.
+    pub max: u64,
+    /// At or under this it is enough again.
+    pub resume: u64,
+}
+
+/// What a replica over its lag limit is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLag {
+    /// Out of the pool, sessions are cut where HAProxy is told to.
+    Maint,
+    /// No new sessions, the old ones stay.
+    Drain,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Listen {
+    /// Exactly this address.
+    At(SocketAddr),
+    /// Every address of the host: IPv6 and IPv4 on one socket, IPv4 alone where there is no IPv6.
+    Everywhere(u16),
+}
+
+impl Listen {
+    /// The addresses to try, best first.
+    pub fn candidates(self) -> Vec<SocketAddr> {
+        match self {
+            Self::At(addr) => vec![addr],
+            Self::Everywhere(port) => vec![
+                SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
+                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+            ],
+        }
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(addr) => addr.fmt(f),
+            Self::Everywhere(port) => write!(f, "*:{port}"),
+        }
+    }
+}
+
+/// Where the log goes and how much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Where to.
+    pub to: LogTo,
+    /// In what form, on stderr.
+    pub format: LogFormat,
+    /// Least severe level that is written.
+    pub level: tracing::Level,
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTo {
+    /// The journal where systemd connected stderr to it, else stderr.
+    Auto,
+    /// Standard error.
+    Stderr,
+    /// The systemd journal, with fields.
+    Journald,
+}
+
+/// The form of a log line on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,14 @@
+//! rolecall answers HAProxy's `agent-check` with the role of a PostgreSQL node.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod config;
+pub mod document;
+pub mod observation;
+pub mod reply;
+pub mod role;
+pub mod schema;
+pub mod secret;
+pub mod snapshot;
+pub mod source;
+pub mod verdict;

@@ -1,0 +1,174 @@
+//! What one look at one server showed, or why it showed nothing. No opinion, no time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::role::{Lsn, Role, Timeline};
+
+/// What a server said at one look.
+///
+/// Fields that a source cannot know stay at [`Observation::of`]'s values. A field that a source
+/// should know and cannot read is a [`SourceError`], never a default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// What the node is. `None` only where a server said no without saying what it is (Patroni's
+    /// status 503 with a body that cannot be read).
+    pub role: Option<Role>,
+    /// Whether the cluster's own lock stands behind the node as primary. `None`: the source knows
+    /// no lock.
+    pub leader: Option<bool>,
+    /// Patroni's word for the server's state where that is not `running`.
+    pub not_running: Option<Arc<str>>,
+    /// `default_transaction_read_only` is on: a primary that would refuse writes.
+    pub read_only: bool,
+    /// The operator's Patroni tag `noloadbalance`: no reads are wanted here.
+    pub no_load_balance: bool,
+    /// The timeline the server writes or replays.
+    pub timeline: Option<Timeline>,
+    /// Where the server writes (a primary) or has replayed to (a replica).
+    pub lsn: Option<Lsn>,
+    /// How a replica follows; `None` for a primary, and where the source cannot know.
+    pub replay: Option<Replay>,
+}
+
+impl Observation {
+    /// A running server of this role about which nothing else is known.
+    pub fn of(role: Role) -> Self {
+        Self {
+            role: Some(role),
+            leader: None,
+            not_running: None,
+            read_only: false,
+            no_load_balance: false,
+            timeline: None,
+            lsn: None,
+            replay: None,
+        }
+    }
+}
+
+/// How a replica follows its upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// The WAL receiver is connected and streaming.
+    pub streaming: bool,
+    /// Somebody called `pg_wal_replay_pause()`.
+    pub paused: bool,
+    /// Bytes between the upstream's last word of its position and what is replayed here. `None`
+    /// without a receiver: a replica that is cut off has no idea how far behind it is.
+    pub lag_bytes: Option<u64>,
+    /// Upper bound of how old the replayed data is: zero where nothing is left to replay, else the
+    /// age of the last replayed commit. `None`: unknown.
+    pub lag_time: Option<Duration>,
+}
+
+/// Why a look showed nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceError {
+    /// What kind of failure; its label is frozen.
+    pub kind: ErrorKind,
+    /// What exactly happened, for a person; holds no secret.
+    pub detail: Arc<str>,
+}
+
+impl SourceError {
+    /// An error of this kind with its particulars.
+    pub fn new(kind: ErrorKind, detail: impl fmt::Display) -> Self {
+        Self { kind, detail: detail.to_string().into() }
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+macro_rules! error_kinds {
+    ($($(#[$doc:meta])* $kind:ident => $label:literal, $hint:literal;)*) => {
+        /// The kinds of failure of a look. Labels never change once released: logs and alerts rest on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorKind { $($(#[$doc])* $kind,)* }
+
+        impl ErrorKind {
+            /// Every kind, in the order of the manual.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            /// The word for this kind in logs and metrics.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$kind => $label,)* }
+            }
+
+            /// What an operator can do about it.
+            pub fn hint(self) -> &'static str {
+                match self { $(Self::$kind => $hint,)* }
+            }
+        }
+    };
+}
+
+error_kinds! {
+    /// The look was not finished within the source's `timeout`.
+    Timeout => "timeout", "look at the server's load and at what lies between; `timeout` is the key that bounds a look";
+    /// Nothing listens where the source was asked (Patroni's REST API, not PostgreSQL).
+    Refused => "refused", "is the service running, and does it listen on this address and port?";
+    /// PostgreSQL itself refused the connection: nobody listens there. This is evidence, a no at once.
+    ServerDown => "server_down", "start PostgreSQL, or correct host and port in `conninfo`";
+    /// No route, network down, or the connection broke off.
+    Unreachable => "unreachable", "check the network between this host and the server";
+    /// The host's name has no address.
+    Unresolved => "unresolved", "check the name and the resolver; the last good addresses are used meanwhile where there were any";
+    /// The TLS handshake or the certificate failed.
+    Tls => "tls", "check `sslmode`, `sslrootcert` and the certificate's name and dates";
+    /// The server does not accept this user or this password.
+    Denied => "denied", "check user and password (`passfile`, `password_credential`) and the server's pg_hba.conf";
+    /// The server lives and takes no connection now (SQLSTATE 57P03: starting, stopping, recovering).
+    NotAccepting => "not_accepting", "wait for the server to finish starting or stopping; see its log";
+    /// The server lives and all its connection slots are taken (SQLSTATE 53300).
+    SlotsFull => "slots_full", "raise max_connections or grant the role pg_use_reserved_connections; find who holds the slots";
+    /// The server answered a query with another error.
+    Query => "query", "see the SQLSTATE in the message and the server's log";
+    /// The HTTP status is neither 200 nor 503.
+    Status => "status", "is this Patroni's REST API, and no proxy's error page?";
+    /// The answer is not of the expected form.
+    Malformed => "malformed", "is this the right server, and of a version rolecall knows?";
+    /// The answer is longer than rolecall reads.
+    TooLong => "too_long", "is this the right server? an answer is read up to a fixed bound";
+    /// The command could not be started, or ended in a way its contract does not know.
+    Command => "command", "run the command by hand as the user rolecall runs as";
+    /// A password or certificate file could not be read.
+    Credential => "credential", "check that the file exists and that rolecall's user may read it";
+}
+
+impl ErrorKind {
+    /// Whether this failure is evidence against the node rather than missing evidence.
+    pub fn is_contrary(self) -> bool {
+        self == Self::ServerDown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_distinct_words_and_every_kind_has_a_hint() {
+        let mut labels: Vec<_> = ErrorKind::ALL.iter().map(|k| k.label()).collect();
+        for label in &labels {
+            assert!(label.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{label}");
+        }
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), ErrorKind::ALL.len());
+        assert!(ErrorKind::ALL.iter().all(|k| !k.hint().is_empty()));
+    }
+
+    #[test]
+    fn only_a_refused_postgresql_is_evidence() {
+        let contrary: Vec<_> = ErrorKind::ALL.iter().filter(|k| k.is_contrary()).collect();
+        assert_eq!(contrary, [&ErrorKind::ServerDown]);
+    }
+}

@@ -1,0 +1,4 @@
+//! libpq connection strings.
+/// A connection string, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conninfo {}
