@@ -38,9 +38,15 @@ async fn asked(listener: &TcpListener) -> (TcpStream, String) {
     (stream, String::from_utf8(head).unwrap())
 }
 
+/// What a look and the server it looks at came to.
+async fn both<L, S>(look: impl Future<Output = L>, serve: impl Future<Output = S>) -> (L, S) {
+    let both = async { tokio::join!(look, serve) };
+    timeout(SOON, both).await.expect("the look and its server end")
+}
+
 /// Waits until the source has closed the connection.
 async fn closed(mut stream: TcpStream) {
-    let read = timeout(SOON, stream.read(&mut [0; 64])).await.expect("the socket stays open");
+    let read = timeout(SOON, stream.read(&mut [0; 64])).await.expect("the socket is closed");
     assert!(matches!(read, Ok(0) | Err(_)), "more than one request on a connection: {read:?}");
 }
 
@@ -54,7 +60,7 @@ async fn look(answer: impl AsRef<[u8]>) -> Result<Observation, SourceError> {
         let _ = stream.shutdown().await;
         closed(stream).await;
     };
-    let (seen, ()) = tokio::join!(source.observe(), serve);
+    let (seen, ()) = both(source.observe(), serve).await;
     seen
 }
 
@@ -135,7 +141,7 @@ async fn a_redirect_is_not_followed() {
         stream.write_all(answer.as_bytes()).await.unwrap();
         closed(stream).await;
     };
-    let (seen, ()) = tokio::join!(source.observe(), serve);
+    let (seen, ()) = both(source.observe(), serve).await;
     assert_eq!(seen.unwrap_err().kind, ErrorKind::Status);
     nobody_waits(&listener).await;
 }
@@ -158,7 +164,7 @@ async fn a_look_is_one_request_on_a_connection_that_ends_with_it() {
             stream.write_all(answer.as_bytes()).await.unwrap();
             (stream, head.to_ascii_lowercase())
         };
-        let (seen, (stream, head)) = tokio::join!(source.observe(), serve);
+        let (seen, (stream, head)) = both(source.observe(), serve).await;
         assert_eq!(seen, Ok(leader()));
         assert!(head.starts_with("get /primary http/1.1\r\n"), "{head}");
         assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
@@ -173,20 +179,25 @@ async fn a_dropped_look_closes_its_connection_and_the_next_starts_clean() {
     for begun in ["", "HTTP/1.0 20", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n{\"state\""]
     {
         let (listener, mut source) = fake().await;
-        let (silent, ()) =
-            tokio::join!(timeout(Duration::from_millis(60), source.observe()), async {
-                let (mut stream, _) = asked(&listener).await;
-                stream.write_all(begun.as_bytes()).await.unwrap();
-                tokio::spawn(closed(stream)).await.unwrap();
-            });
-        assert!(silent.is_err(), "{begun:?}");
+        let begin = async {
+            let (mut stream, _) = asked(&listener).await;
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            // Lets the look read it before it is dropped.
+            sleep(Duration::from_millis(20)).await;
+            stream
+        };
+        let stream = tokio::select! {
+            early = source.observe() => panic!("{begun:?}: {early:?}"),
+            stream = begin => stream,
+        };
+        closed(stream).await;
 
         let serve = async {
             let (mut stream, _) = asked(&listener).await;
             let answer = format!("HTTP/1.0 200 OK\r\n\r\n{LEADER}");
             stream.write_all(answer.as_bytes()).await.unwrap();
         };
-        let (seen, ()) = tokio::join!(source.observe(), serve);
+        let (seen, ()) = both(source.observe(), serve).await;
         assert_eq!(seen, Ok(leader()), "{begun:?}");
     }
 }
@@ -202,15 +213,17 @@ async fn drip(stream: &mut TcpStream, bytes: &[u8]) {
 async fn a_dripping_200_lasts_until_it_is_dropped() {
     for head in ["", "HTTP/1.0 200 OK\r\n\r\n"] {
         let (listener, mut source) = fake().await;
-        let serve = async {
+        let begin = async {
             let (mut stream, _) = asked(&listener).await;
             stream.write_all(head.as_bytes()).await.unwrap();
-            drip(&mut stream, b"H").await;
+            let _ = timeout(Duration::from_millis(100), drip(&mut stream, b"H")).await;
+            stream
         };
-        let look = async { timeout(Duration::from_millis(100), source.observe()).await.is_err() };
-        let (dropped, ended) = tokio::join!(look, timeout(SOON, serve));
-        assert!(dropped, "{head:?}");
-        ended.expect("the socket stays open");
+        let mut stream = tokio::select! {
+            early = source.observe() => panic!("{head:?}: {early:?}"),
+            stream = begin => stream,
+        };
+        timeout(SOON, drip(&mut stream, b"H")).await.expect("the socket is closed");
     }
 }
 
@@ -226,11 +239,10 @@ async fn a_503_without_an_end_is_a_no_in_time() {
             }
             closed(stream).await;
         };
-        // Well over the bound on the body, well under the default timeout of a look.
-        let look = timeout(Duration::from_secs(1), source.observe());
-        let (seen, ended) = tokio::join!(look, timeout(SOON, serve));
+        // The default timeout of a look.
+        let look = timeout(Duration::from_millis(1500), source.observe());
+        let (seen, ()) = both(look, serve).await;
         assert_eq!(seen.expect("a no in time"), Ok(Observation::no_role()));
-        ended.expect("the socket stays open");
     }
 }
 
@@ -242,9 +254,8 @@ async fn a_200_without_an_end_is_too_long() {
         stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n").await.unwrap();
         drip(&mut stream, &[b' '; 8192]).await;
     };
-    let (seen, ended) = tokio::join!(source.observe(), timeout(SOON, serve));
+    let (seen, ()) = both(source.observe(), serve).await;
     assert_eq!(seen.unwrap_err().kind, ErrorKind::TooLong);
-    ended.expect("the socket stays open");
 }
 
 #[tokio::test]
@@ -254,7 +265,7 @@ async fn a_reset_is_unreachable_and_a_closed_port_refused() {
         let (stream, _) = asked(&listener).await;
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     };
-    let (seen, ()) = tokio::join!(source.observe(), serve);
+    let (seen, ()) = both(source.observe(), serve).await;
     assert_eq!(seen.unwrap_err().kind, ErrorKind::Unreachable);
 
     // Bound, so that nobody else can have the port, and not listening.
@@ -290,7 +301,7 @@ async fn a_name_is_resolved_by_the_resolver_and_its_last_addresses_serve() {
             let answer = format!("HTTP/1.0 200 OK\r\n\r\n{LEADER}");
             stream.write_all(answer.as_bytes()).await.unwrap();
         };
-        let (seen, ()) = tokio::join!(source.observe(), serve);
+        let (seen, ()) = both(source.observe(), serve).await;
         assert_eq!(seen, Ok(leader()));
     }
 
