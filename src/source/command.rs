@@ -76,33 +76,28 @@ impl Command {
             .map_err(|error| failed(format_args!("cannot be started: {error}")))?;
         let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
         let (mut output, mut complaint) = (Vec::new(), Vec::new());
-        let ended = {
+        let lost = |error| failed(format_args!("cannot be waited for: {error}"));
+        {
             let read = async {
                 tokio::try_join!(read_all(stdout, &mut output), skim(stderr, &mut complaint))
             };
             let mut read = std::pin::pin!(read);
             let mut open = true;
-            let exited = loop {
+            loop {
                 tokio::select! {
                     closed = &mut read, if open => {
                         closed?;
                         open = false;
                     }
-                    exited = running.exited() => break exited,
+                    exited = running.exited() => break exited.map_err(lost)?,
                 }
-            };
+            }
             running.group.kill();
             if open && let Ok(closed) = timeout(DRAIN, read).await {
                 closed?;
             }
-            exited
-        };
-        let status = match ended {
-            Ok(()) => running.child.wait().await,
-            Err(error) => Err(error),
-        };
-        let status =
-            status.map_err(|error| failed(format_args!("cannot be waited for: {error}")))?;
+        }
+        let status = running.child.wait().await.map_err(lost)?;
         read_answer(status, &output, &complaint)
     }
 }
