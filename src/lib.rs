@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod document;
+pub mod grammar;
 pub mod observation;
 pub mod reply;
 pub mod role;
@@ -11,4 +12,5 @@ pub mod schema;
 pub mod secret;
 pub mod snapshot;
 pub mod source;
+pub mod units;
 pub mod verdict;
