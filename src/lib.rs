@@ -9,6 +9,8 @@ pub mod observation;
 pub mod reply;
 pub mod role;
 pub mod schema;
+mod schema_service;
+mod schema_source;
 pub mod secret;
 pub mod snapshot;
 pub mod source;
