@@ -154,7 +154,9 @@ impl LineError {
             Self::Unknown(_) => "HAProxy skips words it does not know and applies the others",
             Self::Glued(_) => "HAProxy takes `word#text` for one unknown word; write `word #text`",
             Self::Twice { .. } => "HAProxy takes the last one; keep that which is meant",
-            Self::LoneDescription => "HAProxy drops it; with `up`, as in `maint up #text`, it is shown",
+            Self::LoneDescription => {
+                "HAProxy drops it; with `up`, as in `maint up #text`, it is shown"
+            }
             Self::LongDescription(_) => "HAProxy cuts the rest; shorten it",
             Self::Weight(_) => "write digits and `%`, such as 75%",
             Self::AbsoluteWeight(_) => "older versions skip the word; write a percentage",
