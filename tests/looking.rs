@@ -118,7 +118,8 @@ impl World {
     /// Watches these sources, told apart by their names, for one service that wants primaries.
     async fn plan(&self, sources: &[(&str, &Scripted)]) -> oneshot::Receiver<()> {
         let (told, in_force) = oneshot::channel();
-        let trust = vec![Trust { hold: HOLD, look: INTERVAL + TIMEOUT }; sources.len()];
+        let trust =
+            vec![Trust { hold: HOLD, look: INTERVAL + TIMEOUT, knows_lag: false }; sources.len()];
         let policy =
             Policy { roles: vec![Role::Primary], lag: None, settle: Duration::ZERO, trust };
         let sources = sources.iter().map(|(name, script)| {
