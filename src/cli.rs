@@ -183,11 +183,10 @@ fn service_of<'a>(target: &'a str, config: &Config) -> Result<&'a str, Failure> 
             .hint(format_args!("the services are {known}")));
     }
     match node {
-        Some(node) if node != config.node.name => Err(Failure::new(
-            Exit::Usage,
-            format_args!("{node:?} is no node here"),
-        )
-        .hint(format_args!("the node is {}", config.node.name))),
+        Some(node) if node != config.node.name => {
+            Err(Failure::new(Exit::Usage, format_args!("{node:?} is no node here"))
+                .hint(format_args!("the node is {}", config.node.name)))
+        }
         _ => Ok(service),
     }
 }

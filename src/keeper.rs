@@ -193,7 +193,8 @@ impl Keeper {
             self.facts.send_modify(|facts| {
                 for service in &mut facts.services {
                     let standing = service.standing;
-                    service.standing = standing.fold(now, &facts.sources, &sources, &service.policy);
+                    service.standing =
+                        standing.fold(now, &facts.sources, &sources, &service.policy);
                 }
                 facts.sources = sources;
             });
@@ -224,7 +225,8 @@ impl Keeper {
                     self.log_change(now, from, new);
                 }
                 changed |= old.is_none_or(|old| {
-                    old.verdict.state != new.verdict.state || old.verdict.reason != new.verdict.reason
+                    old.verdict.state != new.verdict.state
+                        || old.verdict.reason != new.verdict.reason
                 });
             }
             if changed {

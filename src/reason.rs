@@ -66,9 +66,9 @@ impl Reason {
         match self {
             Self::Failed(error) => Some(ErrorKind::hint(error.kind)),
             Self::ReadOnly => Some("default_transaction_read_only is on: ALTER SYSTEM RESET it"),
-            Self::LagUnknown => {
-                Some("the WAL receiver is not streaming, or the role may not read it: GRANT pg_monitor")
-            }
+            Self::LagUnknown => Some(
+                "the WAL receiver is not streaming, or the role may not read it: GRANT pg_monitor",
+            ),
             Self::Stale => Some("no look has finished for longer than it may take: see the log"),
             _ => None,
         }

@@ -112,7 +112,9 @@ pub fn decide(now: Stamp, sources: &[Snapshot], standing: Standing, policy: &Pol
         let expires = expiry(source, *trust);
         match finding(now, source, *trust, standing, policy) {
             // A lag that only drains must not cover up a no that another source has to say.
-            Finding::No(reason) if drains(&reason, policy) => drain = drain.or(Some((reason, expires))),
+            Finding::No(reason) if drains(&reason, policy) => {
+                drain = drain.or(Some((reason, expires)))
+            }
             Finding::No(reason) => return verdict(State::NotReady, reason, expires),
             Finding::Silent(reason) => silent = silent.or(Some(reason)),
             Finding::Yes(role) => {

@@ -57,8 +57,7 @@ fn open_at(addr: &str, answering: Answering) -> Open {
     let (facts, facts_in) = watch::channel(facts(Role::Primary));
     let (answering, answering_in) = watch::channel(answering);
     let stop = CancellationToken::new();
-    let port =
-        Port { listener, answering: answering_in, facts: facts_in, clock: Clock::Boot };
+    let port = Port { listener, answering: answering_in, facts: facts_in, clock: Clock::Boot };
     let serving = tokio::spawn(port.serve(stop.clone()));
     Open { addr, facts, answering, stop, serving }
 }
@@ -127,9 +126,8 @@ async fn what_the_asker_sends_never_turns_into_a_reset() {
 async fn an_asker_who_stays_or_talks_on_costs_nobody_else_anything() {
     let port = open(plain());
     let addr = port.addr;
-    let silent: Vec<_> = spawn_blocking(move || (0..400).map(|_| connect(addr)).collect())
-        .await
-        .unwrap();
+    let silent: Vec<_> =
+        spawn_blocking(move || (0..400).map(|_| connect(addr)).collect()).await.unwrap();
     for _ in 0..20 {
         assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
     }

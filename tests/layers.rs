@@ -78,8 +78,11 @@ fn named(code: &str) -> BTreeSet<String> {
             Some((module, items)) => {
                 let items = items.trim_start_matches('{');
                 for item in items.split(',') {
-                    let item: String =
-                        item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    let item: String = item
+                        .trim()
+                        .chars()
+                        .take_while(|c| c.is_alphanumeric() || *c == '_')
+                        .collect();
                     names.insert(format!("{module}::{item}"));
                 }
             }
@@ -97,7 +100,8 @@ fn module(path: &str) -> &str {
 
 #[test]
 fn the_reader_of_imports_sees_them() {
-    let code = "use crate::clock::{Clock, Stamp};\nlet x = crate::verdict::judge(1);\nuse crate::role;";
+    let code =
+        "use crate::clock::{Clock, Stamp};\nlet x = crate::verdict::judge(1);\nuse crate::role;";
     let seen: Vec<_> = named(code).into_iter().collect();
     assert_eq!(seen, ["clock::Clock", "clock::Stamp", "role", "verdict::judge"]);
 }

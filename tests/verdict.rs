@@ -107,11 +107,8 @@ fn every_contrary_observation_is_a_no_at_once() {
 fn silence_after_a_no_never_brings_an_older_yes_back() {
     let down = [(0, primary()), (1, fails(ErrorKind::ServerDown)), (2, fails(ErrorKind::Timeout))];
     assert_eq!(said(3, &seen(&down), &primaries()), (State::Unknown, "timeout"));
-    let demoted = [
-        (0, primary()),
-        (1, Ok(Observation::of(Role::Replica))),
-        (2, fails(ErrorKind::Timeout)),
-    ];
+    let demoted =
+        [(0, primary()), (1, Ok(Observation::of(Role::Replica))), (2, fails(ErrorKind::Timeout))];
     assert_eq!(said(3, &seen(&demoted), &primaries()), (State::NotReady, "other_role"));
 }
 
@@ -148,9 +145,8 @@ fn a_poller_that_hangs_leaves_no_old_yes_behind() {
 fn several_sources_any_no_is_no_else_any_silence_is_unknown() {
     let trust = primaries().trust[0];
     let policy = Policy { trust: vec![trust, trust], ..primaries() };
-    let two = |a: Result<_, _>, b: Result<_, _>| {
-        [seen(&[(0, a)]).remove(0), seen(&[(0, b)]).remove(0)]
-    };
+    let two =
+        |a: Result<_, _>, b: Result<_, _>| [seen(&[(0, a)]).remove(0), seen(&[(0, b)]).remove(0)];
     let no = || Ok(Observation::of(Role::Replica));
     let silent = || fails(ErrorKind::Timeout);
     assert_eq!(said(1, &two(primary(), primary()), &policy).0, State::Ready);
@@ -334,8 +330,7 @@ fn vouched_for(now: Stamp, sources: &[Snapshot], policy: &Policy) -> bool {
         };
         seen.role.is_some_and(asked)
             && seen.not_running.is_none()
-            && (seen.role != Some(Role::Primary)
-                || (seen.leader != Some(false) && !seen.read_only))
+            && (seen.role != Some(Role::Primary) || (seen.leader != Some(false) && !seen.read_only))
             && (seen.role == Some(Role::Primary) || !seen.no_load_balance)
             && now.since(began) <= limit
             && !(failing && trust.hold.is_zero())

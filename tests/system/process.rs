@@ -209,10 +209,11 @@ fn the_journal_gets_a_verdict_change_as_fields() {
     let journal = in_namespaces("journald-alone.sh", &[&config, &role.file]);
     let entries: Vec<serde_json::Value> =
         journal.lines().map(|l| serde_json::from_str(l).expect("a journal entry")).collect();
-    let change = entries.iter().find(|e| e["F_FROM"] == "ready" && e["F_TO"] == "not ready");
+    let change =
+        entries.iter().find(|e| e["ROLECALL_FROM"] == "ready" && e["ROLECALL_TO"] == "not ready");
     let change = change.unwrap_or_else(|| panic!("no change of verdict in {entries:#?}"));
     assert_eq!(change["SYSLOG_IDENTIFIER"], "rolecall");
-    for field in ["F_REASON", "F_SERVICE", "MESSAGE", "PRIORITY"] {
+    for field in ["ROLECALL_REASON", "ROLECALL_SERVICE", "MESSAGE", "PRIORITY"] {
         assert!(change[field].is_string(), "{field} is missing in {change:#}");
     }
 }
