@@ -72,15 +72,15 @@ fn systemd_hears_of_start_verdict_reload_and_stop() {
     let mut one = Rolecall::new(&ground, "rolecall", ROLECALL, &role.config(agent));
     one.start();
     says(agent, "READY\n");
-    let status = |n: &Notification, word: &str| {
-        n.value("STATUS").is_some_and(|s| s.to_lowercase().contains(word))
-    };
-    one.notifications().wait_since(0, SOON, "STATUS with ready", |n| status(n, "ready"));
+    let status = |n: &Notification, line: &str| n.value("STATUS").is_some_and(|s| s == line);
+    let yes = "primary: ready, is primary";
+    one.notifications().wait_since(0, SOON, yes, |n| status(n, yes));
 
     let mark = one.notifications().mark();
     role.set("replica");
     says(agent, "MAINT\n");
-    one.notifications().wait_since(mark, SOON, "STATUS with not ready", |n| status(n, "not ready"));
+    let no = "primary: not_ready, is replica";
+    one.notifications().wait_since(mark, SOON, no, |n| status(n, no));
 
     one.reload();
     let reload = one.notifications().wait_since(0, SOON, "RELOADING", |n| n.has("RELOADING=1"));
@@ -210,7 +210,7 @@ fn the_journal_gets_a_verdict_change_as_fields() {
     let entries: Vec<serde_json::Value> =
         journal.lines().map(|l| serde_json::from_str(l).expect("a journal entry")).collect();
     let change =
-        entries.iter().find(|e| e["ROLECALL_FROM"] == "ready" && e["ROLECALL_TO"] == "not ready");
+        entries.iter().find(|e| e["ROLECALL_FROM"] == "ready" && e["ROLECALL_TO"] == "not_ready");
     let change = change.unwrap_or_else(|| panic!("no change of verdict in {entries:#?}"));
     assert_eq!(change["SYSLOG_IDENTIFIER"], "rolecall");
     for field in ["ROLECALL_REASON", "ROLECALL_SERVICE", "MESSAGE", "PRIORITY"] {
