@@ -92,7 +92,7 @@ enum Coming {
     /// It is watched already, but nothing rests on it yet.
     New(Box<Watched>),
     /// It is equal to one that is watched, and will be taken over.
-    Kept(Source),
+    Kept(Box<Source>),
 }
 
 impl Coming {
@@ -152,7 +152,7 @@ impl Keeper {
             .into_iter()
             .map(|planned| {
                 if self.watched.iter().any(|watched| watched.source == planned.source) {
-                    return Coming::Kept(planned.source);
+                    return Coming::Kept(Box::new(planned.source));
                 }
                 let id = PollerId(self.next_poller);
                 self.next_poller += 1;
@@ -176,7 +176,7 @@ impl Keeper {
             .filter_map(|source| match source {
                 Coming::New(watched) => Some(*watched),
                 Coming::Kept(same) => {
-                    let index = old.iter().position(|watched| watched.source == same)?;
+                    let index = old.iter().position(|watched| watched.source == *same)?;
                     Some(old.swap_remove(index))
                 }
             })

@@ -113,9 +113,7 @@ pub fn decide(now: Stamp, sources: &[Snapshot], standing: Standing, policy: &Pol
         match finding(now, source, *trust, standing, policy) {
             // A lag that only drains must not cover up a no that another source has to say.
             Finding::No(reason) if drains(&reason, policy) => {
-                {
- drain = drain.or(Some((reason, expires)));
-}
+                drain = drain.or(Some((reason, expires)));
             }
             Finding::No(reason) => return verdict(State::NotReady, reason, expires),
             Finding::Silent(reason) => silent = silent.or(Some(reason)),

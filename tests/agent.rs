@@ -153,8 +153,8 @@ async fn an_asker_who_never_ends_is_closed_within_the_bound() {
         stream.read_exact(&mut line).unwrap();
         // Writing on and on ends in a reset or a broken pipe: the other side has closed.
         loop {
-            match stream.write(&[b'x'; 1024]) {
-                Ok(_) => std::thread::yield_now(),
+            match stream.write_all(&[b'x'; 1024]) {
+                Ok(()) => std::thread::yield_now(),
                 Err(error) => return error.kind(),
             }
         }
