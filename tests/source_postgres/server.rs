@@ -170,7 +170,8 @@ impl Drop for Server {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("log of the server on {}:\n{}", self.addr, self.log());
+            let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            eprintln!("log of the server on {}:\n{log}", self.addr);
         }
     }
 }
