@@ -23,9 +23,9 @@ impl Needs {
     /// # Errors
     /// Every missing one, each with its remedy.
     pub fn find() -> Result<Self, String> {
-        let mut missing = String::new();
+        let mut missing = Vec::new();
         let mut miss = |what: &str, hint: &str| {
-            missing += &format!("missing: {what}\nhint: {hint}\n");
+            missing.push(format!("missing: {what}\nhint: {hint}"));
         };
         // Cargo puts examples into a folder beside the programs of the same profile.
         let here = std::env::current_exe().unwrap_or_default();
@@ -45,7 +45,7 @@ impl Needs {
             Some((haproxy_version, haproxy)) if missing.is_empty() => {
                 Ok(Self { rolecall: built, haproxy, haproxy_version })
             }
-            _ => Err(missing),
+            _ => Err(missing.join("\n")),
         }
     }
 }

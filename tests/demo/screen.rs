@@ -39,17 +39,20 @@ pub fn heading(text: &str) {
 
 /// A line below a heading.
 pub fn say(text: &str) {
-    println!("   {text}");
+    println!("{}", format!("   {text}").trim_end());
 }
 
 /// A line of the timeline: what happened, and how long after the kill.
 pub fn event(after: Duration, what: &str, detail: &str) {
-    println!("   {:>6} ms   {what:<30} {detail}", after.as_millis());
+    println!("{}", format!("   {:>6} ms   {what:<22} {detail}", after.as_millis()).trim_end());
 }
 
-/// A table whose first column names the rows.
-pub fn table(rows: &[[&str; 3]]) {
-    for [name, left, right] in rows {
-        println!("   {name:<24} {left:<16} {right}");
-    }
+/// A row of a table: its name, then what holds for pg1 and for pg2.
+pub fn row(name: &str, pg1: &str, pg2: &str) {
+    let good = ["READY", "UP"];
+    let cell = |text: &str| {
+        let padded = format!("{text:<12}");
+        if good.contains(&text) { ink(Ink::Good, &padded) } else { padded }
+    };
+    println!("   {name:<24}{}{}", cell(pg1), cell(pg2).trim_end());
 }
