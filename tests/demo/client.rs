@@ -1,67 +1,61 @@
-//! Clients that write through HAProxy all the time, and give up early where nothing comes.
+//! Clients that write through HAProxy, a new one all the time, whatever became of the others.
+//!
+//! HAProxy keeps a client of a dead server waiting (`retries`, 1 s apart). A client that wrote,
+//! waited and wrote again would measure that wait, not when HAProxy first let somebody through.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
 use crate::fixtures::{Recorder, Session, now};
 
-/// Longest single wait. HAProxy tries a dead server again after 1 s; a client that waited for
-/// that would measure its own patience.
-const PATIENCE: Duration = Duration::from_millis(250);
-
-/// Clients side by side, so that one that hangs does not leave a gap as long as its patience.
-const CLIENTS: u32 = 4;
+/// Longest single wait of a client: bounds how many of them hang at once.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The table they write to; to be made on the primary first. Each row says where it was written.
 pub const TABLE: &str = "create table rows (written_on inet default inet_server_addr())";
+const INSERT: &str = "insert into rows default values returning host(written_on)";
 
-/// One try to write one row.
-#[derive(Debug, Clone, Copy)]
-pub struct Try {
-    /// When the answer was there.
-    pub at: Stamp,
-    /// The address of the server that took the row.
-    pub by: Option<IpAddr>,
+/// Every row that was acknowledged: which server took it, and when the client knew.
+type Rows = Arc<Mutex<Vec<(IpAddr, Stamp)>>>;
+
+/// Clients of one HAProxy port. Dropped, it sends no more of them.
+pub struct Clients {
+    rows: Rows,
+    _sender: Recorder<()>,
 }
 
-/// Clients of one HAProxy port; stopped when dropped.
-pub struct Clients(Vec<Recorder<Try>>);
-
 impl Clients {
-    /// Lets every client write a row each `every`, over a connection of its own, to the table
-    /// [`TABLE`] through `front`.
+    /// Sends a new client to `front` every `every`, to write one row over a connection of its own.
     pub fn start(front: SocketAddr, every: Duration) -> Self {
-        let start = |n: u32| {
-            let mut offset = Some(every / CLIENTS * n);
-            Recorder::start(every, move || {
-                // Evenly apart from the first try on.
-                std::thread::sleep(offset.take().unwrap_or_default());
-                let by = write(front);
-                Some(Try { at: now(), by })
-            })
-        };
-        Self((0..CLIENTS).map(start).collect())
+        let rows = Rows::default();
+        let theirs = Arc::clone(&rows);
+        let sender = Recorder::start(every, move || {
+            let rows = Arc::clone(&theirs);
+            std::thread::spawn(move || {
+                if let Some(server) = write(front) {
+                    rows.lock().unwrap_or_else(PoisonError::into_inner).push((server, now()));
+                }
+            });
+            None
+        });
+        Self { rows, _sender: sender }
+    }
+
+    /// When the server at `addr` took rows, in order.
+    pub fn rows_by(&self, addr: SocketAddr) -> Vec<Stamp> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_it = rows.iter().filter(|(server, _)| *server == addr.ip());
+        let mut at: Vec<Stamp> = by_it.map(|(_, at)| *at).collect();
+        at.sort_unstable();
+        at
     }
 
     /// When the server at `addr` first took a row after `since`.
     pub fn first_by(&self, addr: SocketAddr, since: Stamp) -> Option<Stamp> {
         self.rows_by(addr).into_iter().find(|at| *at > since)
-    }
-
-    /// When the server at `addr` last took a row before `until`.
-    pub fn last_by(&self, addr: SocketAddr, until: Stamp) -> Option<Stamp> {
-        self.rows_by(addr).into_iter().rfind(|at| *at < until)
-    }
-
-    /// When the server at `addr` took rows.
-    pub fn rows_by(&self, addr: SocketAddr) -> Vec<Stamp> {
-        let tries = self.0.iter().flat_map(Recorder::all);
-        let mut rows: Vec<Stamp> =
-            tries.filter(|t| t.by == Some(addr.ip())).map(|t| t.at).collect();
-        rows.sort_unstable();
-        rows
     }
 }
 
@@ -70,5 +64,3 @@ fn write(front: SocketAddr) -> Option<IpAddr> {
     let mut session = Session::connect(front, PATIENCE).ok()?;
     session.value(INSERT).ok()?.parse().ok()
 }
-
-const INSERT: &str = "insert into rows default values returning host(written_on)";

@@ -19,8 +19,8 @@ const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/haproxy.cfg");
 
 /// How often everything is looked at; what the timeline's figures are good to.
 const EVERY: Duration = Duration::from_millis(10);
-/// How often each of the clients writes.
-const WRITE_EVERY: Duration = Duration::from_millis(80);
+/// How often a client comes to write.
+const WRITE_EVERY: Duration = Duration::from_millis(20);
 /// Longest wait for one look. All of it is on this host.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
@@ -97,7 +97,7 @@ impl Scene {
         };
         let pg1 = node(first, rolecall1, agent1);
         let pg2 = node(second, rolecall2, agent2);
-        say("clients that write a row every 20 ms through HAProxy ...");
+        say("every 20 ms a client that writes a row through HAProxy ...");
         let clients = Some(Clients::start(front, WRITE_EVERY));
         Self { pg1, pg2, clients, front, page, _haproxy: haproxy, ground }
     }
@@ -109,7 +109,8 @@ impl Scene {
 
     /// When `node` last took a row before `until`.
     pub fn last_write(&self, node: &Node, until: Stamp) -> Option<Stamp> {
-        self.clients.as_ref()?.last_by(node.server.addr(), until)
+        let rows = self.clients.as_ref()?.rows_by(node.server.addr());
+        rows.into_iter().rfind(|at| *at < until)
     }
 
     /// How many rows `node` has taken.
