@@ -35,6 +35,7 @@ test*)
     need iproute2 "a network of its own for the default port" has ip
     ;;
 bench)
+    need openssl "makes the certificates of the TLS looks" has openssl
     need valgrind "counts instructions" has valgrind
     need strace "counts system calls" has strace
     ;;
