@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::electorate::Answer;
 use crate::role::{Lsn, Role, Timeline};
 
 /// What a server said at one look.
@@ -30,6 +31,8 @@ pub struct Observation {
     pub lsn: Option<Lsn>,
     /// How a replica follows; `None` for a primary, and where the source cannot know.
     pub replay: Option<Replay>,
+    /// What a node of a repmgr cluster said of the cluster; `None` from every other source.
+    pub repmgr: Option<Arc<Answer>>,
 }
 
 impl Observation {
@@ -44,6 +47,7 @@ impl Observation {
             timeline: None,
             lsn: None,
             replay: None,
+            repmgr: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::quorum::Electorate;
 use crate::role::Role;
 
 /// How the verdicts of one service about one node are made.
@@ -18,7 +19,7 @@ pub struct Policy {
 }
 
 /// How long the facts of one source may be used, counted from when the look began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
     /// Once looks fail; zero: the first failed look ends it.
     pub hold: Duration,
@@ -26,11 +27,13 @@ pub struct Trust {
     pub look: Duration,
     /// Whether the source can know how far behind a replica is; one that cannot is not asked.
     pub knows_lag: bool,
+    /// For repmgr: what makes its node the primary, instead of its own word.
+    pub electorate: Option<Electorate>,
 }
 
 impl Trust {
     /// How old what a source saw may be.
-    pub fn limit(self, failing: bool) -> Duration {
+    pub fn limit(&self, failing: bool) -> Duration {
         if failing { self.hold } else { self.hold.max(self.look) }
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::electorate::{NodeId, Registered};
 use crate::observation::{ErrorKind, SourceError};
-use crate::role::Role;
+use crate::role::{Role, Timeline};
 
 /// Why a verdict is what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,46 @@ pub enum Reason {
     Stale,
     /// The last look failed.
     Failed(SourceError),
+    /// repmgr: nobody said which node this is.
+    NodeUnknown,
+    /// repmgr: the node has no row in its own table.
+    NotRegistered(Arc<str>),
+    /// repmgr: the node is a witness, which never serves.
+    Witness,
+    /// repmgr: the server is another node than is configured.
+    OtherNode {
+        /// As configured.
+        configured: NodeId,
+        /// As repmgrd told the server.
+        told: NodeId,
+    },
+    /// repmgr: the server is writable and its own row does not say active primary.
+    OwnRow {
+        /// What the row says it is.
+        registered: Registered,
+        /// Whether the row is active.
+        active: bool,
+    },
+    /// repmgr: the own table names several active primaries.
+    SeveralPrimaries,
+    /// repmgr: too few nodes vote for this one.
+    NoMajority {
+        /// Votes for it, its own among them.
+        votes: usize,
+        /// Nodes that count.
+        electors: usize,
+    },
+    /// repmgr: another node replays a newer timeline than this one writes.
+    NewerTimeline {
+        /// The other node.
+        node: NodeId,
+        /// Its timeline.
+        timeline: Timeline,
+    },
+    /// repmgr: this node's table has this one as a failed primary.
+    DeposedBy(NodeId),
+    /// repmgr: this node says of itself that it is the primary, too.
+    Rival(NodeId),
 }
 
 impl Reason {
@@ -58,6 +99,16 @@ impl Reason {
             Self::LagUnknown => "lag_unknown",
             Self::Stale => "stale",
             Self::Failed(error) => error.kind.label(),
+            Self::NodeUnknown => "node_unknown",
+            Self::NotRegistered(_) => "not_registered",
+            Self::Witness => "witness",
+            Self::OtherNode { .. } => "other_node",
+            Self::OwnRow { .. } => "own_row",
+            Self::SeveralPrimaries => "several_primaries",
+            Self::NoMajority { .. } => "no_majority",
+            Self::NewerTimeline { .. } => "newer_timeline",
+            Self::DeposedBy(_) => "deposed",
+            Self::Rival(_) => "rival",
         }
     }
 
@@ -71,6 +122,19 @@ impl Reason {
             ),
             Self::LagUnknown => Some(
                 "the WAL receiver is not streaming, or rolecall may not see it: GRANT pg_read_all_stats",
+            ),
+            Self::NodeUnknown => Some("set `node_id` or `node_name`, or start repmgrd"),
+            Self::NotRegistered(_) => Some("register it: repmgr primary|standby register"),
+            Self::OtherNode { .. } => Some("correct `node_id` or `conninfo`: one of them is another node's"),
+            Self::OwnRow { .. } => Some(
+                "somebody promoted it by hand? once it is the only primary: repmgr primary register --force",
+            ),
+            Self::SeveralPrimaries => Some("see repmgr cluster show, and register the nodes again"),
+            Self::NoMajority { .. } => {
+                Some("see rolecall ask for each node's vote; bring lost nodes back, or rejoin them")
+            }
+            Self::NewerTimeline { .. } | Self::DeposedBy(_) | Self::Rival(_) => Some(
+                "another node was promoted: make this one its standby with repmgr node rejoin",
             ),
             Self::Stale => Some("no look has finished for longer than it may take: see the log"),
             _ => None,
@@ -94,6 +158,25 @@ impl fmt::Display for Reason {
             Self::LagUnknown => f.write_str("how far behind is unknown"),
             Self::Stale => f.write_str("the last good look is too old"),
             Self::Failed(error) => write!(f, "{}: {error}", error.kind.label()),
+            Self::NodeUnknown => f.write_str("which repmgr node this is, is unknown"),
+            Self::NotRegistered(who) => write!(f, "{who} is not in its own repmgr.nodes"),
+            Self::Witness => f.write_str("is a witness"),
+            Self::OtherNode { configured, told } => {
+                write!(f, "configured as {configured}, but repmgrd says this is {told}")
+            }
+            Self::OwnRow { registered, active } => {
+                let active = if *active { "active" } else { "inactive" };
+                write!(f, "writable, but its own row says {active} {}", registered.as_str())
+            }
+            Self::SeveralPrimaries => f.write_str("its own table names several primaries"),
+            Self::NoMajority { votes, electors } => {
+                write!(f, "no majority: {votes} of {electors} votes")
+            }
+            Self::NewerTimeline { node, timeline } => {
+                write!(f, "{node} follows a newer timeline, {timeline}")
+            }
+            Self::DeposedBy(node) => write!(f, "{node} has it as a failed primary"),
+            Self::Rival(node) => write!(f, "{node} says it is the primary, too"),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What is known of a node: facts with their time. Judged where they are used, never here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::Stamp;
+use crate::electorate::NodeId;
 use crate::observation::{Observation, SourceError};
 use crate::policy::Policy;
 use crate::verdict::Standing;
@@ -50,11 +52,27 @@ impl Snapshot {
     }
 }
 
+/// The facts of one source: of the node's own server, and for repmgr of each other node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceFacts {
+    /// The node's own server.
+    pub own: Snapshot,
+    /// The other nodes of its repmgr cluster, while the node is a candidate for the primary.
+    pub peers: BTreeMap<NodeId, Snapshot>,
+}
+
+impl SourceFacts {
+    /// The facts of a source that looks at one server only.
+    pub fn of(own: Snapshot) -> Self {
+        Self { own, peers: BTreeMap::new() }
+    }
+}
+
 /// Everything a verdict about a node rests on, published as one value by the node's keeper.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeFacts {
     /// One for each source, in the order of the configuration.
-    pub sources: Vec<Snapshot>,
+    pub sources: Vec<SourceFacts>,
     /// One for each service. The policies travel with the facts, so that a reload changes both at
     /// one moment.
     pub services: Vec<ServiceFacts>,

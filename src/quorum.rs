@@ -1,0 +1,396 @@
+//! Rule R: whether this repmgr node is the primary that the cluster would agree on.
+//!
+//! repmgr promotes a standby by a majority of the standbys it can see; the old primary is not
+//! asked, not fenced, and believes in itself when it comes back. So a node's own word counts for
+//! nothing: it is the primary only while a majority of the rows of its own table stands behind it,
+//! where each node has one vote, given by that node's own answer alone.
+//!
+//! Why this is safe: the old primary needs `floor(n/2)+1` of `n` nodes, itself among them; its
+//! successor needs `floor((n-1)/2)+1` of the `n-1` others; together that is more than `n`, and no
+//! node votes twice. What it rests on: only one deposed primary ever leaves the count, an inactive
+//! row stays in it unless its server refuses connections now, and a yes settles for longer than any
+//! old answer can live. The numbered conditions below are the rule's own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Stamp;
+use crate::electorate::{Answer, Attached, NodeId, Registered, Row, named, row};
+use crate::observation::{ErrorKind, Observation};
+use crate::reason::Reason;
+use crate::role::{Role, Timeline};
+use crate::snapshot::{Snapshot, SourceFacts};
+
+/// A repmgrd that reached its upstream within this time attests a contact that is still good; three
+/// times its shortest usual `monitor_interval_secs`.
+pub const FRESH: Duration = Duration::from_secs(3);
+
+/// What an operator chose for the rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Electorate {
+    /// Which node this is.
+    pub me: Who,
+    /// How long an answer may be used, from the moment it was asked for:
+    /// `max(interval + timeout, 2 x timeout) + 100 ms`.
+    pub life: Duration,
+    /// What a node says that has lost the only other voter.
+    pub two_node: TwoNode,
+    /// Whether a refused connection comes from the host itself: not so where a firewall answers
+    /// with resets.
+    pub trust_refused: bool,
+}
+
+/// How this node finds its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// By its number.
+    Id(NodeId),
+    /// By its name.
+    Name(Arc<str>),
+    /// By what repmgrd told the server: unknown from a restart of PostgreSQL until repmgrd called.
+    Told,
+}
+
+/// What a primary does where two nodes vote and the other one is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TwoNode {
+    /// Not ready: nobody writes until the other is back, and there are never two primaries.
+    Maint,
+    /// Ready: writes go on, and go on here too when the other one has been promoted.
+    Ready,
+}
+
+/// What the rule says about this node as the primary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// A majority votes for it; `fresh`: a majority whose repmgrd attests contact with it just now.
+    Yes {
+        /// See above.
+        fresh: bool,
+    },
+    /// Too few votes, and nothing against it.
+    Isolated(Reason),
+    /// Its own server does not answer now; by its last answer and the peers' live ones nothing is
+    /// against it.
+    Silent(Reason),
+    /// It is not the primary to be used.
+    No(Reason),
+}
+
+/// What one other node contributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vote {
+    /// It votes for this node; `fresh` as in [`Ruling::Yes`].
+    ForMe {
+        /// See above.
+        fresh: bool,
+    },
+    /// It stands behind another node.
+    ForOther(NodeId),
+    /// It is writable and its own table names it the primary.
+    Rival(Timeline),
+    /// It is writable and nobody registered it as the primary.
+    WritableUnregistered,
+    /// It replays a newer timeline than this node writes.
+    NewerTimeline(Timeline),
+    /// It would vote for this node, but it is a deposed primary that was not registered again.
+    Deposed,
+    /// It is attached to nobody and names somebody else, or names nobody.
+    Neutral,
+    /// It streams from an address that matches no row.
+    UnknownUpstream,
+    /// Its answer is another cluster's, another node's, or could be counted twice.
+    Foreign,
+    /// It gave no answer that may be used.
+    Unreachable,
+    /// Its server refuses connections and it is registered as inactive: it is out of the count.
+    Refused,
+}
+
+impl Vote {
+    /// Whether this speaks against this node.
+    pub fn is_contrary(&self) -> bool {
+        matches!(
+            self,
+            Self::ForOther(_)
+                | Self::Rival(_)
+                | Self::WritableUnregistered
+                | Self::NewerTimeline(_)
+        )
+    }
+}
+
+/// One evaluation of the rule, with all it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Round {
+    /// What follows.
+    pub ruling: Ruling,
+    /// Nodes that count, this one among them; zero where it did not come to counting.
+    pub electors: usize,
+    /// Votes for this node, its own among them.
+    pub votes: usize,
+    /// What each other node of the own table contributes.
+    pub peers: BTreeMap<NodeId, Vote>,
+}
+
+/// An answer with the observation it came with.
+#[derive(Clone, Copy)]
+struct Heard<'a> {
+    began: Stamp,
+    seen: &'a Observation,
+    said: &'a Answer,
+}
+
+impl Heard<'_> {
+    fn in_recovery(&self) -> bool {
+        self.seen.role != Some(Role::Primary)
+    }
+}
+
+fn heard(snapshot: &Snapshot) -> Option<Heard<'_>> {
+    let (began, seen) = snapshot.good()?;
+    Some(Heard { began, seen, said: seen.repmgr.as_deref()? })
+}
+
+/// The answer that may be used now: asked for less than its life ago, and no later look failed.
+fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'_>> {
+    heard(snapshot).filter(|h| snapshot.failing().is_none() && now.since(h.began) < life)
+}
+
+/// Judges this node as the primary of its repmgr cluster.
+pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
+    let outright = |ruling| Round { ruling, electors: 0, votes: 0, peers: BTreeMap::new() };
+
+    // 1. The own server, on a new connection, says it is the one active primary of its own table.
+    let failure = facts.own.failing().map(|(_, error)| error);
+    if let Some(error) = failure.filter(|error| error.kind.is_contrary()) {
+        return outright(Ruling::No(Reason::Failed(error.clone())));
+    }
+    let unheard = failure.map_or(Reason::NoLookYet, |error| Reason::Failed(error.clone()));
+    let Some(own) = heard(&facts.own) else { return outright(Ruling::Silent(unheard)) };
+    let me = match own_place(own, electorate) {
+        Ok(me) => me,
+        Err(reason) => return outright(Ruling::No(reason)),
+    };
+
+    // 2. to 5. Every other node of the own table: who counts, and for whom it votes.
+    let table = &own.said.table;
+    let nobody = Snapshot::default();
+    let peers: BTreeMap<_, _> = table
+        .iter()
+        .filter(|row| row.id != me)
+        .map(|row| {
+            let snapshot = facts.peers.get(&row.id).unwrap_or(&nobody);
+            (row.id, contribution(now, row, snapshot, own, me, electorate))
+        })
+        .collect();
+    let count = |wanted: &dyn Fn(&Vote) -> bool| peers.values().filter(|v| wanted(v)).count();
+    let votes = 1 + count(&|vote| matches!(vote, Vote::ForMe { .. }));
+    let fresh = 1 + count(&|vote| matches!(vote, Vote::ForMe { fresh: true }));
+    let contrary = count(&Vote::is_contrary);
+
+    // 3. One deposed primary leaves the count, and inactive others whose servers refuse now.
+    let deposed = |row: &Row| row.registered == Registered::Primary && !row.active;
+    let electors = table.len()
+        - usize::from(table.iter().any(deposed))
+        - count(&|vote| matches!(vote, Vote::Refused));
+
+    let belt = belt(now, facts, electorate, me, own, &peers, votes);
+    let ruling = match belt {
+        // 7. Only where the votes are no majority of all rows.
+        Some(reason) => Ruling::No(reason),
+        // 6. A majority.
+        None if 2 * votes > electors => Ruling::Yes { fresh: 2 * fresh > electors },
+        None if electors == 2 && contrary == 0 && electorate.two_node == TwoNode::Ready => {
+            Ruling::Yes { fresh: false }
+        }
+        None => {
+            let reason = Reason::NoMajority { votes, electors };
+            if contrary == 0 { Ruling::Isolated(reason) } else { Ruling::No(reason) }
+        }
+    };
+    let live = usable(&facts.own, now, electorate.life).is_some();
+    let ruling = match ruling {
+        Ruling::Yes { .. } | Ruling::Isolated(_) if !live => Ruling::Silent(match failure {
+            Some(error) => Reason::Failed(error.clone()),
+            None => Reason::Stale,
+        }),
+        ruling => ruling,
+    };
+    Round { ruling, electors, votes, peers }
+}
+
+/// Condition 1: which node this is, or why it is not the primary by its own answer.
+fn own_place(own: Heard<'_>, electorate: &Electorate) -> Result<NodeId, Reason> {
+    let said = own.said;
+    if own.in_recovery() {
+        return Err(Reason::OtherRole(own.seen.role.unwrap_or(Role::Replica)));
+    }
+    let row = own_row(said, &electorate.me)?;
+    let me = row.id;
+    if row.registered == Registered::Witness {
+        return Err(Reason::Witness);
+    }
+    if let Some(other) = said.local_id.filter(|id| *id != me) {
+        return Err(Reason::OtherNode { configured: me, told: other });
+    }
+    if row.registered != Registered::Primary || !row.active {
+        return Err(Reason::OwnRow { registered: row.registered, active: row.active });
+    }
+    if named(&said.table) != Some(me) {
+        return Err(Reason::SeveralPrimaries);
+    }
+    if own.seen.read_only {
+        return Err(Reason::ReadOnly);
+    }
+    Ok(me)
+}
+
+/// The row of this node in its own table.
+fn own_row<'a>(said: &'a Answer, who: &Who) -> Result<&'a Row, Reason> {
+    match who {
+        Who::Id(id) => row(&said.table, *id).ok_or_else(|| not_registered(id)),
+        Who::Name(name) => said
+            .table
+            .iter()
+            .find(|row| row.name == *name)
+            .ok_or_else(|| not_registered(&format_args!("node {name:?}"))),
+        Who::Told => {
+            let id = said.local_id.ok_or(Reason::NodeUnknown)?;
+            row(&said.table, id).ok_or_else(|| not_registered(&id))
+        }
+    }
+}
+
+fn not_registered(who: &dyn std::fmt::Display) -> Reason {
+    Reason::NotRegistered(who.to_string().into())
+}
+
+/// Conditions 2 to 5 for one row of the own table.
+fn contribution(
+    now: Stamp,
+    row: &Row,
+    snapshot: &Snapshot,
+    own: Heard<'_>,
+    me: NodeId,
+    electorate: &Electorate,
+) -> Vote {
+    let Some(peer) = usable(snapshot, now, electorate.life) else {
+        let refused = snapshot.failing().is_some_and(|(began, error)| {
+            error.kind == ErrorKind::ServerDown && now.since(began) < electorate.life
+        });
+        let leaves = row.registered != Registered::Primary
+            && !row.active
+            && electorate.trust_refused
+            && refused;
+        return if leaves { Vote::Refused } else { Vote::Unreachable };
+    };
+    let witness = row.registered == Registered::Witness;
+    if !is_that_node(row, peer, own) {
+        return Vote::Foreign;
+    }
+    if !witness && !peer.in_recovery() {
+        return match named(&peer.said.table) {
+            Some(id) if id == row.id => Vote::Rival(timeline(peer)),
+            _ => Vote::WritableUnregistered,
+        };
+    }
+    if !witness && peer.seen.timeline > own.seen.timeline {
+        return Vote::NewerTimeline(timeline(peer));
+    }
+    match vote(row.id, peer.said) {
+        Choice::For(id) if id == me && row.registered == Registered::Primary => Vote::Deposed,
+        Choice::For(id) if id == me => Vote::ForMe { fresh: attests_contact(now, peer, me) },
+        Choice::For(id) if witness || peer.said.attached != Attached::Nobody => Vote::ForOther(id),
+        Choice::For(_) | Choice::Nobody => Vote::Neutral,
+        Choice::UnknownUpstream => Vote::UnknownUpstream,
+    }
+}
+
+/// Condition 4: the answer is this cluster's and this row's, and counts for no other row.
+fn is_that_node(row: &Row, peer: Heard<'_>, own: Heard<'_>) -> bool {
+    let same_cluster =
+        row.registered == Registered::Witness || peer.said.system == own.said.system;
+    same_cluster
+        && peer.said.local_id.is_none_or(|id| id == row.id)
+        && !row.shares_address
+}
+
+/// For whom a node votes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    For(NodeId),
+    Nobody,
+    UnknownUpstream,
+}
+
+/// The one vote of a node: a pure function of its own answer, so that nobody ever has two.
+fn vote(voter: NodeId, said: &Answer) -> Choice {
+    let table = &said.table;
+    let by_table = named(table).map_or(Choice::Nobody, Choice::For);
+    if row(table, voter).is_some_and(|row| row.registered == Registered::Witness) {
+        let seen = said.upstream_seen.is_some_and(|ago| ago <= FRESH);
+        return said.upstream.filter(|_| seen).map_or(by_table, Choice::For);
+    }
+    match &said.attached {
+        Attached::Nobody => by_table,
+        Attached::Unknown(_) => Choice::UnknownUpstream,
+        // A cascade: whom its upstream follows, its own table tells.
+        Attached::To(id) if is_standby(table, *id) => by_table,
+        Attached::To(id) => Choice::For(*id),
+    }
+}
+
+fn is_standby(table: &[Row], id: NodeId) -> bool {
+    row(table, id).is_some_and(|row| row.registered == Registered::Standby)
+}
+
+/// Whether the voter's repmgrd reached this node within [`FRESH`]. A lingering WAL receiver proves
+/// nothing: it goes on "streaming" for up to `wal_receiver_timeout`.
+fn attests_contact(now: Stamp, peer: Heard<'_>, me: NodeId) -> bool {
+    let age = now.since(peer.began);
+    peer.said.upstream == Some(me)
+        && peer.said.upstream_seen.is_some_and(|ago| ago + age <= FRESH)
+}
+
+fn timeline(heard: Heard<'_>) -> Timeline {
+    heard.seen.timeline.unwrap_or(Timeline(0))
+}
+
+/// Condition 7, a belt for the reasons it prints: it only speaks where the votes are no majority of
+/// all rows, else two nodes could keep each other out for ever after a partition heals.
+fn belt(
+    now: Stamp,
+    facts: &SourceFacts,
+    electorate: &Electorate,
+    me: NodeId,
+    own: Heard<'_>,
+    peers: &BTreeMap<NodeId, Vote>,
+    votes: usize,
+) -> Option<Reason> {
+    let rows = own.said.table.len();
+    if 2 * votes > rows {
+        return None;
+    }
+    for (id, vote) in peers {
+        if let Vote::NewerTimeline(timeline) = vote {
+            return Some(Reason::NewerTimeline { node: *id, timeline: *timeline });
+        }
+        let valid = !matches!(vote, Vote::Foreign | Vote::Unreachable | Vote::Refused);
+        let writable = matches!(vote, Vote::Rival(_) | Vote::WritableUnregistered);
+        let answer = facts.peers.get(id).and_then(|peer| usable(peer, now, electorate.life));
+        let Some(peer) = answer.filter(|_| valid && !writable) else { continue };
+        let deposed = row(&peer.said.table, me)
+            .is_some_and(|row| row.registered == Registered::Primary && !row.active);
+        if deposed && named(&peer.said.table).is_some() {
+            return Some(Reason::DeposedBy(*id));
+        }
+    }
+    peers.iter().find_map(|(id, vote)| {
+        let Vote::Rival(timeline) = vote else { return None };
+        let behind = peers.values().filter(|vote| **vote == Vote::ForOther(*id)).count();
+        let stronger = Some(*timeline) >= own.seen.timeline || 2 * (1 + behind) > rows;
+        stronger.then_some(Reason::Rival(*id))
+    })
+}
