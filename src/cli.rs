@@ -179,7 +179,8 @@ fn warn_of(loaded: &Loaded) {
 fn refused(problems: &[Problem]) -> Failure {
     let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
     let many = if lines.len() == 1 { "" } else { "s" };
-    let what = format_args!("{} problem{many} in the configuration\n{}", lines.len(), lines.join("\n"));
+    let what =
+        format_args!("{} problem{many} in the configuration\n{}", lines.len(), lines.join("\n"));
     Failure::new(Exit::Config, what)
 }
 
