@@ -65,6 +65,7 @@ pub struct Source {
 
 /// The kinds of source and their own keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a handful of sources, made once")]
 pub enum Kind {
     /// Patroni's REST API.
     Patroni {
@@ -136,6 +137,7 @@ impl Service {
         let trust = |source: &Source| Trust {
             hold: self.hold.unwrap_or(source.hold),
             look: source.interval + source.timeout,
+            knows_lag: matches!(source.kind, Kind::Postgres(_)),
         };
         Policy {
             roles: self.roles.clone(),

@@ -78,10 +78,9 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Serves(role) => write!(f, "is {role}"),
             Self::NoLookYet => f.write_str("no look has finished yet"),
             Self::Settling => f.write_str("the yes is too young to count"),
-            Self::OtherRole(role) => write!(f, "is {role}"),
+            Self::Serves(role) | Self::OtherRole(role) => write!(f, "is {role}"),
             Self::NoRole => f.write_str("serves no role now"),
             Self::NotLeader => f.write_str("does not hold the leader lock"),
             Self::NotRunning(state) => write!(f, "PostgreSQL is {state}"),

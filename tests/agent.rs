@@ -36,7 +36,7 @@ fn facts(role: Role) -> NodeFacts {
         roles: vec![Role::Primary],
         lag: None,
         settle: Duration::ZERO,
-        trust: vec![Trust { hold: hour, look: hour }],
+        trust: vec![Trust { hold: hour, look: hour, knows_lag: false }],
     };
     let service = ServiceFacts {
         name: "primary".into(),
@@ -99,7 +99,8 @@ async fn facts_that_nobody_renewed_are_not_said() {
     let mut source = Snapshot::default();
     source.record(Stamp::new(Duration::ZERO), Ok(Observation::of(Role::Primary)));
     old.sources = vec![source];
-    let trust = vec![Trust { hold: Duration::ZERO, look: Duration::from_millis(1) }];
+    let trust =
+        vec![Trust { hold: Duration::ZERO, look: Duration::from_millis(1), knows_lag: false }];
     let policy = Policy { trust, ..Policy::clone(&old.services[0].policy) };
     old.services[0].policy = Arc::new(policy);
     port.facts.send_replace(old);
@@ -152,8 +153,8 @@ async fn an_asker_who_never_ends_is_closed_within_the_bound() {
         stream.read_exact(&mut line).unwrap();
         // Writing on and on ends in a reset or a broken pipe: the other side has closed.
         loop {
-            match stream.write(&[b'x'; 1024]) {
-                Ok(_) => std::thread::yield_now(),
+            match stream.write_all(&[b'x'; 1024]) {
+                Ok(()) => std::thread::yield_now(),
                 Err(error) => return error.kind(),
             }
         }

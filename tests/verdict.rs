@@ -29,7 +29,7 @@ fn primaries() -> Policy {
         roles: vec![Role::Primary],
         lag: None,
         settle: Duration::ZERO,
-        trust: vec![Trust { hold: ms(3000), look: ms(2000) }],
+        trust: vec![Trust { hold: ms(3000), look: ms(2000), knows_lag: true }],
     }
 }
 
@@ -55,6 +55,7 @@ fn said(now: u64, sources: &[Snapshot], policy: &Policy) -> (State, &'static str
     (verdict.state, verdict.reason.label())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a look, beside those that fail")]
 fn primary() -> Result<Observation, SourceError> {
     Ok(Observation::of(Role::Primary))
 }
@@ -218,6 +219,18 @@ fn a_replica_over_its_limit_is_drained_where_that_is_chosen() {
 }
 
 #[test]
+fn a_source_that_cannot_know_the_lag_is_not_asked_for_it() {
+    let knows = primaries().trust[0];
+    let trust = vec![Trust { knows_lag: false, ..knows }, knows];
+    let policy = Policy { trust, ..replicas(100, 75, OnLag::Maint) };
+    let unaware = seen(&[(0, Ok(Observation::of(Role::Replica)))]).remove(0);
+    let two = |lag| [unaware.clone(), seen(&[(0, Ok(behind(lag)))]).remove(0)];
+    assert_eq!(said(0, &two(Some(100)), &policy).0, State::Ready);
+    assert_eq!(said(0, &two(Some(101)), &policy), (State::NotReady, "lag_bytes"));
+    assert_eq!(said(0, &two(None), &policy), (State::NotReady, "lag_unknown"));
+}
+
+#[test]
 fn a_time_limit_is_kept_too() {
     let lag = LagLimit { bytes: None, time: Some(ms(39)), on_lag: OnLag::Maint };
     let policy = Policy { lag: Some(lag), ..replicas(0, 0, OnLag::Maint) };
@@ -285,7 +298,10 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             on_lag: if drain { OnLag::Drain } else { OnLag::Maint },
         }),
         settle: ms(settle),
-        trust: trust.iter().map(|t| Trust { hold: ms(t.0), look: ms(t.1) }).collect(),
+        trust: trust
+            .iter()
+            .map(|t| Trust { hold: ms(t.0), look: ms(t.1), knows_lag: true })
+            .collect(),
     })
 }
 
@@ -404,7 +420,7 @@ proptest! {
 
     #[test]
     fn any_moments_and_spans_are_decided(policy in any_policy(), began in any::<u64>(), now in any::<u64>()) {
-        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX }], ..policy };
+        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true }], ..policy };
         let sources = seen(&[(began, primary())]);
         let standing = Standing::default().fold(at(now), &[], &sources, &policy);
         decide(at(now), &sources, standing, &policy);
