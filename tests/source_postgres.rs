@@ -29,7 +29,7 @@ fn settings(conninfo: &str, password: PasswordFrom) -> config::Postgres {
 }
 
 fn source_with(conninfo: &str, password: PasswordFrom) -> Postgres {
-    Postgres::new(&settings(conninfo, password), PATIENCE, Resolver::new()).unwrap()
+    Postgres::new(&settings(conninfo, password), PATIENCE, Resolver::system()).unwrap()
 }
 
 fn source(conninfo: &str) -> Postgres {
@@ -290,7 +290,7 @@ async fn passwords(server: &Server, dir: &Path) {
 async fn queries(conninfo: &str) {
     let settings = settings(conninfo, PasswordFrom::Nowhere);
     let brief = Duration::from_millis(400);
-    let mut connector = Connector::new(&settings, brief, Resolver::new()).unwrap();
+    let mut connector = Connector::new(&settings, brief, Resolver::system()).unwrap();
     for (query, kind, said) in [
         ("SELECT pg_sleep(600)", ErrorKind::Timeout, "57014"),
         ("SELECT * FROM nowhere", ErrorKind::Query, "42P01"),
