@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fixtures::{Check, Heard, checker, eventually};
+use crate::fixtures::{Check, Heard, checker, eventually, say};
 use crate::pair::{Pair, programs};
 use crate::shipped_cfg::{PG1, SOON};
 
@@ -43,12 +43,12 @@ fn fifty_restarts_and_twenty_reloads_are_invisible() {
     let refused = count(&|h| *h == Heard::Refused);
     let reset = count(&|h| *h == Heard::Reset);
     let slowest = answers.iter().map(|c| c.took).max().unwrap_or_default();
-    println!(
+    say(&format!(
         "{RESTARTS} restarts, {RELOADS} reloads: {} answers, {ready} READY, {maint} MAINT, \
          {refused} refused, {reset} reset, slowest {slowest:?}; {} session beats",
         answers.len(),
         beats.len()
-    );
+    ));
     let other: Vec<&Check> =
         answers.iter().filter(|c| c.heard != Heard::Said("READY\n".to_owned())).collect();
     assert!(other.is_empty(), "not READY: {other:?}");
