@@ -12,7 +12,8 @@ help:
 
 demo:
 	tests/tools/install.sh demo
-	cargo run --release --example demo
+	cargo build --release --locked --bin rolecall --example demo
+	target/release/examples/demo
 
 # ROLECALL_REQUIRE_SYSTEM=1: a test that finds its program missing fails instead of being skipped.
 test:
@@ -37,4 +38,5 @@ bench:
 
 bench-flip:
 	tests/tools/install.sh demo
-	cargo run --release --example flip
+	cargo build --release --locked --bin rolecall --example flip
+	target/release/examples/flip
