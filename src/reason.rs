@@ -65,9 +65,12 @@ impl Reason {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Failed(error) => Some(ErrorKind::hint(error.kind)),
-            Self::ReadOnly => Some("default_transaction_read_only is on: ALTER SYSTEM RESET it"),
+            Self::ReadOnly => Some(
+                "reset default_transaction_read_only where it is on: ALTER SYSTEM, or ALTER ROLE \
+                 and ALTER DATABASE of the user and the database rolecall asks with",
+            ),
             Self::LagUnknown => Some(
-                "the WAL receiver is not streaming, or the role may not read it: GRANT pg_monitor",
+                "the WAL receiver is not streaming, or rolecall may not see it: GRANT pg_read_all_stats",
             ),
             Self::Stale => Some("no look has finished for longer than it may take: see the log"),
             _ => None,
