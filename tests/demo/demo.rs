@@ -190,11 +190,11 @@ fn keep(mut scene: Scene) -> ! {
     let (agent, pid) = (scene.pg1.agent(), scene.pg1.rolecall_pid());
     let (host, port) = (scene.front.ip(), scene.front.port());
     let logs = scene.dir().display();
-    let try_it = |what: &str, how: String| println!("   {what:<26}{how}");
+    let try_it = |what: &str, how: String| println!("   {what:<28}{how}");
     try_it("ask the rolecall of pg1", format!("nc {} {}", agent.ip(), agent.port()));
     try_it("HAProxy's status page", scene.page());
     try_it("a session through HAProxy", format!("psql -h {host} -p {port} -U postgres"));
-    try_it("freeze the rolecall of pg1", format!("kill -STOP {pid}   (and kill -CONT {pid})"));
+    try_it("freeze the rolecall of pg1", format!("kill -STOP {pid}, later kill -CONT {pid}"));
     try_it("all the logs", format!("ls {logs}/*.log"));
     say("");
     say("Ctrl-C here stops and removes all of it.");

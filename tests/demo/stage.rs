@@ -66,7 +66,7 @@ fn outer() -> std::io::Result<u8> {
     Ok(match ended? {
         Ended::Story(code) => code,
         Ended::Interrupted(signal) => {
-            eprintln!("\nInterrupted. Every process is stopped, {} is removed.", path.display());
+            eprintln!("\nStopped. Every process is gone, and {} with them.", path.display());
             128 + signal
         }
         Ended::Unexpected(what) => {
