@@ -9,7 +9,7 @@ use crate::config::{Config, Source as Configured};
 use crate::failure::Failure;
 use crate::observation::{Observation, SourceError};
 use crate::poller;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, SourceFacts};
 use crate::source::Source;
 use crate::source::resolve::Resolver;
 use crate::verdict::{Standing, State, Verdict, decide};
@@ -45,7 +45,7 @@ pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Result<Answe
     for (began, look) in futures_util::future::join_all(looks).await {
         let mut snapshot = Snapshot::default();
         snapshot.record(began, look.seen.clone());
-        snapshots.push(snapshot);
+        snapshots.push(SourceFacts::of(snapshot));
         looked.push(look);
     }
     let now = clock.now();

@@ -138,6 +138,7 @@ impl Service {
             hold: self.hold.unwrap_or(source.hold),
             look: source.interval + source.timeout,
             knows_lag: matches!(source.kind, Kind::Postgres(_)),
+            electorate: None,
         };
         Policy {
             roles: self.roles.clone(),

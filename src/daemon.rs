@@ -202,6 +202,7 @@ impl Daemon<'_> {
                 start: Box::new(move |id, report| {
                     tokio::spawn(poller::run(built, rhythm, clock, id, report)).abort_handle()
                 }),
+                start_peer: None,
             })
         });
         let sources = sources.collect::<Result<_, Failure>>()?;

@@ -94,6 +94,9 @@ pub enum Attached {
 /// What a node of a repmgr cluster answered, beside what PostgreSQL says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
+    /// The node's own row: the one that is configured, else the one repmgrd told the server. Only
+    /// of the own server's answer.
+    pub me: Option<NodeId>,
     /// `system_identifier`: the same on all nodes of a cluster but the witness.
     pub system: Arc<str>,
     /// The node's own copy of `repmgr.nodes`.

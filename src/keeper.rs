@@ -15,8 +15,9 @@ use crate::clock::{Clock, Stamp};
 use crate::config::Source;
 use crate::policy::Policy;
 use crate::poller::{Look, PollerId};
-use crate::snapshot::{NodeFacts, ServiceFacts, Snapshot};
+use crate::snapshot::{NodeFacts, ServiceFacts, SourceFacts};
 use crate::verdict::{State, Verdict, judge};
+use crate::watched::{Poller, PollerIds, StartPeer, Watched};
 
 /// Looks that wait to be folded in. Every poller waits for room, so this bounds memory, not facts.
 pub const LOOKS_WAITING: usize = 16;
@@ -44,6 +45,8 @@ pub struct Planned {
     pub source: Source,
     /// Starts its poller; not called where the source is watched already.
     pub start: Start,
+    /// For repmgr: starts the pollers of the other nodes.
+    pub start_peer: Option<StartPeer>,
 }
 
 /// What was last said of a service.
@@ -55,20 +58,6 @@ pub struct Announced {
     pub verdict: Verdict,
 }
 
-/// A source that is watched. Its poller ends with it.
-struct Watched {
-    source: Source,
-    id: PollerId,
-    poller: AbortHandle,
-    snapshot: Snapshot,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.poller.abort();
-    }
-}
-
 /// The single writer of one node's facts.
 pub struct Keeper {
     node: Arc<str>,
@@ -78,7 +67,7 @@ pub struct Keeper {
     watched: Vec<Watched>,
     /// A plan whose new sources have not all looked yet; the present one stays in force meanwhile.
     staged: Option<Staged>,
-    next_poller: u64,
+    ids: PollerIds,
 }
 
 struct Staged {
@@ -105,7 +94,7 @@ impl Coming {
 
     fn has_looked(&self) -> bool {
         match self {
-            Self::New(watched) => watched.snapshot.last_look().is_some(),
+            Self::New(watched) => watched.facts.own.last_look().is_some(),
             Self::Kept(_) => true,
         }
     }
@@ -119,7 +108,15 @@ impl Keeper {
         facts: watch::Sender<NodeFacts>,
         announced: watch::Sender<Vec<Announced>>,
     ) -> Self {
-        Self { node, clock, facts, announced, watched: Vec::new(), staged: None, next_poller: 0 }
+        Self {
+            node,
+            clock,
+            facts,
+            announced,
+            watched: Vec::new(),
+            staged: None,
+            ids: PollerIds::default(),
+        }
     }
 
     /// Keeps the facts until the senders of plans are gone.
@@ -128,7 +125,7 @@ impl Keeper {
         loop {
             let until = self.announce();
             tokio::select! {
-                look = looks.recv() => if let Some(look) = look { self.fold(look) },
+                look = looks.recv() => if let Some(look) = look { self.fold(look, &report) },
                 plan = plans.recv() => match plan {
                     Some(plan) => self.stage(plan, &report),
                     None => return,
@@ -154,11 +151,10 @@ impl Keeper {
                 if self.watched.iter().any(|watched| watched.source == planned.source) {
                     return Coming::Kept(Box::new(planned.source));
                 }
-                let id = PollerId(self.next_poller);
-                self.next_poller += 1;
-                let poller = (planned.start)(id, report.clone());
-                let snapshot = Snapshot::default();
-                Coming::New(Box::new(Watched { source: planned.source, id, poller, snapshot }))
+                let id = self.ids.take();
+                let poller = Poller { id, task: (planned.start)(id, report.clone()) };
+                let watched = Watched::new(planned.source, poller, planned.start_peer);
+                Coming::New(Box::new(watched))
             })
             .collect();
         self.staged = Some(Staged { sources, services: plan.services, in_force: plan.in_force });
@@ -181,7 +177,7 @@ impl Keeper {
                 }
             })
             .collect();
-        let sources = self.snapshots();
+        let sources = self.sources();
         self.facts.send_modify(|facts| {
             let services = staged.services.into_iter().map(|(name, policy)| {
                 let before = facts.service(&name).map(|known| known.standing).unwrap_or_default();
@@ -194,22 +190,23 @@ impl Keeper {
         let _ = staged.in_force.send(());
     }
 
-    fn snapshots(&self) -> Vec<Snapshot> {
-        self.watched.iter().map(|watched| watched.snapshot.clone()).collect()
+    fn sources(&self) -> Vec<SourceFacts> {
+        self.watched.iter().map(|watched| watched.facts.clone()).collect()
     }
 
-    fn fold(&mut self, look: Look) {
+    fn fold(&mut self, look: Look, report: &mpsc::Sender<Look>) {
+        let poller = look.poller;
         let staged = self.staged.iter_mut().flat_map(|staged| &mut staged.sources);
         let staged = staged.filter_map(Coming::new_mut);
         let mut known = self.watched.iter_mut().chain(staged);
-        // A poller that a reload has stopped may have one look on its way.
-        let Some(watched) = known.find(|watched| watched.id == look.poller) else { return };
+        // A poller that was stopped may have one look on its way.
+        let Some(watched) = known.find(|watched| watched.has(poller)) else { return };
         log_failing(&self.node, watched, &look);
-        watched.snapshot.record(look.began, look.result);
+        watched.record(look, &mut self.ids, report);
 
-        if self.watched.iter().any(|watched| watched.id == look.poller) {
+        if self.watched.iter().any(|watched| watched.has(poller)) {
             let now = self.clock.now();
-            let sources = self.snapshots();
+            let sources = self.sources();
             self.facts.send_modify(|facts| {
                 for service in &mut facts.services {
                     let standing = service.standing;
@@ -280,16 +277,16 @@ fn saturated(ms: u128) -> u64 {
 /// A failing source is warned of once, and again when it fails in another way.
 fn log_failing(node: &str, watched: &Watched, look: &Look) {
     let source = watched.source.kind.as_str();
-    let before = watched.snapshot.failing().map(|(_, error)| error.kind);
+    let (before, peer) = watched.failing(look.poller);
     match &look.result {
         Err(error) if before == Some(error.kind) => {
-            debug!(node, source, error = error.kind.label(), detail = %error, "look failed again");
+            debug!(node, source, peer, error = error.kind.label(), detail = %error, "look failed again");
         }
         Err(error) => {
             let hint = error.kind.hint();
-            warn!(node, source, error = error.kind.label(), detail = %error, hint, "look failed");
+            warn!(node, source, peer, error = error.kind.label(), detail = %error, hint, "look failed");
         }
-        Ok(_) if before.is_some() => info!(node, source, "looks succeed again"),
+        Ok(_) if before.is_some() => info!(node, source, peer, "looks succeed again"),
         Ok(_) => {}
     }
 }

@@ -12,7 +12,6 @@
 //! old answer can live. The numbered conditions below are the rule's own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Stamp;
@@ -27,10 +26,8 @@ use crate::snapshot::{Snapshot, SourceFacts};
 pub const FRESH: Duration = Duration::from_secs(3);
 
 /// What an operator chose for the rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Electorate {
-    /// Which node this is.
-    pub me: Who,
     /// How long an answer may be used, from the moment it was asked for:
     /// `max(interval + timeout, 2 x timeout) + 100 ms`.
     pub life: Duration,
@@ -39,17 +36,6 @@ pub struct Electorate {
     /// Whether a refused connection comes from the host itself: not so where a firewall answers
     /// with resets.
     pub trust_refused: bool,
-}
-
-/// How this node finds its row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
-    /// By its number.
-    Id(NodeId),
-    /// By its name.
-    Name(Arc<str>),
-    /// By what repmgrd told the server: unknown from a restart of PostgreSQL until repmgrd called.
-    Told,
 }
 
 /// What a primary does where two nodes vote and the other one is lost.
@@ -132,6 +118,8 @@ pub struct Round {
     pub votes: usize,
     /// What each other node of the own table contributes.
     pub peers: BTreeMap<NodeId, Vote>,
+    /// Whether every server of the own table has been looked at at least once.
+    pub everybody_asked: bool,
 }
 
 /// An answer with the observation it came with.
@@ -160,7 +148,14 @@ fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'_>> 
 
 /// Judges this node as the primary of its repmgr cluster.
 pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
-    let outright = |ruling| Round { ruling, electors: 0, votes: 0, peers: BTreeMap::new() };
+    let own_asked = facts.own.last_look().is_some();
+    let outright = |ruling| Round {
+        ruling,
+        electors: 0,
+        votes: 0,
+        peers: BTreeMap::new(),
+        everybody_asked: own_asked,
+    };
 
     // 1. The own server, on a new connection, says it is the one active primary of its own table.
     let failure = facts.own.failing().map(|(_, error)| error);
@@ -169,7 +164,7 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
     }
     let unheard = failure.map_or(Reason::NoLookYet, |error| Reason::Failed(error.clone()));
     let Some(own) = heard(&facts.own) else { return outright(Ruling::Silent(unheard)) };
-    let me = match own_place(own, electorate) {
+    let me = match own_place(own) {
         Ok(me) => me,
         Err(reason) => return outright(Ruling::No(reason)),
     };
@@ -218,17 +213,34 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
         }),
         ruling => ruling,
     };
-    Round { ruling, electors, votes, peers }
+    let asked = |id| facts.peers.get(id).is_some_and(|peer| peer.last_look().is_some());
+    let everybody_asked = own_asked && peers.keys().all(asked);
+    Round { ruling, electors, votes, peers, everybody_asked }
+}
+
+/// When each answer that may be used now ceases to be: the moments at which the ruling can change
+/// though nothing new is seen.
+pub fn expiries<'a>(
+    now: Stamp,
+    facts: &'a SourceFacts,
+    electorate: &Electorate,
+) -> impl Iterator<Item = Stamp> + 'a {
+    let life = electorate.life;
+    std::iter::once(&facts.own)
+        .chain(facts.peers.values())
+        .filter_map(Snapshot::last_look)
+        .map(move |began| began.plus(life))
+        .filter(move |ends| *ends > now)
 }
 
 /// Condition 1: which node this is, or why it is not the primary by its own answer.
-fn own_place(own: Heard<'_>, electorate: &Electorate) -> Result<NodeId, Reason> {
+fn own_place(own: Heard<'_>) -> Result<NodeId, Reason> {
     let said = own.said;
     if own.in_recovery() {
         return Err(Reason::OtherRole(own.seen.role.unwrap_or(Role::Replica)));
     }
-    let row = own_row(said, &electorate.me)?;
-    let me = row.id;
+    let me = said.me.ok_or(Reason::NodeUnknown)?;
+    let Some(row) = row(&said.table, me) else { return Err(Reason::NotRegistered(me)) };
     if row.registered == Registered::Witness {
         return Err(Reason::Witness);
     }
@@ -245,26 +257,6 @@ fn own_place(own: Heard<'_>, electorate: &Electorate) -> Result<NodeId, Reason> 
         return Err(Reason::ReadOnly);
     }
     Ok(me)
-}
-
-/// The row of this node in its own table.
-fn own_row<'a>(said: &'a Answer, who: &Who) -> Result<&'a Row, Reason> {
-    match who {
-        Who::Id(id) => row(&said.table, *id).ok_or_else(|| not_registered(id)),
-        Who::Name(name) => said
-            .table
-            .iter()
-            .find(|row| row.name == *name)
-            .ok_or_else(|| not_registered(&format_args!("node {name:?}"))),
-        Who::Told => {
-            let id = said.local_id.ok_or(Reason::NodeUnknown)?;
-            row(&said.table, id).ok_or_else(|| not_registered(&id))
-        }
-    }
-}
-
-fn not_registered(who: &dyn std::fmt::Display) -> Reason {
-    Reason::NotRegistered(who.to_string().into())
 }
 
 /// Conditions 2 to 5 for one row of the own table.
@@ -310,11 +302,8 @@ fn contribution(
 
 /// Condition 4: the answer is this cluster's and this row's, and counts for no other row.
 fn is_that_node(row: &Row, peer: Heard<'_>, own: Heard<'_>) -> bool {
-    let same_cluster =
-        row.registered == Registered::Witness || peer.said.system == own.said.system;
-    same_cluster
-        && peer.said.local_id.is_none_or(|id| id == row.id)
-        && !row.shares_address
+    let same_cluster = row.registered == Registered::Witness || peer.said.system == own.said.system;
+    same_cluster && peer.said.local_id.is_none_or(|id| id == row.id) && !row.shares_address
 }
 
 /// For whom a node votes.
@@ -350,8 +339,7 @@ fn is_standby(table: &[Row], id: NodeId) -> bool {
 /// nothing: it goes on "streaming" for up to `wal_receiver_timeout`.
 fn attests_contact(now: Stamp, peer: Heard<'_>, me: NodeId) -> bool {
     let age = now.since(peer.began);
-    peer.said.upstream == Some(me)
-        && peer.said.upstream_seen.is_some_and(|ago| ago + age <= FRESH)
+    peer.said.upstream == Some(me) && peer.said.upstream_seen.is_some_and(|ago| ago + age <= FRESH)
 }
 
 fn timeline(heard: Heard<'_>) -> Timeline {

@@ -42,7 +42,7 @@ pub enum Reason {
     /// repmgr: nobody said which node this is.
     NodeUnknown,
     /// repmgr: the node has no row in its own table.
-    NotRegistered(Arc<str>),
+    NotRegistered(NodeId),
     /// repmgr: the node is a witness, which never serves.
     Witness,
     /// repmgr: the server is another node than is configured.
@@ -125,7 +125,9 @@ impl Reason {
             ),
             Self::NodeUnknown => Some("set `node_id` or `node_name`, or start repmgrd"),
             Self::NotRegistered(_) => Some("register it: repmgr primary|standby register"),
-            Self::OtherNode { .. } => Some("correct `node_id` or `conninfo`: one of them is another node's"),
+            Self::OtherNode { .. } => {
+                Some("correct `node_id` or `conninfo`: one of them is another node's")
+            }
             Self::OwnRow { .. } => Some(
                 "somebody promoted it by hand? once it is the only primary: repmgr primary register --force",
             ),
@@ -133,9 +135,9 @@ impl Reason {
             Self::NoMajority { .. } => {
                 Some("see rolecall ask for each node's vote; bring lost nodes back, or rejoin them")
             }
-            Self::NewerTimeline { .. } | Self::DeposedBy(_) | Self::Rival(_) => Some(
-                "another node was promoted: make this one its standby with repmgr node rejoin",
-            ),
+            Self::NewerTimeline { .. } | Self::DeposedBy(_) | Self::Rival(_) => {
+                Some("another node was promoted: make this one its standby with repmgr node rejoin")
+            }
             Self::Stale => Some("no look has finished for longer than it may take: see the log"),
             _ => None,
         }

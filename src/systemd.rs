@@ -63,7 +63,7 @@ pub fn beats(now: Stamp, facts: &NodeFacts) -> bool {
     let trust = &service.policy.trust;
     facts.sources.len() == trust.len()
         && facts.sources.iter().zip(trust).all(|(source, trust)| {
-            source.last_look().is_some_and(|began| now.since(began) <= trust.look * 2)
+            source.own.last_look().is_some_and(|began| now.since(began) <= trust.look * 2)
         })
 }
 

@@ -8,15 +8,24 @@ use std::time::Duration;
 use crate::clock::Stamp;
 use crate::observation::{Observation, Replay};
 use crate::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
+use crate::quorum::{self, Electorate, Ruling};
 use crate::reason::Reason;
 use crate::role::{Role, Timeline};
-use crate::snapshot::{NodeFacts, Snapshot};
+use crate::snapshot::{NodeFacts, Snapshot, SourceFacts};
 
 /// All the memory a verdict has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Standing {
     /// Since when the sources have said yes without a break.
     pub yes_since: Option<Stamp>,
+    /// repmgr: when a majority last stood behind the node and attested fresh contact with it.
+    pub fresh_at: Option<Stamp>,
+    /// repmgr: when the rule was last evaluated; after a pause longer than an answer lives, nothing
+    /// that was said before counts.
+    pub evaluated_at: Option<Stamp>,
+    /// repmgr: a word kept over a restart of the daemon stands until then, or until the rule has
+    /// been evaluated on answers of this process.
+    pub restored_until: Option<Stamp>,
     /// The replica went over its lag limit and is not back under the lower mark.
     pub over_lag: bool,
 }
@@ -94,8 +103,8 @@ pub fn judge(now: Stamp, facts: &NodeFacts, name: &str) -> Verdict {
 
 /// Judges a node by all its sources: any no is no, else any silence is unknown, else it is ready
 /// once the yes has settled.
-pub fn decide(now: Stamp, sources: &[Snapshot], standing: Standing, policy: &Policy) -> Verdict {
-    let good = || sources.iter().filter_map(Snapshot::good);
+pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &Policy) -> Verdict {
+    let good = || sources.iter().filter_map(|source| source.own.good());
     let verdict = |state, reason, until| Verdict {
         state,
         reason,
@@ -109,8 +118,8 @@ pub fn decide(now: Stamp, sources: &[Snapshot], standing: Standing, policy: &Pol
     let mut yes = None;
     let mut until: Option<Stamp> = None;
     for (trust, source) in each_source(sources, policy) {
-        let expires = expiry(source, *trust);
-        match finding(now, source, *trust, standing, policy) {
+        let expires = expiry(now, source, trust, standing);
+        match finding(now, source, trust, standing, policy) {
             // A lag that only drains must not cover up a no that another source has to say.
             Finding::No(reason) if drains(&reason, policy) => {
                 drain = drain.or(Some((reason, expires)));
@@ -148,12 +157,18 @@ impl Standing {
     pub fn fold(
         self,
         now: Stamp,
-        before: &[Snapshot],
-        after: &[Snapshot],
+        before: &[SourceFacts],
+        after: &[SourceFacts],
         policy: &Policy,
     ) -> Self {
-        let stood = self.yes_since.is_some() && all_yes(now, before, self, policy);
-        let next = Self { over_lag: self.over_lag_after(after, policy), ..self };
+        let restored = self.restored_until.is_some_and(|until| now < until);
+        let stood = self.yes_since.is_some() && (restored || all_yes(now, before, self, policy));
+        let mut next = Self { over_lag: self.over_lag_after(after, policy), ..self };
+        for (trust, source) in each_source(after, policy) {
+            if let Some((electorate, facts)) = trust.electorate.as_ref().zip(source) {
+                next = next.evaluated(now, facts, electorate);
+            }
+        }
         let yes_since = match all_yes(now, after, next, policy) {
             true if stood => self.yes_since,
             true => Some(now),
@@ -162,30 +177,64 @@ impl Standing {
         Self { yes_since, ..next }
     }
 
-    fn over_lag_after(self, sources: &[Snapshot], policy: &Policy) -> bool {
+    /// Notes what an evaluation of the rule says of contact, and whether it ends a restored word.
+    fn evaluated(self, now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Self {
+        let round = quorum::rule(now, facts, electorate);
+        let fresh = round.ruling == Ruling::Yes { fresh: true };
+        let conclusive = match round.ruling {
+            Ruling::Yes { .. } | Ruling::No(_) => true,
+            Ruling::Isolated(_) | Ruling::Silent(_) => round.everybody_asked,
+        };
+        Self {
+            fresh_at: if fresh { Some(now) } else { self.fresh_at },
+            evaluated_at: Some(now),
+            restored_until: self.restored_until.filter(|_| !conclusive),
+            ..self
+        }
+    }
+
+    /// Whether a node that cannot count a majority now may go on as the primary: it was READY when a
+    /// majority last attested contact with it, that is not longer ago than `hold`, and the rule has
+    /// been evaluated without a pause.
+    fn goes_on(
+        self,
+        now: Stamp,
+        hold: Duration,
+        settle: Duration,
+        electorate: &Electorate,
+    ) -> bool {
+        let evaluated = self.evaluated_at.is_some_and(|at| now.since(at) <= electorate.life);
+        let held = self.yes_since.zip(self.fresh_at).is_some_and(|(since, fresh_at)| {
+            fresh_at >= since.plus(settle) && now < fresh_at.plus(hold)
+        });
+        let restored = self.restored_until.is_some_and(|until| now < until);
+        (evaluated && held) || restored
+    }
+
+    fn over_lag_after(self, sources: &[SourceFacts], policy: &Policy) -> bool {
         let Some(Hysteresis { max, resume }) = policy.lag.and_then(|lag| lag.bytes) else {
             return false;
         };
         let mark = if self.over_lag { resume } else { max };
         sources
             .iter()
-            .filter_map(|source| source.good()?.1.replay?.lag_bytes)
+            .filter_map(|source| source.own.good()?.1.replay?.lag_bytes)
             .max()
             .map_or(self.over_lag, |behind| behind > mark)
     }
 }
 
 fn each_source<'a>(
-    sources: &'a [Snapshot],
+    sources: &'a [SourceFacts],
     policy: &'a Policy,
-) -> impl Iterator<Item = (&'a Trust, Option<&'a Snapshot>)> {
+) -> impl Iterator<Item = (&'a Trust, Option<&'a SourceFacts>)> {
     policy.trust.iter().enumerate().map(|(index, trust)| (trust, sources.get(index)))
 }
 
-fn all_yes(now: Stamp, sources: &[Snapshot], standing: Standing, policy: &Policy) -> bool {
+fn all_yes(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &Policy) -> bool {
     !policy.trust.is_empty()
         && each_source(sources, policy).all(|(trust, source)| {
-            matches!(finding(now, source, *trust, standing, policy), Finding::Yes(_))
+            matches!(finding(now, source, trust, standing, policy), Finding::Yes(_))
         })
 }
 
@@ -203,12 +252,29 @@ fn drains(no: &Reason, policy: &Policy) -> bool {
 
 /// The last moment at which what a source saw may be used. A failure that is itself evidence
 /// stands until the next look.
-fn expiry(source: Option<&Snapshot>, trust: Trust) -> Option<Stamp> {
+fn expiry(
+    now: Stamp,
+    source: Option<&SourceFacts>,
+    trust: &Trust,
+    standing: Standing,
+) -> Option<Stamp> {
     let source = source?;
-    match evidence(source)? {
-        (began, Ok(_)) => Some(began.plus(trust.limit(source.failing().is_some()))),
+    if let Some(electorate) = candidate(source, trust) {
+        let ends = quorum::expiries(now, source, electorate);
+        let hold = standing.fresh_at.map(|fresh_at| fresh_at.plus(trust.hold));
+        let over = [hold, standing.restored_until].into_iter().flatten().filter(|end| *end >= now);
+        return ends.chain(over).min();
+    }
+    match evidence(&source.own)? {
+        (began, Ok(_)) => Some(began.plus(trust.limit(source.own.failing().is_some()))),
         (_, Err(_)) => None,
     }
+}
+
+/// The rule, where it decides: for a repmgr node that was not in recovery when it last answered.
+fn candidate<'a>(source: &SourceFacts, trust: &'a Trust) -> Option<&'a Electorate> {
+    let (_, seen) = source.own.good()?;
+    trust.electorate.as_ref().filter(|_| seen.role == Some(Role::Primary))
 }
 
 /// The newest evidence of a source: what it saw, or the failure that is itself evidence.
@@ -224,11 +290,15 @@ fn evidence(source: &Snapshot) -> Option<(Stamp, Result<&Observation, Reason>)> 
 /// What one source means for one service at this moment.
 fn finding(
     now: Stamp,
-    source: Option<&Snapshot>,
-    trust: Trust,
+    source: Option<&SourceFacts>,
+    trust: &Trust,
     standing: Standing,
     policy: &Policy,
 ) -> Finding {
+    if let Some(electorate) = source.and_then(|source| candidate(source, trust)) {
+        return ruled(now, source, trust, standing, policy, electorate);
+    }
+    let source = source.map(|source| &source.own);
     let failure = source.and_then(Snapshot::failing).map(|(_, error)| error);
     let silent = |otherwise| {
         Finding::Silent(failure.map_or(otherwise, |error| Reason::Failed(error.clone())))
@@ -244,6 +314,31 @@ fn finding(
     let over = now.since(began) > trust.limit(failing) || (failing && trust.hold.is_zero());
     let limit = policy.lag.filter(|_| trust.knows_lag);
     if over { silent(Reason::Stale) } else { meaning(seen, limit, standing, policy) }
+}
+
+/// What rule R means for a service: only a service for primaries may have its yes.
+fn ruled(
+    now: Stamp,
+    source: Option<&SourceFacts>,
+    trust: &Trust,
+    standing: Standing,
+    policy: &Policy,
+    electorate: &Electorate,
+) -> Finding {
+    if !policy.roles.contains(&Role::Primary) {
+        return Finding::No(Reason::OtherRole(Role::Primary));
+    }
+    let Some(facts) = source else { return Finding::Silent(Reason::NoLookYet) };
+    match quorum::rule(now, facts, electorate).ruling {
+        Ruling::Yes { .. } => Finding::Yes(Role::Primary),
+        Ruling::No(reason) => Finding::No(reason),
+        Ruling::Isolated(_) | Ruling::Silent(_)
+            if standing.goes_on(now, trust.hold, policy.settle, electorate) =>
+        {
+            Finding::Yes(Role::Primary)
+        }
+        Ruling::Isolated(reason) | Ruling::Silent(reason) => Finding::Silent(reason),
+    }
 }
 
 /// What an observation means for a service.

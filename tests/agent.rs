@@ -11,7 +11,7 @@ use rolecall::observation::Observation;
 use rolecall::policy::{Policy, Trust};
 use rolecall::reply::Wording;
 use rolecall::role::Role;
-use rolecall::snapshot::{NodeFacts, ServiceFacts, Snapshot};
+use rolecall::snapshot::{NodeFacts, ServiceFacts, Snapshot, SourceFacts};
 use rolecall::verdict::Standing;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -36,14 +36,14 @@ fn facts(role: Role) -> NodeFacts {
         roles: vec![Role::Primary],
         lag: None,
         settle: Duration::ZERO,
-        trust: vec![Trust { hold: hour, look: hour, knows_lag: false }],
+        trust: vec![Trust { hold: hour, look: hour, knows_lag: false, electorate: None }],
     };
     let service = ServiceFacts {
         name: "primary".into(),
         policy: Arc::new(policy),
         standing: Standing::default(),
     };
-    NodeFacts { sources: vec![source], services: vec![service] }
+    NodeFacts { sources: vec![SourceFacts::of(source)], services: vec![service] }
 }
 
 fn plain() -> Answering {
@@ -98,9 +98,13 @@ async fn facts_that_nobody_renewed_are_not_said() {
     let mut old = facts(Role::Primary);
     let mut source = Snapshot::default();
     source.record(Stamp::new(Duration::ZERO), Ok(Observation::of(Role::Primary)));
-    old.sources = vec![source];
-    let trust =
-        vec![Trust { hold: Duration::ZERO, look: Duration::from_millis(1), knows_lag: false }];
+    old.sources = vec![SourceFacts::of(source)];
+    let trust = vec![Trust {
+        hold: Duration::ZERO,
+        look: Duration::from_millis(1),
+        knows_lag: false,
+        electorate: None,
+    }];
     let policy = Policy { trust, ..Policy::clone(&old.services[0].policy) };
     old.services[0].policy = Arc::new(policy);
     port.facts.send_replace(old);

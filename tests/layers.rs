@@ -6,31 +6,35 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 9] = [
+const PURE: [&str; 11] = [
     "role",
     "observation",
     "reason",
     "snapshot",
     "policy",
+    "electorate",
+    "quorum",
     "verdict",
     "reply",
     "grammar",
     "secret",
 ];
 
-/// What a pure file may name of this crate beside the pure files. Of `clock` only the moment.
-const PURE_MAY_NAME: [&str; 1] = ["clock::Stamp"];
+/// What a pure file may name of this crate beside the pure files. Of `clock` only the
+/// moment; `conninfo` is a parser.
+const PURE_MAY_NAME: [&str; 2] = ["clock::Stamp", "source::conninfo"];
 
 const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "std::net", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 7] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 8] = [
     ("daemon", &["cli"]),
     ("cli", &["main"]),
     ("agent", &["daemon"]),
     ("keeper", &["daemon", "systemd"]),
-    ("poller", &["keeper", "daemon", "ask"]),
+    ("watched", &["keeper", "daemon"]),
+    ("poller", &["keeper", "watched", "daemon", "ask"]),
     ("ask", &["cli"]),
     ("sockets", &["daemon"]),
 ];

@@ -119,7 +119,10 @@ impl World {
     async fn plan(&self, sources: &[(&str, &Scripted)]) -> oneshot::Receiver<()> {
         let (told, in_force) = oneshot::channel();
         let trust =
-            vec![Trust { hold: HOLD, look: INTERVAL + TIMEOUT, knows_lag: false }; sources.len()];
+            vec![
+                Trust { hold: HOLD, look: INTERVAL + TIMEOUT, knows_lag: false, electorate: None };
+                sources.len()
+            ];
         let policy =
             Policy { roles: vec![Role::Primary], lag: None, settle: Duration::ZERO, trust };
         let sources = sources.iter().map(|(name, script)| {
@@ -131,6 +134,7 @@ impl World {
                 start: Box::new(move |id, report| {
                     tokio::spawn(poller::run(script, rhythm, clock, id, report)).abort_handle()
                 }),
+                start_peer: None,
             }
         });
         let plan = Plan {

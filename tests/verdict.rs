@@ -8,7 +8,7 @@ use rolecall::observation::{ErrorKind, Observation, Replay, SourceError};
 use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::reason::Reason;
 use rolecall::role::{ROLES, Role};
-use rolecall::snapshot::Snapshot;
+use rolecall::snapshot::{Snapshot, SourceFacts};
 use rolecall::verdict::{Standing, State, Verdict, decide};
 
 fn at(ms: u64) -> Stamp {
@@ -29,7 +29,7 @@ fn primaries() -> Policy {
         roles: vec![Role::Primary],
         lag: None,
         settle: Duration::ZERO,
-        trust: vec![Trust { hold: ms(3000), look: ms(2000), knows_lag: true }],
+        trust: vec![Trust { hold: ms(3000), look: ms(2000), knows_lag: true, electorate: None }],
     }
 }
 
@@ -42,15 +42,15 @@ fn replicas(max: u64, resume: u64, on_lag: OnLag) -> Policy {
     }
 }
 
-fn seen(looks: &[(u64, Result<Observation, SourceError>)]) -> Vec<Snapshot> {
+fn seen(looks: &[(u64, Result<Observation, SourceError>)]) -> Vec<SourceFacts> {
     let mut snapshot = Snapshot::default();
     for (began, look) in looks {
         snapshot.record(at(*began), look.clone());
     }
-    vec![snapshot]
+    vec![SourceFacts::of(snapshot)]
 }
 
-fn said(now: u64, sources: &[Snapshot], policy: &Policy) -> (State, &'static str) {
+fn said(now: u64, sources: &[SourceFacts], policy: &Policy) -> (State, &'static str) {
     let verdict = decide(at(now), sources, Standing::default(), policy);
     (verdict.state, verdict.reason.label())
 }
@@ -144,8 +144,8 @@ fn a_poller_that_hangs_leaves_no_old_yes_behind() {
 
 #[test]
 fn several_sources_any_no_is_no_else_any_silence_is_unknown() {
-    let trust = primaries().trust[0];
-    let policy = Policy { trust: vec![trust, trust], ..primaries() };
+    let trust = primaries().trust.remove(0);
+    let policy = Policy { trust: vec![trust.clone(), trust], ..primaries() };
     let two =
         |a: Result<_, _>, b: Result<_, _>| [seen(&[(0, a)]).remove(0), seen(&[(0, b)]).remove(0)];
     let no = || Ok(Observation::of(Role::Replica));
@@ -193,7 +193,7 @@ fn a_yes_that_lapsed_unseen_settles_again() {
 fn a_replica_leaves_at_the_limit_and_comes_back_at_the_lower_mark() {
     let policy = replicas(100, 75, OnLag::Maint);
     let mut standing = Standing::default();
-    let mut before: Vec<Snapshot> = vec![];
+    let mut before: Vec<SourceFacts> = vec![];
     let expected = [
         (100, State::Ready),
         (101, State::NotReady),
@@ -220,8 +220,8 @@ fn a_replica_over_its_limit_is_drained_where_that_is_chosen() {
 
 #[test]
 fn a_source_that_cannot_know_the_lag_is_not_asked_for_it() {
-    let knows = primaries().trust[0];
-    let trust = vec![Trust { knows_lag: false, ..knows }, knows];
+    let knows = primaries().trust.remove(0);
+    let trust = vec![Trust { knows_lag: false, ..knows.clone() }, knows];
     let policy = Policy { trust, ..replicas(100, 75, OnLag::Maint) };
     let unaware = seen(&[(0, Ok(Observation::of(Role::Replica)))]).remove(0);
     let two = |lag| [unaware.clone(), seen(&[(0, Ok(behind(lag)))]).remove(0)];
@@ -269,6 +269,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 lag_bytes: bytes,
                 lag_time: time.map(ms),
             }),
+            repmgr: None,
         },
     )
 }
@@ -300,7 +301,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         settle: ms(settle),
         trust: trust
             .iter()
-            .map(|t| Trust { hold: ms(t.0), look: ms(t.1), knows_lag: true })
+            .map(|t| Trust { hold: ms(t.0), look: ms(t.1), knows_lag: true, electorate: None })
             .collect(),
     })
 }
@@ -313,8 +314,8 @@ fn any_life() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The facts and the memory after each step, at the step's moment.
-fn live(policy: &Policy, life: &[Step]) -> Vec<(Stamp, Vec<Snapshot>, Standing)> {
-    let mut sources = vec![Snapshot::default(); policy.trust.len()];
+fn live(policy: &Policy, life: &[Step]) -> Vec<(Stamp, Vec<SourceFacts>, Standing)> {
+    let mut sources = vec![SourceFacts::default(); policy.trust.len()];
     let mut standing = Standing::default();
     let mut now = at(0);
     let mut moments = vec![(now, sources.clone(), standing)];
@@ -322,7 +323,7 @@ fn live(policy: &Policy, life: &[Step]) -> Vec<(Stamp, Vec<Snapshot>, Standing)>
         now = now.plus(ms(*pause));
         let before = sources.clone();
         let index = source % sources.len();
-        sources[index].record(now, look.clone());
+        sources[index].own.record(now, look.clone());
         standing = standing.fold(now, &before, &sources, policy);
         moments.push((now, sources.clone(), standing));
     }
@@ -331,10 +332,10 @@ fn live(policy: &Policy, life: &[Step]) -> Vec<(Stamp, Vec<Snapshot>, Standing)>
 
 /// What READY promises, said again without the code under test: each source's newest evidence is
 /// a look that succeeded, shows a role that is asked for with nothing against it, and is young.
-fn vouched_for(now: Stamp, sources: &[Snapshot], policy: &Policy) -> bool {
+fn vouched_for(now: Stamp, sources: &[SourceFacts], policy: &Policy) -> bool {
     policy.trust.iter().zip(sources).all(|(trust, source)| {
-        let Some((began, seen)) = source.good() else { return false };
-        let failing = source.failing().is_some();
+        let Some((began, seen)) = source.own.good() else { return false };
+        let failing = source.own.failing().is_some();
         let limit = match failing {
             true => trust.hold,
             false if trust.hold > trust.look => trust.hold,
@@ -353,7 +354,11 @@ fn vouched_for(now: Stamp, sources: &[Snapshot], policy: &Policy) -> bool {
     })
 }
 
-fn verdict_at(now: Stamp, moment: &(Stamp, Vec<Snapshot>, Standing), policy: &Policy) -> Verdict {
+fn verdict_at(
+    now: Stamp,
+    moment: &(Stamp, Vec<SourceFacts>, Standing),
+    policy: &Policy,
+) -> Verdict {
     decide(now, &moment.1, moment.2, policy)
 }
 
@@ -412,7 +417,7 @@ proptest! {
         for (now, mut sources, standing) in live(&policy, &life) {
             let before = sources.clone();
             let index = source % sources.len();
-            sources[index].record(now, fails(ErrorKind::ServerDown));
+            sources[index].own.record(now, fails(ErrorKind::ServerDown));
             let standing = standing.fold(now, &before, &sources, &policy);
             prop_assert_eq!(decide(now, &sources, standing, &policy).state, State::NotReady);
         }
@@ -420,7 +425,7 @@ proptest! {
 
     #[test]
     fn any_moments_and_spans_are_decided(policy in any_policy(), began in any::<u64>(), now in any::<u64>()) {
-        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true }], ..policy };
+        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true, electorate: None }], ..policy };
         let sources = seen(&[(began, primary())]);
         let standing = Standing::default().fold(at(now), &[], &sources, &policy);
         decide(at(now), &sources, standing, &policy);

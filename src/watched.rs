@@ -1,0 +1,139 @@
+//! A source that is watched: its poller, for repmgr the pollers of the other nodes, and their facts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::config::Source;
+use crate::electorate::{NodeId, Registered, Row};
+use crate::observation::{ErrorKind, Observation};
+use crate::poller::{Look, PollerId};
+use crate::role::Role;
+use crate::snapshot::{Snapshot, SourceFacts};
+use crate::source::conninfo::Place;
+
+/// Other nodes that are looked at; a repmgr cluster has a handful, and each costs every server a
+/// connection a look.
+const MOST_PEERS: usize = 64;
+
+/// Starts the poller of another node of the source's repmgr cluster.
+pub type StartPeer = Box<dyn Fn(&Row, PollerId, mpsc::Sender<Look>) -> AbortHandle + Send>;
+
+/// Hands out names of pollers, each once.
+#[derive(Debug, Default)]
+pub struct PollerIds(u64);
+
+impl PollerIds {
+    /// A name that no other poller has.
+    pub fn take(&mut self) -> PollerId {
+        self.0 += 1;
+        PollerId(self.0)
+    }
+}
+
+/// A running poller; it ends with this value.
+pub struct Poller {
+    /// Its name.
+    pub id: PollerId,
+    /// Its task.
+    pub task: AbortHandle,
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Another node that is looked at, and where.
+struct Peer {
+    poller: Poller,
+    places: Arc<[Place]>,
+}
+
+/// A source that is watched. Its pollers end with it.
+pub struct Watched {
+    /// As configured.
+    pub source: Source,
+    /// What was seen.
+    pub facts: SourceFacts,
+    poller: Poller,
+    start_peer: Option<StartPeer>,
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+impl Watched {
+    /// A source whose poller runs and has not reported yet.
+    pub fn new(source: Source, poller: Poller, start_peer: Option<StartPeer>) -> Self {
+        let facts = SourceFacts::default();
+        Self { source, facts, poller, start_peer, peers: BTreeMap::new() }
+    }
+
+    /// Whether one of its pollers has this name.
+    pub fn has(&self, poller: PollerId) -> bool {
+        self.poller.id == poller || self.peer(poller).is_some()
+    }
+
+    /// How the looks of this poller fail now, and the other node's number where it is not the own.
+    pub fn failing(&self, poller: PollerId) -> (Option<ErrorKind>, Option<i32>) {
+        let peer = self.peer(poller);
+        let snapshot = match peer {
+            Some(id) => self.facts.peers.get(&id),
+            None => Some(&self.facts.own),
+        };
+        let failing = snapshot.and_then(Snapshot::failing).map(|(_, error)| error.kind);
+        (failing, peer.map(|id| id.0))
+    }
+
+    fn peer(&self, poller: PollerId) -> Option<NodeId> {
+        self.peers.iter().find(|(_, peer)| peer.poller.id == poller).map(|(id, _)| *id)
+    }
+
+    /// Folds a look in, and follows the own table with the pollers of the other nodes.
+    pub fn record(&mut self, look: Look, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
+        if let Some(id) = self.peer(look.poller) {
+            self.facts.peers.entry(id).or_default().record(look.began, look.result);
+            return;
+        }
+        let answered = look.result.is_ok();
+        self.facts.own.record(look.began, look.result);
+        // The last table stays in use while the own server does not answer.
+        if answered {
+            self.follow_table(ids, report);
+        }
+    }
+
+    /// Looks at the other nodes of the own table while this one is a candidate; a standby asks nobody.
+    fn follow_table(&mut self, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
+        let Some(start_peer) = &self.start_peer else { return };
+        let wanted = self.facts.own.good().map(|(_, seen)| others(seen)).unwrap_or_default();
+        let stays = |id: &NodeId, places: &Arc<[Place]>| {
+            wanted.iter().any(|row| row.id == *id && row.places == *places)
+        };
+        self.peers.retain(|id, peer| stays(id, &peer.places));
+        self.facts.peers.retain(|id, _| self.peers.contains_key(id));
+        for row in wanted {
+            self.peers.entry(row.id).or_insert_with(|| {
+                let id = ids.take();
+                let task = start_peer(row, id, report.clone());
+                Peer { poller: Poller { id, task }, places: row.places.clone() }
+            });
+        }
+    }
+}
+
+/// The rows of the other nodes, where the node says it is the registered primary.
+fn others(seen: &Observation) -> Vec<&Row> {
+    let Some(said) = seen.repmgr.as_deref().filter(|_| seen.role == Some(Role::Primary)) else {
+        return Vec::new();
+    };
+    let Some(me) = said.me.filter(|me| {
+        said.table.iter().any(|row| row.id == *me && row.registered == Registered::Primary)
+    }) else {
+        return Vec::new();
+    };
+    let others = said.table.iter().filter(|row| row.id != me && !row.places.is_empty());
+    others.take(MOST_PEERS).collect()
+}
