@@ -204,11 +204,11 @@ impl Standing {
         electorate: &Electorate,
     ) -> bool {
         let evaluated = self.evaluated_at.is_some_and(|at| now.since(at) <= electorate.life);
-        let held = self.yes_since.zip(self.fresh_at).is_some_and(|(since, fresh_at)| {
+        let known = self.yes_since.zip(self.fresh_at).is_some_and(|(since, fresh_at)| {
             fresh_at >= since.plus(settle) && now < fresh_at.plus(hold)
         });
         let restored = self.restored_until.is_some_and(|until| now < until);
-        (evaluated && held) || restored
+        (evaluated && known) || restored
     }
 
     fn over_lag_after(self, sources: &[SourceFacts], policy: &Policy) -> bool {

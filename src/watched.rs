@@ -19,7 +19,7 @@ use crate::source::conninfo::Place;
 const MOST_PEERS: usize = 64;
 
 /// Starts the poller of another node of the source's repmgr cluster.
-pub type StartPeer = Box<dyn Fn(&Row, PollerId, mpsc::Sender<Look>) -> AbortHandle + Send>;
+pub type StartPeer = Box<dyn Fn(&Row, PollerId, mpsc::Sender<Look>) -> AbortHandle + Send + Sync>;
 
 /// Hands out names of pollers, each once.
 #[derive(Debug, Default)]
