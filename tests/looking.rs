@@ -110,7 +110,7 @@ impl World {
         let (facts_out, facts) = watch::channel(NodeFacts::default());
         let (announced_out, announced) = watch::channel(Vec::new());
         let (plans, plans_in) = mpsc::channel(1);
-        let keeper = Keeper::new(node.into(), clock.clone(), facts_out, announced_out);
+        let keeper = Keeper::new(node.into(), clock.clone(), facts_out, announced_out, None);
         tokio::spawn(keeper.run(plans_in));
         Self { clock, facts, announced, plans }
     }
