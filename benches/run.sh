@@ -87,7 +87,7 @@ count() {
     local who=$1 what=$2 log=$1-$2
     shift 2
     command_of "$who"
-    rm -f "$tmp/traced.pid" "$tmp/count"
+    rm -f "$tmp/count"
     case $what in
     instructions)
         start "$log" TERM valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$tmp/count" "${command[@]}" ;;
@@ -102,6 +102,7 @@ count() {
     if [[ $what == syscalls ]]; then
         kill -TERM "$(<"$tmp/traced.pid")"
         await_end "$pid"
+        rm "$tmp/traced.pid"
     fi
     stop "$pid"
     case $what in
