@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::policy::{LagLimit, Policy, Trust};
 use crate::reply::Wording;
 use crate::role::Role;
 use crate::source::conninfo::Conninfo;
@@ -129,33 +130,20 @@ pub struct Service {
     pub lag: Option<LagLimit>,
 }
 
-/// How far behind a replica may be before it serves no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LagLimit {
-    /// Most bytes behind, and the bytes under which a replica that was over them serves again.
-    pub bytes: Option<Hysteresis>,
-    /// Most time behind.
-    pub time: Option<Duration>,
-    /// What a replica over the limit is answered with.
-    pub on_lag: OnLag,
-}
-
-/// A limit that is left at a lower mark, so that nothing flaps at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hysteresis {
-    /// Over this it is too much.
-    pub max: u64,
-    /// At or under this it is enough again.
-    pub resume: u64,
-}
-
-/// What a replica over its lag limit is answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnLag {
-    /// Out of the pool, sessions are cut where HAProxy is told to.
-    Maint,
-    /// No new sessions, the old ones stay.
-    Drain,
+impl Service {
+    /// How this service's verdicts about `node` are made.
+    pub fn policy(&self, node: &Node) -> Policy {
+        let trust = |source: &Source| Trust {
+            hold: self.hold.unwrap_or(source.hold),
+            look: source.interval + source.timeout,
+        };
+        Policy {
+            roles: self.roles.clone(),
+            lag: self.lag,
+            settle: Duration::ZERO,
+            trust: node.sources.iter().map(trust).collect(),
+        }
+    }
 }
 
 /// An address to listen on.

@@ -1,14 +1,45 @@
 //! rolecall answers HAProxy's `agent-check` with the role of a PostgreSQL node.
+//!
+//! One value goes one straight way:
+//!
+//! ```text
+//! source      one look at one server               source::RoleSource::observe
+//!   poller    rhythm and deadline                  poller::run
+//!   keeper    the only writer of a node's facts    keeper::Keeper
+//!   facts     what was seen, and when              snapshot::NodeFacts
+//!   verdict   pure and total                       verdict::judge
+//!   reply     the bytes of the agent protocol      reply::Wording::line
+//! agent       one line for every connection        agent::Port::serve
+//! ```
+//!
+//! Facts are cached, answers are not: a verdict is made when somebody asks, so a source that hangs
+//! cannot leave an old READY behind. `role`, `observation`, `reason`, `snapshot`, `policy`,
+//! `verdict` and `reply` are pure: no I/O, no runtime, no clock. `daemon` is the only file that
+//! knows every other, and only `cli` imports it.
+//!
+//! The library's interface is the program's own and promises nothing to other crates.
 #![forbid(unsafe_code)]
 
+pub mod agent;
+pub mod ask;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod document;
+pub mod failure;
+pub mod keeper;
+pub mod logging;
 pub mod observation;
+pub mod policy;
+pub mod poller;
+pub mod reason;
 pub mod reply;
 pub mod role;
 pub mod schema;
 pub mod secret;
 pub mod snapshot;
+pub mod sockets;
 pub mod source;
+pub mod systemd;
 pub mod verdict;

@@ -46,6 +46,11 @@ impl Observation {
             replay: None,
         }
     }
+
+    /// A server that said no without saying what it is.
+    pub fn no_role() -> Self {
+        Self { role: None, leader: Some(false), ..Self::of(Role::Replica) }
+    }
 }
 
 /// How a replica follows its upstream.

@@ -17,8 +17,7 @@ pub enum Role {
 }
 
 /// Every role, in the order they are listed to a person.
-pub const ROLES: [Role; 4] =
-    [Role::Primary, Role::Replica, Role::SyncReplica, Role::StandbyLeader];
+pub const ROLES: [Role; 4] = [Role::Primary, Role::Replica, Role::SyncReplica, Role::StandbyLeader];
 
 impl Role {
     /// The word for this role in configuration, logs and metrics.

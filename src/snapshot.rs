@@ -1,1 +1,119 @@
-//! snapshot.
+//! What is known of a node: facts with their time. Judged where they are used, never here.
+
+use std::sync::Arc;
+
+use crate::clock::Stamp;
+use crate::observation::{Observation, SourceError};
+use crate::policy::Policy;
+use crate::verdict::Standing;
+
+/// The newest facts of one source. [`Snapshot::record`] is its only mutator.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    good: Option<(Stamp, Observation)>,
+    failing: Option<(Stamp, SourceError)>,
+}
+
+impl Snapshot {
+    /// The last look that showed something that still holds, and when it began.
+    pub fn good(&self) -> Option<(Stamp, &Observation)> {
+        self.good.as_ref().map(|(began, seen)| (*began, seen))
+    }
+
+    /// The last look, where it failed, and when it began.
+    pub fn failing(&self) -> Option<(Stamp, &SourceError)> {
+        self.failing.as_ref().map(|(began, error)| (*began, error))
+    }
+
+    /// When the last finished look began; `None` before the first has finished.
+    pub fn last_look(&self) -> Option<Stamp> {
+        self.failing.as_ref().map(|f| f.0).or(self.good.as_ref().map(|g| g.0))
+    }
+
+    /// Folds a finished look in.
+    ///
+    /// A failure leaves the last good look standing for the verdict to hold on to, unless the
+    /// failure is itself evidence against the node: then nothing older may speak for it again.
+    pub fn record(&mut self, began: Stamp, look: Result<Observation, SourceError>) {
+        match look {
+            Ok(seen) => {
+                self.good = Some((began, seen));
+                self.failing = None;
+            }
+            Err(error) => {
+                if error.kind.is_contrary() {
+                    self.good = None;
+                }
+                self.failing = Some((began, error));
+            }
+        }
+    }
+}
+
+/// Everything a verdict about a node rests on, published as one value by the node's keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeFacts {
+    /// One for each source, in the order of the configuration.
+    pub sources: Vec<Snapshot>,
+    /// One for each service. The policies travel with the facts, so that a reload changes both at
+    /// one moment.
+    pub services: Vec<ServiceFacts>,
+}
+
+/// What is kept for one service of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// The service's name.
+    pub name: Arc<str>,
+    /// How its verdicts are made.
+    pub policy: Arc<Policy>,
+    /// The memory its verdicts have.
+    pub standing: Standing,
+}
+
+impl NodeFacts {
+    /// The facts of the service of this name.
+    pub fn service(&self, name: &str) -> Option<&ServiceFacts> {
+        self.services.iter().find(|service| &*service.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::observation::ErrorKind;
+    use crate::role::Role;
+
+    fn at(ms: u64) -> Stamp {
+        Stamp::new(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn a_silent_failure_leaves_the_last_good_look() {
+        let mut snapshot = Snapshot::default();
+        snapshot.record(at(1), Ok(Observation::of(Role::Primary)));
+        snapshot.record(at(2), Err(SourceError::new(ErrorKind::Timeout, "slow")));
+        assert_eq!(snapshot.good().map(|g| g.0), Some(at(1)));
+        assert_eq!(snapshot.last_look(), Some(at(2)));
+    }
+
+    #[test]
+    fn a_good_look_ends_the_failing() {
+        let mut snapshot = Snapshot::default();
+        snapshot.record(at(1), Err(SourceError::new(ErrorKind::Timeout, "slow")));
+        snapshot.record(at(2), Ok(Observation::of(Role::Primary)));
+        assert_eq!(snapshot.failing(), None);
+        assert_eq!(snapshot.last_look(), Some(at(2)));
+    }
+
+    #[test]
+    fn contrary_evidence_ends_the_good_for_good() {
+        let mut snapshot = Snapshot::default();
+        snapshot.record(at(1), Ok(Observation::of(Role::Primary)));
+        snapshot.record(at(2), Err(SourceError::new(ErrorKind::ServerDown, "refused")));
+        snapshot.record(at(3), Err(SourceError::new(ErrorKind::Timeout, "slow")));
+        assert_eq!(snapshot.good(), None);
+    }
+}

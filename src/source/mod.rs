@@ -1,8 +1,8 @@
 //! The places where a node's role can be learned.
 //!
 //! A source looks once and says what it saw. Rhythm, deadline, retry and policy belong to the
-//! poller and the verdict, so a new source is one file here, its keys in the configuration, one
-//! arm of the `match` that spawns it and one table of tests.
+//! poller and the verdict, so a new source is one file here, its keys in the configuration, its
+//! arms in [`Source`] and one table of tests.
 
 pub mod command;
 pub mod conninfo;
@@ -16,16 +16,57 @@ pub mod tls;
 
 use std::future::Future;
 
+use crate::config::{self, Kind};
 use crate::observation::{Observation, SourceError};
+use resolve::Resolver;
 
 /// One place where the role of a node can be learned.
 pub trait RoleSource: Send + 'static {
-    /// Its name in the configuration, in logs and as a metric label.
-    const KIND: &'static str;
-
     /// Looks at one server once.
     ///
     /// No retry, rhythm, deadline or policy here. The poller drops the future when its time is up;
     /// whatever it held (sockets, children) must go with it, and the next call starts clean.
     fn observe(&mut self) -> impl Future<Output = Result<Observation, SourceError>> + Send;
+}
+
+/// A source of the kind that is configured.
+pub enum Source {
+    /// `kind = "patroni"`
+    Patroni(patroni::Patroni),
+    /// `kind = "postgres"`
+    Postgres(Box<postgres::Postgres>),
+    /// `kind = "command"`
+    Command(command::Command),
+    /// `kind = "static"`
+    Static(fixed::Fixed),
+}
+
+impl Source {
+    /// Makes the source ready to look; looks at nothing yet.
+    ///
+    /// # Errors
+    /// A certificate file cannot be read, or a URL is not one.
+    pub fn new(source: &config::Source, resolver: &Resolver) -> Result<Self, SourceError> {
+        let resolver = resolver.clone();
+        Ok(match &source.kind {
+            Kind::Patroni { url } => Self::Patroni(patroni::Patroni::new(url, resolver)?),
+            Kind::Postgres(postgres) => {
+                let postgres = postgres::Postgres::new(postgres, source.timeout, resolver)?;
+                Self::Postgres(Box::new(postgres))
+            }
+            Kind::Command(argv) => Self::Command(command::Command::new(argv.clone())),
+            Kind::Static(role) => Self::Static(fixed::Fixed::new(*role)),
+        })
+    }
+}
+
+impl RoleSource for Source {
+    async fn observe(&mut self) -> Result<Observation, SourceError> {
+        match self {
+            Self::Patroni(source) => source.observe().await,
+            Self::Postgres(source) => source.observe().await,
+            Self::Command(source) => source.observe().await,
+            Self::Static(source) => source.observe().await,
+        }
+    }
 }

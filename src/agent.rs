@@ -1,0 +1,208 @@
+//! The agent port: one line for every connection, written on accept.
+//!
+//! The line is written before anything is read and without a task for the connection. Then the
+//! writing side is shut down and what the other side sent is read to its end within a short bound:
+//! a socket closed with unread bytes sends a reset, which can overtake the line. HAProxy itself
+//! closes with a reset once it has its line; that is normal.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::clock::{Clock, Stamp};
+use crate::reply::Wording;
+use crate::snapshot::NodeFacts;
+use crate::verdict::judge;
+
+/// Connections that are read to their end at one time; over it the line is still written and the
+/// connection closed at once. A HAProxy that checks 1,000 times a second keeps about ten here.
+const LINGERING: usize = 256;
+/// How long a connection is read to its end.
+const LINGER: Duration = Duration::from_secs(1);
+/// How often the lingering connections are looked at.
+const SWEEP: Duration = Duration::from_millis(10);
+/// Bytes read from one connection before it is closed all the same.
+const LINGER_BYTES: usize = 4096;
+/// Connections answered before other work of the thread has its turn.
+const BATCH: usize = 64;
+/// Pause after an error of accept that waiting may cure (no file descriptors, no memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a port answers with; replaced as a whole at a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answering {
+    /// The service whose verdict is said.
+    pub service: Arc<str>,
+    /// In what words.
+    pub wording: Wording,
+    /// To whom; empty: everybody.
+    pub allow: Vec<IpNet>,
+}
+
+/// One open port.
+pub struct Port {
+    /// The bound socket, listening and non-blocking.
+    pub listener: TcpListener,
+    /// What it answers with.
+    pub answering: watch::Receiver<Answering>,
+    /// What the answer rests on.
+    pub facts: watch::Receiver<NodeFacts>,
+    /// The present moment.
+    pub clock: Clock,
+}
+
+impl Port {
+    /// Answers until `stop`, then answers those who already wait and ends. No error of accept ends
+    /// it sooner.
+    ///
+    /// # Errors
+    /// The listener could not be registered with the runtime.
+    pub async fn serve(self, stop: CancellationToken) -> std::io::Result<()> {
+        #[expect(
+            deprecated,
+            reason = "its contract, that the descriptor is owned and stays the same, holds for a \
+                      TcpListener; the replacement wants `unsafe` to say so"
+        )]
+        let listener = AsyncFd::new(self.listener)?;
+        let mut door = Door {
+            answering: self.answering,
+            facts: self.facts,
+            clock: self.clock,
+            lingering: VecDeque::new(),
+            strangers: 0,
+        };
+        let mut sweeps = interval(SWEEP);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ready = listener.readable() => {
+                    let mut ready = ready?;
+                    if door.lingering.is_empty() {
+                        sweeps.reset();
+                    }
+                    match door.answer_batch(listener.get_ref()) {
+                        Waiting::None => ready.clear_ready(),
+                        Waiting::Some => tokio::task::yield_now().await,
+                        Waiting::Failed(error) => {
+                            warn!(%error, "accept failed; trying again");
+                            door.lingering.clear();
+                            tokio::time::sleep(ACCEPT_PAUSE).await;
+                        }
+                    }
+                }
+                _ = sweeps.tick(), if !door.lingering.is_empty() => door.sweep(),
+                () = stop.cancelled() => {
+                    door.answer_batch(listener.get_ref());
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Whether more connections wait after a batch.
+enum Waiting {
+    None,
+    Some,
+    Failed(Errno),
+}
+
+struct Door {
+    answering: watch::Receiver<Answering>,
+    facts: watch::Receiver<NodeFacts>,
+    clock: Clock,
+    lingering: VecDeque<Lingering>,
+    strangers: u64,
+}
+
+struct Lingering {
+    socket: OwnedFd,
+    until: Stamp,
+    read: usize,
+}
+
+impl Door {
+    fn answer_batch(&mut self, listener: &TcpListener) -> Waiting {
+        for _ in 0..BATCH {
+            match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC) {
+                Ok((socket, peer)) => {
+                    let peer = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
+                    self.answer(socket, peer.map(|peer| peer.ip()));
+                }
+                Err(Errno::AGAIN) => return Waiting::None,
+                // The connection was gone before it was accepted, or a signal came.
+                Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
+                Err(error) => return Waiting::Failed(error),
+            }
+        }
+        Waiting::Some
+    }
+
+    fn answer(&mut self, socket: OwnedFd, peer: Option<IpAddr>) {
+        let now = self.clock.now();
+        {
+            let answering = self.answering.borrow();
+            if !allowed(&answering.allow, peer) {
+                self.strangers += 1;
+                if self.strangers == 1 {
+                    let service = &*answering.service;
+                    warn!(service, ?peer, "closed without an answer: the address is not in `allow`");
+                } else {
+                    debug!(?peer, strangers = self.strangers, "closed without an answer");
+                }
+                return;
+            }
+            let verdict = judge(now, &self.facts.borrow(), &answering.service);
+            let line = answering.wording.line(verdict.state, &verdict.reason);
+            // One line always fits the send buffer of a new socket; a peer that is gone needs none.
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            if rustix::net::send(&socket, &line, flags).is_err() {
+                return;
+            }
+        }
+        if self.lingering.len() < LINGERING
+            && rustix::net::shutdown(&socket, Shutdown::Write).is_ok()
+        {
+            self.lingering.push_back(Lingering { socket, until: now.plus(LINGER), read: 0 });
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now = self.clock.now();
+        self.lingering.retain_mut(|connection| connection.still_open(now));
+    }
+}
+
+impl Lingering {
+    fn still_open(&mut self, now: Stamp) -> bool {
+        let mut discarded = [0; 512];
+        loop {
+            match rustix::net::recv(&self.socket, &mut discarded[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return false,
+                Ok((count, _)) => self.read += count,
+                Err(Errno::AGAIN) => return now < self.until,
+                Err(_) => return false,
+            }
+            if self.read > LINGER_BYTES {
+                return false;
+            }
+        }
+    }
+}
+
+/// Whether a peer may ask. An IPv4 peer of an IPv6 socket is compared as the IPv4 address it is.
+fn allowed(allow: &[IpNet], peer: Option<IpAddr>) -> bool {
+    allow.is_empty()
+        || peer.is_some_and(|peer| allow.iter().any(|net| net.contains(&peer.to_canonical())))
+}

@@ -1,0 +1,172 @@
+//! `rolecall ask`: looks once without a daemon and explains what was decided, and why.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::clock::{Clock, Stamp};
+use crate::config::{Config, Source as Configured};
+use crate::observation::{Observation, SourceError};
+use crate::poller;
+use crate::snapshot::Snapshot;
+use crate::source::Source;
+use crate::source::resolve::Resolver;
+use crate::verdict::{Standing, State, Verdict, decide};
+
+/// What one look at every source showed and what each service makes of it.
+pub struct Answer {
+    node: String,
+    looks: Vec<Looked>,
+    decided: Vec<(String, Verdict)>,
+}
+
+struct Looked {
+    kind: &'static str,
+    seen: Result<Observation, SourceError>,
+    took_ms: u64,
+}
+
+/// Looks once at every source of `config`, all at one time, each within its own timeout, and
+/// decides for the services that `wanted` picks by name.
+pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Answer {
+    let clock = Clock::Boot;
+    let resolver = Resolver::new();
+    let looks = config.node.sources.iter().map(|source| look(source, &resolver, &clock));
+    let mut snapshots = Vec::new();
+    let mut looked = Vec::new();
+    for (began, look) in futures_util::future::join_all(looks).await {
+        let mut snapshot = Snapshot::default();
+        snapshot.record(began, look.seen.clone());
+        snapshots.push(snapshot);
+        looked.push(look);
+    }
+    let now = clock.now();
+    let services = config.services.iter().filter(|service| wanted(&service.name));
+    let decided = services.map(|service| {
+        let policy = service.policy(&config.node);
+        let standing = Standing::default().fold(now, &[], &snapshots, &policy);
+        (service.name.clone(), decide(now, &snapshots, standing, &policy))
+    });
+    Answer { node: config.node.name.clone(), looks: looked, decided: decided.collect() }
+}
+
+async fn look(source: &Configured, resolver: &Resolver, clock: &Clock) -> (Stamp, Looked) {
+    let began = clock.now();
+    let seen = match Source::new(source, resolver) {
+        Ok(mut built) => poller::look(&mut built, source.timeout).await,
+        Err(error) => Err(error),
+    };
+    let took = clock.now().since(began).as_millis();
+    let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
+    (began, Looked { kind: source.kind.as_str(), seen, took_ms })
+}
+
+impl Answer {
+    /// The worst state of the services asked for: not ready before unknown before ready.
+    pub fn state(&self) -> State {
+        let mut states = self.decided.iter().map(|(_, verdict)| verdict.state);
+        let first = states.next().unwrap_or(State::Unknown);
+        states.fold(first, |worst, state| match (worst, state) {
+            (State::NotReady | State::Drain, _) => worst,
+            (_, State::NotReady | State::Drain | State::Unknown) => state,
+            _ => worst,
+        })
+    }
+
+    /// For a person.
+    pub fn text(&self) -> String {
+        let mut out = format!("node {}\n", self.node);
+        for look in &self.looks {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "  source {} ({} ms): ", look.kind, look.took_ms);
+            out.push_str(&match &look.seen {
+                Ok(seen) => in_words(seen),
+                Err(error) => {
+                    let kind = error.kind;
+                    format!("{}: {error}\n    hint: {}", kind.label(), kind.hint())
+                }
+            });
+            out.push('\n');
+        }
+        for (service, verdict) in &self.decided {
+            let _ = writeln!(out, "  service {service}: {}, {}", verdict.state, verdict.reason);
+            if let Some(hint) = verdict.reason.hint() {
+                let _ = writeln!(out, "    hint: {hint}");
+            }
+        }
+        out
+    }
+
+    /// For a program.
+    pub fn json(&self) -> Value {
+        let looks = self.looks.iter().map(|look| match &look.seen {
+            Ok(seen) => json!({
+                "kind": look.kind, "took_ms": look.took_ms, "observation": observation(seen),
+            }),
+            Err(error) => json!({
+                "kind": look.kind, "took_ms": look.took_ms,
+                "error": {
+                    "kind": error.kind.label(), "detail": &*error.detail, "hint": error.kind.hint(),
+                },
+            }),
+        });
+        let decided = self.decided.iter().map(|(service, verdict)| {
+            json!({
+                "service": service, "state": verdict.state.as_str(),
+                "reason": verdict.reason.label(), "detail": verdict.reason.to_string(),
+            })
+        });
+        json!({
+            "node": self.node,
+            "sources": looks.collect::<Vec<_>>(),
+            "services": decided.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn in_words(seen: &Observation) -> String {
+    let mut words = vec![seen.role.map_or("no role", crate::role::Role::as_str).to_owned()];
+    match seen.leader {
+        Some(true) => words.push("holds the leader lock".to_owned()),
+        Some(false) => words.push("does not hold the leader lock".to_owned()),
+        None => {}
+    }
+    if let Some(state) = &seen.not_running {
+        words.push(format!("PostgreSQL is {state}"));
+    }
+    if seen.read_only {
+        words.push("default_transaction_read_only is on".to_owned());
+    }
+    if seen.no_load_balance {
+        words.push("tagged noloadbalance".to_owned());
+    }
+    words.extend(seen.timeline.map(|timeline| format!("timeline {timeline}")));
+    words.extend(seen.lsn.map(|lsn| format!("LSN {lsn}")));
+    if let Some(replay) = seen.replay {
+        words.push(if replay.streaming { "streaming" } else { "not streaming" }.to_owned());
+        if replay.paused {
+            words.push("replay paused".to_owned());
+        }
+        words.extend(replay.lag_bytes.map(|bytes| format!("{bytes} bytes behind")));
+        words.extend(replay.lag_time.map(|time| format!("{:.1} s behind", time.as_secs_f64())));
+    }
+    words.join(", ")
+}
+
+fn observation(seen: &Observation) -> Value {
+    json!({
+        "role": seen.role.map(crate::role::Role::as_str),
+        "leader": seen.leader,
+        "not_running": seen.not_running.as_deref(),
+        "read_only": seen.read_only,
+        "no_load_balance": seen.no_load_balance,
+        "timeline": seen.timeline.map(|timeline| timeline.0),
+        "lsn": seen.lsn.map(|lsn| lsn.to_string()),
+        "replay": seen.replay.map(|replay| json!({
+            "streaming": replay.streaming,
+            "paused": replay.paused,
+            "lag_bytes": replay.lag_bytes,
+            "lag_seconds": replay.lag_time.map(|time| time.as_secs_f64()),
+        })),
+    })
+}

@@ -1,0 +1,193 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::{Level, warn};
+
+use crate::ask;
+use crate::config::Config;
+use crate::daemon;
+use crate::failure::{Exit, Failure};
+use crate::logging;
+use crate::schema::{self, Flags, Loaded};
+use crate::source::Source;
+use crate::source::resolve::Resolver;
+use crate::verdict::State;
+
+/// Answers HAProxy's agent-check with the role of a PostgreSQL node: READY or MAINT.
+#[derive(Debug, Parser)]
+#[command(name = "rolecall", version, arg_required_else_help = true)]
+struct Cli {
+    /// Configuration file; without it /etc/rolecall/rolecall.toml where that exists.
+    #[arg(long, global = true, env = "ROLECALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Least severe level that is logged: error, warn, info, debug or trace.
+    #[arg(long, global = true, env = "ROLECALL_LOG", value_name = "LEVEL",
+          value_parser = logging::level)]
+    log: Option<Level>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the daemon.
+    Run(Run),
+    /// Checks the configuration: exit code 0, or 78 with every error found.
+    Check,
+    /// Looks once, without a daemon, and explains: exit code 0 ready, 1 not ready, 2 unknown.
+    Ask {
+        /// SERVICE or SERVICE/NODE; without it every service.
+        target: Option<String>,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Flags that stand in for a configuration file.
+#[derive(Debug, Args)]
+struct Run {
+    /// Kind of the one source: patroni, postgres, command or static; replaces every [source].
+    #[arg(long, value_name = "KIND")]
+    source: Option<String>,
+    /// Patroni's REST API.
+    #[arg(long, requires = "source", value_name = "URL")]
+    url: Option<String>,
+    /// How PostgreSQL is reached, in libpq's words.
+    #[arg(long, requires = "source", value_name = "CONNINFO")]
+    conninfo: Option<String>,
+    /// The role of the static source.
+    #[arg(long, requires = "source", value_name = "ROLE")]
+    role: Option<String>,
+    /// Where the first service is asked: ADDRESS:PORT, or PORT for every address.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+/// Parses the command line, runs what it says, and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to tell where even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.run() {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("rolecall: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<ExitCode, Failure> {
+        match &self.command {
+            Command::Run(run) => self.daemon(&run.flags()),
+            Command::Check => self.check(),
+            Command::Ask { target, json } => self.ask(target.as_deref(), *json),
+        }
+    }
+
+    fn load(&self, flags: &Flags) -> Result<Loaded, Failure> {
+        let mut loaded = schema::load(self.config.as_deref(), flags)?;
+        loaded.config.log.level = self.log.unwrap_or(loaded.config.log.level);
+        Ok(loaded)
+    }
+
+    fn daemon(&self, flags: &Flags) -> Result<ExitCode, Failure> {
+        let loaded = self.load(flags)?;
+        let logging = logging::start(loaded.config.log)?;
+        warn_of(&loaded);
+        let again = || {
+            let loaded = self.load(flags)?;
+            warn_of(&loaded);
+            Ok(loaded.config)
+        };
+        daemon::run(&again, loaded.config, logging)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn check(&self) -> Result<ExitCode, Failure> {
+        let loaded = self.load(&Flags::default())?;
+        for source in &loaded.config.node.sources {
+            Source::new(source, &Resolver::new()).map_err(|error| {
+                let kind = source.kind.as_str();
+                Failure::new(Exit::Config, format_args!("source {kind}: {error}"))
+                    .hint(error.kind.hint())
+            })?;
+        }
+        for warning in &loaded.warnings {
+            println!("{}: warning: {warning}", loaded.name);
+        }
+        println!("{}: ok", loaded.name);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn ask(&self, target: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
+        let config = self.load(&Flags::default())?.config;
+        let service = target.map(|target| service_of(target, &config)).transpose()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Exit::Internal, format_args!("runtime: {error}")))?;
+        let wanted = |name: &str| service.is_none_or(|service| service == name);
+        let answer = runtime.block_on(ask::ask(&config, wanted));
+        // A name look-up that hangs must not keep the answer from being printed.
+        runtime.shutdown_background();
+        if json {
+            println!("{:#}", answer.json());
+        } else {
+            print!("{}", answer.text());
+        }
+        Ok(ExitCode::from(match answer.state() {
+            State::Ready => 0,
+            State::NotReady | State::Drain => 1,
+            State::Unknown => 2,
+        }))
+    }
+}
+
+impl Run {
+    fn flags(&self) -> Flags {
+        Flags {
+            source: self.source.clone(),
+            url: self.url.clone(),
+            conninfo: self.conninfo.clone(),
+            role: self.role.clone(),
+            listen: self.listen.clone(),
+        }
+    }
+}
+
+fn warn_of(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        warn!(file = loaded.name, "{warning}");
+    }
+}
+
+/// The service of `SERVICE` or `SERVICE/NODE`.
+fn service_of<'a>(target: &'a str, config: &Config) -> Result<&'a str, Failure> {
+    let (service, node) =
+        target.split_once('/').map_or((target, None), |(service, node)| (service, Some(node)));
+    let services: Vec<_> = config.services.iter().map(|s| s.name.as_str()).collect();
+    if !services.contains(&service) {
+        let known = services.join(", ");
+        return Err(Failure::new(Exit::Usage, format_args!("{service:?} is no service here"))
+            .hint(format_args!("the services are {known}")));
+    }
+    match node {
+        Some(node) if node != config.node.name => Err(Failure::new(
+            Exit::Usage,
+            format_args!("{node:?} is no node here"),
+        )
+        .hint(format_args!("the node is {}", config.node.name))),
+        _ => Ok(service),
+    }
+}

@@ -1,0 +1,273 @@
+//! The keeper of a node: the only writer of its facts.
+//!
+//! It starts and stops the node's pollers, folds their looks in, and announces every change of a
+//! verdict, also those that time alone makes when nobody asks.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tracing::{debug, info, warn};
+
+use crate::clock::{Clock, Stamp};
+use crate::config::Source;
+use crate::policy::Policy;
+use crate::poller::{Look, PollerId};
+use crate::snapshot::{NodeFacts, ServiceFacts, Snapshot};
+use crate::verdict::{State, Verdict, judge};
+
+/// Looks that wait to be folded in. Every poller waits for room, so this bounds memory, not facts.
+pub const LOOKS_WAITING: usize = 16;
+
+/// After a verdict's last moment, so that the timer cannot fire within it.
+const JUST_AFTER: Duration = Duration::from_millis(1);
+
+/// What a keeper shall watch and judge from now on.
+pub struct Plan {
+    /// The sources, in the order of the policies' `trust`. One that is equal to a source already
+    /// watched keeps its poller and its facts.
+    pub sources: Vec<Planned>,
+    /// The services and their policies.
+    pub services: Vec<(Arc<str>, Arc<Policy>)>,
+    /// Told when the plan is in force: each of its sources has finished, failed or timed out once.
+    pub in_force: oneshot::Sender<()>,
+}
+
+/// Starts the poller of one source under the given name, reporting to the given channel.
+pub type Start = Box<dyn FnOnce(PollerId, mpsc::Sender<Look>) -> AbortHandle + Send>;
+
+/// A source that shall be watched.
+pub struct Planned {
+    /// As configured.
+    pub source: Source,
+    /// Starts its poller; not called where the source is watched already.
+    pub start: Start,
+}
+
+/// What was last said of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// The service.
+    pub service: Arc<str>,
+    /// What is said.
+    pub verdict: Verdict,
+}
+
+/// A source that is watched. Its poller ends with it.
+struct Watched {
+    source: Source,
+    id: PollerId,
+    poller: AbortHandle,
+    snapshot: Snapshot,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.poller.abort();
+    }
+}
+
+/// The single writer of one node's facts.
+pub struct Keeper {
+    node: Arc<str>,
+    clock: Clock,
+    facts: watch::Sender<NodeFacts>,
+    announced: watch::Sender<Vec<Announced>>,
+    watched: Vec<Watched>,
+    /// A plan whose new sources have not all looked yet; the present one stays in force meanwhile.
+    staged: Option<Staged>,
+    next_poller: u64,
+}
+
+struct Staged {
+    /// New sources watch already; the others are taken over when the plan comes into force.
+    sources: Vec<Result<Watched, Source>>,
+    services: Vec<(Arc<str>, Arc<Policy>)>,
+    in_force: oneshot::Sender<()>,
+}
+
+impl Keeper {
+    /// A keeper that watches nothing yet.
+    pub fn new(
+        node: Arc<str>,
+        clock: Clock,
+        facts: watch::Sender<NodeFacts>,
+        announced: watch::Sender<Vec<Announced>>,
+    ) -> Self {
+        Self { node, clock, facts, announced, watched: Vec::new(), staged: None, next_poller: 0 }
+    }
+
+    /// Keeps the facts until the senders of plans are gone.
+    pub async fn run(mut self, mut plans: mpsc::Receiver<Plan>) {
+        let (report, mut looks) = mpsc::channel(LOOKS_WAITING);
+        loop {
+            let until = self.announce();
+            tokio::select! {
+                look = looks.recv() => if let Some(look) = look { self.fold(look) },
+                plan = plans.recv() => match plan {
+                    Some(plan) => self.stage(plan, &report),
+                    None => return,
+                },
+                () = self.reached(until) => {}
+            }
+        }
+    }
+
+    async fn reached(&self, until: Option<Stamp>) {
+        match until {
+            Some(until) => tokio::time::sleep(until.plus(JUST_AFTER).since(self.clock.now())).await,
+            None => pending().await,
+        }
+    }
+
+    /// Starts what a plan adds; it comes into force once all of that has looked.
+    fn stage(&mut self, plan: Plan, report: &mpsc::Sender<Look>) {
+        let sources = plan
+            .sources
+            .into_iter()
+            .map(|planned| {
+                if self.watched.iter().any(|watched| watched.source == planned.source) {
+                    return Err(planned.source);
+                }
+                let id = PollerId(self.next_poller);
+                self.next_poller += 1;
+                let poller = (planned.start)(id, report.clone());
+                let snapshot = Snapshot::default();
+                Ok(Watched { source: planned.source, id, poller, snapshot })
+            })
+            .collect();
+        self.staged = Some(Staged { sources, services: plan.services, in_force: plan.in_force });
+        self.enforce_when_looked();
+    }
+
+    fn enforce_when_looked(&mut self) {
+        let looked = |source: &Result<Watched, Source>| {
+            source.as_ref().map_or(true, |watched| watched.snapshot.last_look().is_some())
+        };
+        let Some(staged) = self.staged.take_if(|staged| staged.sources.iter().all(looked)) else {
+            return;
+        };
+        let now = self.clock.now();
+        let mut old = std::mem::take(&mut self.watched);
+        self.watched = staged
+            .sources
+            .into_iter()
+            .filter_map(|source| match source {
+                Ok(new) => Some(new),
+                Err(same) => {
+                    let index = old.iter().position(|watched| watched.source == same)?;
+                    Some(old.swap_remove(index))
+                }
+            })
+            .collect();
+        let sources = self.snapshots();
+        self.facts.send_modify(|facts| {
+            let services = staged.services.into_iter().map(|(name, policy)| {
+                let before = facts.service(&name).map(|known| known.standing).unwrap_or_default();
+                let standing = before.fold(now, &facts.sources, &sources, &policy);
+                ServiceFacts { name, policy, standing }
+            });
+            *facts = NodeFacts { services: services.collect(), sources };
+        });
+        // Nobody waits any more where the daemon is stopping.
+        let _ = staged.in_force.send(());
+    }
+
+    fn snapshots(&self) -> Vec<Snapshot> {
+        self.watched.iter().map(|watched| watched.snapshot.clone()).collect()
+    }
+
+    fn fold(&mut self, look: Look) {
+        let staged = self.staged.iter_mut().flat_map(|staged| staged.sources.iter_mut().flatten());
+        let mut known = self.watched.iter_mut().chain(staged);
+        // A poller that a reload has stopped may have one look on its way.
+        let Some(watched) = known.find(|watched| watched.id == look.poller) else { return };
+        log_failing(&self.node, watched, &look);
+        watched.snapshot.record(look.began, look.result);
+
+        if self.watched.iter().any(|watched| watched.id == look.poller) {
+            let now = self.clock.now();
+            let sources = self.snapshots();
+            self.facts.send_modify(|facts| {
+                for service in &mut facts.services {
+                    let standing = service.standing;
+                    service.standing = standing.fold(now, &facts.sources, &sources, &service.policy);
+                }
+                facts.sources = sources;
+            });
+        }
+        self.enforce_when_looked();
+    }
+
+    /// Announces every verdict that is not the one last announced, and tells when the next change
+    /// is due if nothing new is seen.
+    fn announce(&self) -> Option<Stamp> {
+        let now = self.clock.now();
+        let facts = self.facts.borrow();
+        let current: Vec<_> = facts
+            .services
+            .iter()
+            .map(|service| Announced {
+                service: service.name.clone(),
+                verdict: judge(now, &facts, &service.name),
+            })
+            .collect();
+        drop(facts);
+        self.announced.send_if_modified(|before| {
+            let mut changed = before.len() != current.len();
+            for new in &current {
+                let old = before.iter().find(|old| old.service == new.service);
+                let from = old.map_or(State::Unknown, |old| old.verdict.state);
+                if old.is_none() || from != new.verdict.state {
+                    self.log_change(now, from, new);
+                }
+                changed |= old.is_none_or(|old| {
+                    old.verdict.state != new.verdict.state || old.verdict.reason != new.verdict.reason
+                });
+            }
+            if changed {
+                before.clone_from(&current);
+            }
+            changed
+        });
+        current.iter().filter_map(|new| new.verdict.until).filter(|until| *until >= now).min()
+    }
+
+    fn log_change(&self, now: Stamp, from: State, new: &Announced) {
+        let verdict = &new.verdict;
+        info!(
+            node = &*self.node,
+            service = &*new.service,
+            from = %from,
+            to = %verdict.state,
+            reason = verdict.reason.label(),
+            detail = %verdict.reason,
+            timeline = verdict.timeline.map(|timeline| timeline.0),
+            age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
+            "verdict changed"
+        );
+    }
+}
+
+fn saturated(ms: u128) -> u64 {
+    u64::try_from(ms).unwrap_or(u64::MAX)
+}
+
+/// A failing source is warned of once, and again when it fails in another way.
+fn log_failing(node: &str, watched: &Watched, look: &Look) {
+    let source = watched.source.kind.as_str();
+    let before = watched.snapshot.failing().map(|(_, error)| error.kind);
+    match &look.result {
+        Err(error) if before == Some(error.kind) => {
+            debug!(node, source, error = error.kind.label(), detail = %error, "look failed again");
+        }
+        Err(error) => {
+            let hint = error.kind.hint();
+            warn!(node, source, error = error.kind.label(), detail = %error, hint, "look failed");
+        }
+        Ok(_) if before.is_some() => info!(node, source, "looks succeed again"),
+        Ok(_) => {}
+    }
+}

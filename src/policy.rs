@@ -1,0 +1,63 @@
+//! What a verdict is measured by: roles, limits, and how long facts may be used.
+
+use std::time::Duration;
+
+use crate::role::Role;
+
+/// How the verdicts of one service about one node are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The roles that may serve.
+    pub roles: Vec<Role>,
+    /// How far behind a replica may be.
+    pub lag: Option<LagLimit>,
+    /// How long a yes must have been continuous before it counts.
+    pub settle: Duration,
+    /// How long each source's facts may be used, in the order of [`NodeFacts::sources`](crate::snapshot::NodeFacts::sources).
+    pub trust: Vec<Trust>,
+}
+
+/// How long the facts of one source may be used, counted from when the look began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trust {
+    /// Once looks fail; zero: the first failed look ends it.
+    pub hold: Duration,
+    /// Interval + timeout: the latest moment the next look can have finished.
+    pub look: Duration,
+}
+
+impl Trust {
+    /// How old what a source saw may be.
+    pub fn limit(self, failing: bool) -> Duration {
+        if failing { self.hold } else { self.hold.max(self.look) }
+    }
+}
+
+/// How far behind a replica may be before it serves no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LagLimit {
+    /// Most bytes behind, and the bytes under which a replica that was over them serves again.
+    pub bytes: Option<Hysteresis>,
+    /// Most time behind.
+    pub time: Option<Duration>,
+    /// What a replica over the limit is answered with.
+    pub on_lag: OnLag,
+}
+
+/// A limit that is left at a lower mark, so that nothing flaps at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hysteresis {
+    /// Over this it is too much.
+    pub max: u64,
+    /// At or under this it is enough again.
+    pub resume: u64,
+}
+
+/// What a replica over its lag limit is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLag {
+    /// Out of the pool, sessions are cut where HAProxy is told to.
+    Maint,
+    /// No new sessions, the old ones stay.
+    Drain,
+}

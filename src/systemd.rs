@@ -1,0 +1,74 @@
+//! What systemd is told: ready, reloading, stopping, the present verdict, still alive.
+//!
+//! Everything here does nothing where no service manager asked for it.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tracing::debug;
+
+use crate::clock::Stamp;
+use crate::keeper::Announced;
+use crate::snapshot::NodeFacts;
+
+/// A status line is cut here; systemd shows one line.
+const STATUS_BYTES: usize = 512;
+
+/// Every socket answers.
+pub fn ready() {
+    send(&[NotifyState::Ready]);
+}
+
+/// The configuration is being read again; [`ready`] ends it.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(_) => send(&[NotifyState::Reloading]),
+    }
+}
+
+/// The daemon ends.
+pub fn stopping() {
+    send(&[NotifyState::Stopping]);
+}
+
+/// The present verdict of every service, in one line.
+pub fn status(announced: &[Announced]) {
+    let mut line = announced
+        .iter()
+        .map(|a| format!("{}: {}, {}", a.service, a.verdict.state, a.verdict.reason))
+        .collect::<Vec<_>>()
+        .join("; ")
+        .replace('\n', " ");
+    let end = (0..=STATUS_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
+    line.truncate(end.unwrap_or(0));
+    send(&[NotifyState::Status(&line)]);
+}
+
+/// The daemon and all its pollers live.
+pub fn alive() {
+    send(&[NotifyState::Watchdog]);
+}
+
+/// How often systemd wants to hear [`alive`]: half the time after which it would end the daemon.
+/// `None`: there is no watchdog.
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 2)
+}
+
+/// Whether every poller's last look began less than twice the time ago that interval and timeout
+/// allow: the watchdog watches the part that can hang.
+pub fn beats(now: Stamp, facts: &NodeFacts) -> bool {
+    let Some(service) = facts.services.first() else { return false };
+    let trust = &service.policy.trust;
+    facts.sources.len() == trust.len()
+        && facts.sources.iter().zip(trust).all(|(source, trust)| {
+            source.last_look().is_some_and(|began| now.since(began) <= trust.look * 2)
+        })
+}
+
+fn send(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!(%error, "the service manager could not be told");
+    }
+}

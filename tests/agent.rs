@@ -1,0 +1,210 @@
+//! The agent port, byte for byte, on real sockets.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rolecall::agent::{Answering, Port};
+use rolecall::clock::{Clock, Stamp};
+use rolecall::observation::Observation;
+use rolecall::policy::{Policy, Trust};
+use rolecall::reply::Wording;
+use rolecall::role::Role;
+use rolecall::snapshot::{NodeFacts, ServiceFacts, Snapshot};
+use rolecall::verdict::Standing;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+/// More than any answer here takes; reached only where an answer never comes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Open {
+    addr: SocketAddr,
+    facts: watch::Sender<NodeFacts>,
+    answering: watch::Sender<Answering>,
+    stop: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+fn facts(role: Role) -> NodeFacts {
+    let mut source = Snapshot::default();
+    source.record(Clock::Boot.now(), Ok(Observation::of(role)));
+    let hour = Duration::from_secs(3600);
+    let policy = Policy {
+        roles: vec![Role::Primary],
+        lag: None,
+        settle: Duration::ZERO,
+        trust: vec![Trust { hold: hour, look: hour }],
+    };
+    let service = ServiceFacts {
+        name: "primary".into(),
+        policy: Arc::new(policy),
+        standing: Standing::default(),
+    };
+    NodeFacts { sources: vec![source], services: vec![service] }
+}
+
+fn plain() -> Answering {
+    Answering { service: "primary".into(), wording: Wording::plain(), allow: vec![] }
+}
+
+fn open_at(addr: &str, answering: Answering) -> Open {
+    let listener = TcpListener::bind(addr).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (facts, facts_in) = watch::channel(facts(Role::Primary));
+    let (answering, answering_in) = watch::channel(answering);
+    let stop = CancellationToken::new();
+    let port =
+        Port { listener, answering: answering_in, facts: facts_in, clock: Clock::Boot };
+    let serving = tokio::spawn(port.serve(stop.clone()));
+    Open { addr, facts, answering, stop, serving }
+}
+
+fn open(answering: Answering) -> Open {
+    open_at("127.0.0.1:0", answering)
+}
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends `first`, then reads to the end as HAProxy or netcat would.
+async fn ask(addr: SocketAddr, first: &'static [u8]) -> std::io::Result<Vec<u8>> {
+    let asking = spawn_blocking(move || {
+        let mut stream = connect(addr);
+        stream.write_all(first)?;
+        let mut line = Vec::new();
+        stream.read_to_end(&mut line)?;
+        Ok(line)
+    });
+    asking.await.unwrap()
+}
+
+#[tokio::test]
+async fn the_line_comes_without_a_question_and_then_the_end() {
+    let port = open(plain());
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
+    port.facts.send_replace(facts(Role::Replica));
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"MAINT\n");
+}
+
+#[tokio::test]
+async fn facts_that_nobody_renewed_are_not_said() {
+    let port = open(plain());
+    let mut old = facts(Role::Primary);
+    let mut source = Snapshot::default();
+    source.record(Stamp::new(Duration::ZERO), Ok(Observation::of(Role::Primary)));
+    old.sources = vec![source];
+    let trust = vec![Trust { hold: Duration::ZERO, look: Duration::from_millis(1) }];
+    let policy = Policy { trust, ..Policy::clone(&old.services[0].policy) };
+    old.services[0].policy = Arc::new(policy);
+    port.facts.send_replace(old);
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"MAINT\n");
+}
+
+#[tokio::test]
+async fn before_the_service_is_known_the_answer_is_maint() {
+    let port = open(plain());
+    port.facts.send_replace(NodeFacts::default());
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"MAINT\n");
+}
+
+#[tokio::test]
+async fn what_the_asker_sends_never_turns_into_a_reset() {
+    let port = open(plain());
+    for _ in 0..300 {
+        let line = ask(port.addr, b"pg1 rw and more words than anybody reads\n").await;
+        assert_eq!(line.unwrap(), b"READY\n");
+    }
+}
+
+#[tokio::test]
+async fn an_asker_who_stays_or_talks_on_costs_nobody_else_anything() {
+    let port = open(plain());
+    let addr = port.addr;
+    let silent: Vec<_> = spawn_blocking(move || (0..400).map(|_| connect(addr)).collect())
+        .await
+        .unwrap();
+    for _ in 0..20 {
+        assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
+    }
+    let silent: Vec<TcpStream> = silent;
+    let answered = spawn_blocking(move || {
+        let read = |mut stream: TcpStream| {
+            let mut line = [0; 6];
+            stream.read_exact(&mut line).map(|()| line)
+        };
+        silent.into_iter().filter(|s| read(s.try_clone().unwrap()).unwrap() == *b"READY\n").count()
+    });
+    assert_eq!(answered.await.unwrap(), 400, "over the cap of lingering ones too");
+}
+
+#[tokio::test]
+async fn an_asker_who_never_ends_is_closed_within_the_bound() {
+    let port = open(plain());
+    let addr = port.addr;
+    let ended = spawn_blocking(move || {
+        let mut stream = connect(addr);
+        let mut line = [0; 6];
+        stream.read_exact(&mut line).unwrap();
+        // Writing on and on ends in a reset or a broken pipe: the other side has closed.
+        loop {
+            match stream.write(&[b'x'; 1024]) {
+                Ok(_) => std::thread::yield_now(),
+                Err(error) => return error.kind(),
+            }
+        }
+    });
+    let kind = tokio::time::timeout(PATIENCE, ended).await.unwrap().unwrap();
+    assert!(matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{kind}");
+}
+
+#[tokio::test]
+async fn a_stranger_is_closed_without_a_line() {
+    let allow = vec!["192.0.2.0/24".parse().unwrap()];
+    let port = open(Answering { allow, ..plain() });
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"");
+    let allow = vec!["127.0.0.0/8".parse().unwrap()];
+    port.answering.send_replace(Answering { allow, ..plain() });
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
+}
+
+#[tokio::test]
+async fn an_ipv4_asker_of_an_ipv6_socket_is_the_ipv4_address_it_is() {
+    let allow = vec!["127.0.0.1/32".parse().unwrap()];
+    let port = open_at("[::]:0", Answering { allow, ..plain() });
+    let mapped = SocketAddr::new("127.0.0.1".parse().unwrap(), port.addr.port());
+    assert_eq!(ask(mapped, b"").await.unwrap(), b"READY\n");
+    let v6 = SocketAddr::new("::1".parse().unwrap(), port.addr.port());
+    assert_eq!(ask(v6, b"").await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn a_reload_changes_the_words_of_an_open_port() {
+    let port = open(plain());
+    port.answering.send_replace(Answering { wording: Wording::full(), ..plain() });
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"up ready\n");
+    port.facts.send_replace(facts(Role::Replica));
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"maint up #is replica\n");
+}
+
+#[tokio::test]
+async fn those_who_wait_at_the_stop_are_answered_and_then_the_port_is_closed() {
+    let port = open(plain());
+    // Connected before the port's task has run for the first time: they wait in the backlog.
+    let waiting: Vec<_> = (0..10).map(|_| connect(port.addr)).collect();
+    port.stop.cancel();
+    port.serving.await.unwrap().unwrap();
+    for mut stream in waiting {
+        let mut line = Vec::new();
+        stream.read_to_end(&mut line).unwrap();
+        assert_eq!(line, b"READY\n");
+    }
+    let refused = TcpStream::connect_timeout(&port.addr, PATIENCE).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}

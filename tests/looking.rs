@@ -1,0 +1,446 @@
+//! Poller and keeper in process, with the clock held still: hang, drip, hold, expiry, recovery,
+//! several sources, start, reload, a host that slept.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use rolecall::clock::Clock;
+use rolecall::config::{Kind, Source};
+use rolecall::keeper::{Announced, Keeper, Plan, Planned};
+use rolecall::observation::{ErrorKind, Observation, SourceError};
+use rolecall::policy::{Policy, Trust};
+use rolecall::poller::{self, Rhythm};
+use rolecall::role::{Role, Timeline};
+use rolecall::snapshot::NodeFacts;
+use rolecall::source::RoleSource;
+use rolecall::verdict::{State, judge};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{advance, sleep};
+
+const INTERVAL: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(1500);
+const HOLD: Duration = Duration::from_secs(3);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// What a scripted source does at one look.
+#[derive(Clone)]
+enum Does {
+    Says(Role),
+    Fails(ErrorKind),
+    /// Takes this long, then says it.
+    Drips(Duration, Role),
+    Hangs,
+}
+
+/// A source that follows a script, then repeats its last line. Counts the looks that are under way.
+#[derive(Clone)]
+struct Scripted {
+    script: Arc<Mutex<VecDeque<Does>>>,
+    under_way: Arc<AtomicUsize>,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Scripted {
+    fn new(script: impl IntoIterator<Item = Does>) -> Self {
+        Self {
+            script: Arc::new(Mutex::new(script.into_iter().collect())),
+            under_way: Arc::default(),
+            begun: Arc::default(),
+        }
+    }
+
+    fn now_does(&self, does: Does) {
+        *self.script.lock().unwrap() = VecDeque::from([does]);
+    }
+}
+
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl RoleSource for Scripted {
+    async fn observe(&mut self) -> Result<Observation, SourceError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        let _under_way = UnderWay(self.under_way.clone());
+        let does = {
+            let mut script = self.script.lock().unwrap();
+            let next = script.pop_front().expect("a script is never empty");
+            if script.is_empty() {
+                script.push_back(next.clone());
+            }
+            next
+        };
+        match does {
+            Does::Says(role) => {
+                Ok(Observation { timeline: Some(Timeline(7)), ..Observation::of(role) })
+            }
+            Does::Fails(kind) => Err(SourceError::new(kind, "as scripted")),
+            Does::Drips(time, role) => {
+                sleep(time).await;
+                Ok(Observation::of(role))
+            }
+            Does::Hangs => std::future::pending().await,
+        }
+    }
+}
+
+/// A running keeper under a held clock.
+struct World {
+    clock: Clock,
+    facts: watch::Receiver<NodeFacts>,
+    announced: watch::Receiver<Vec<Announced>>,
+    plans: mpsc::Sender<Plan>,
+}
+
+impl World {
+    fn new(node: &str) -> Self {
+        LazyLock::force(&LOGGING);
+        let clock = Clock::held();
+        let (facts_out, facts) = watch::channel(NodeFacts::default());
+        let (announced_out, announced) = watch::channel(Vec::new());
+        let (plans, plans_in) = mpsc::channel(1);
+        let keeper = Keeper::new(node.into(), clock.clone(), facts_out, announced_out);
+        tokio::spawn(keeper.run(plans_in));
+        Self { clock, facts, announced, plans }
+    }
+
+    /// Watches these sources, told apart by their names, for one service that wants primaries.
+    async fn plan(&self, sources: &[(&str, &Scripted)]) -> oneshot::Receiver<()> {
+        let (told, in_force) = oneshot::channel();
+        let trust = vec![Trust { hold: HOLD, look: INTERVAL + TIMEOUT }; sources.len()];
+        let policy =
+            Policy { roles: vec![Role::Primary], lag: None, settle: Duration::ZERO, trust };
+        let sources = sources.iter().map(|(name, script)| {
+            let script = (*script).clone();
+            let clock = self.clock.clone();
+            let rhythm = Rhythm { interval: INTERVAL, timeout: TIMEOUT };
+            Planned {
+                source: configured(name),
+                start: Box::new(move |id, report| {
+                    tokio::spawn(poller::run(script, rhythm, clock, id, report)).abort_handle()
+                }),
+            }
+        });
+        let plan = Plan {
+            sources: sources.collect(),
+            services: vec![("primary".into(), Arc::new(policy))],
+            in_force: told,
+        };
+        self.plans.send(plan).await.expect("the keeper lives");
+        in_force
+    }
+
+    async fn watching(sources: &[(&str, &Scripted)]) -> Self {
+        Self::watching_as("n1", sources).await
+    }
+
+    async fn watching_as(node: &str, sources: &[(&str, &Scripted)]) -> Self {
+        let world = Self::new(node);
+        world.plan(sources).await.await.expect("comes into force");
+        world
+    }
+
+    /// What somebody who asks now is told.
+    fn says(&self) -> (State, &'static str) {
+        let verdict = judge(self.clock.now(), &self.facts.borrow(), "primary");
+        (verdict.state, verdict.reason.label())
+    }
+
+    /// Lets time pass in small steps, so that every timer on the way fires at its own time.
+    async fn pass(&self, time: Duration) {
+        for _ in 0..time.as_millis() {
+            advance(ms(1)).await;
+            settle().await;
+        }
+    }
+}
+
+/// Lets every task that can run do so.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn configured(name: &str) -> Source {
+    Source {
+        kind: Kind::Command(vec![name.to_owned()]),
+        interval: INTERVAL,
+        timeout: TIMEOUT,
+        hold: HOLD,
+    }
+}
+
+const READY: (State, &str) = (State::Ready, "serves");
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_ends_ready_by_hold_though_nobody_asks() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let mut world = World::watching(&[("a", &source)]).await;
+    assert_eq!(world.says(), READY);
+    source.now_does(Does::Hangs);
+    // The last good look began at 0; the look at 500 hangs and times out at 2000.
+    world.announced.mark_unchanged();
+    world.pass(ms(3000)).await;
+    assert_eq!(world.says(), READY);
+    world.pass(ms(2)).await;
+    assert_eq!(world.says(), (State::Unknown, "timeout"));
+    assert!(world.announced.has_changed().unwrap(), "time alone changed it, and that is announced");
+    assert_eq!(world.announced.borrow()[0].verdict.state, State::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_drips_is_good_within_the_timeout_and_a_failure_after_it() {
+    let source = Scripted::new([Does::Drips(ms(1499), Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    assert_eq!(world.says(), READY);
+    source.now_does(Does::Drips(ms(1501), Role::Primary));
+    world.pass(ms(10_000)).await;
+    assert_eq!(world.says(), (State::Unknown, "timeout"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_age_of_an_answer_counts_from_when_the_look_began() {
+    let source = Scripted::new([Does::Drips(ms(1000), Role::Primary), Does::Hangs]);
+    let world = World::watching(&[("a", &source)]).await;
+    let until = judge(world.clock.now(), &world.facts.borrow(), "primary").until.unwrap();
+    assert_eq!(until.since(world.clock.now()), HOLD - ms(1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_over_its_time_is_dropped_and_the_next_starts_clean() {
+    let source = Scripted::new([Does::Hangs]);
+    let world = World::watching(&[("a", &source)]).await;
+    assert_eq!(source.under_way.load(Ordering::SeqCst), 1, "the second look is under way");
+    source.now_does(Does::Says(Role::Primary));
+    world.pass(TIMEOUT + INTERVAL).await;
+    assert_eq!(source.under_way.load(Ordering::SeqCst), 0);
+    assert_eq!(world.says(), READY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_two_looks_at_one_time_and_no_burst_after_a_slow_one() {
+    let source = Scripted::new([Does::Drips(ms(1400), Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    world.pass(ms(1)).await;
+    let begun = source.begun.load(Ordering::SeqCst);
+    source.now_does(Does::Says(Role::Primary));
+    world.pass(ms(1400 + 5000)).await;
+    assert!(source.under_way.load(Ordering::SeqCst) <= 1);
+    let looks = source.begun.load(Ordering::SeqCst) - begun;
+    assert!((10..=12).contains(&looks), "{looks} looks in 5 s at every 500 ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_no_acts_at_once_and_a_yes_comes_back_at_once() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    source.now_does(Does::Says(Role::Replica));
+    world.pass(INTERVAL).await;
+    assert_eq!(world.says(), (State::NotReady, "other_role"));
+    source.now_does(Does::Says(Role::Primary));
+    world.pass(INTERVAL).await;
+    assert_eq!(world.says(), READY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_within_hold_are_not_seen_and_recovery_starts_it_again() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    for _ in 0..3 {
+        source.now_does(Does::Fails(ErrorKind::SlotsFull));
+        world.pass(ms(2500)).await;
+        assert_eq!(world.says(), READY);
+        source.now_does(Does::Says(Role::Primary));
+        world.pass(INTERVAL).await;
+    }
+    source.now_does(Does::Fails(ErrorKind::SlotsFull));
+    world.pass(HOLD + ms(2)).await;
+    assert_eq!(world.says(), (State::Unknown, "slots_full"));
+    source.now_does(Does::Says(Role::Primary));
+    world.pass(INTERVAL).await;
+    assert_eq!(world.says(), READY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_postgresql_is_a_no_at_once_and_hold_does_not_bring_the_yes_back() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    source.now_does(Does::Fails(ErrorKind::ServerDown));
+    world.pass(INTERVAL).await;
+    assert_eq!(world.says(), (State::NotReady, "server_down"));
+    source.now_does(Does::Fails(ErrorKind::Timeout));
+    world.pass(INTERVAL).await;
+    assert_eq!(world.says(), (State::Unknown, "timeout"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_sources_must_agree() {
+    let (a, b) = (Scripted::new([Does::Says(Role::Primary)]), Scripted::new([Does::Hangs]));
+    let world = World::watching(&[("a", &a), ("b", &b)]).await;
+    assert_eq!(world.says(), (State::Unknown, "timeout"));
+    b.now_does(Does::Says(Role::Primary));
+    world.pass(TIMEOUT + INTERVAL).await;
+    assert_eq!(world.says(), READY);
+    b.now_does(Does::Says(Role::Replica));
+    world.pass(INTERVAL).await;
+    assert_eq!(world.says(), (State::NotReady, "other_role"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_in_force_only_when_every_source_has_looked_or_timed_out() {
+    let (a, b) = (Scripted::new([Does::Says(Role::Primary)]), Scripted::new([Does::Hangs]));
+    let world = World::new("n1");
+    let mut in_force = world.plan(&[("a", &a), ("b", &b)]).await;
+    world.pass(TIMEOUT - ms(2)).await;
+    assert!(in_force.try_recv().is_err(), "b has not finished its first look");
+    assert_eq!(world.says(), (State::Unknown, "no_look_yet"));
+    world.pass(ms(4)).await;
+    assert!(in_force.try_recv().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_keeps_pollers_and_facts_of_what_did_not_change() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    source.now_does(Does::Fails(ErrorKind::Timeout));
+    world.pass(ms(1000)).await;
+    let other = Scripted::new([Does::Hangs]);
+    // The same source again: its script is not asked, the poller that runs stays.
+    world.plan(&[("a", &other)]).await.await.unwrap();
+    assert_eq!(other.begun.load(Ordering::SeqCst), 0);
+    assert_eq!(world.says(), READY, "held by the facts from before the reload");
+    let begun = source.begun.load(Ordering::SeqCst);
+    world.pass(INTERVAL).await;
+    assert_eq!(source.begun.load(Ordering::SeqCst), begun + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_to_another_source_is_ready_throughout() {
+    let (old, new) = (
+        Scripted::new([Does::Says(Role::Primary)]),
+        Scripted::new([Does::Drips(ms(1200), Role::Primary)]),
+    );
+    let world = World::watching(&[("old", &old)]).await;
+    let mut in_force = world.plan(&[("new", &new)]).await;
+    for _ in 0..1300 {
+        world.pass(ms(1)).await;
+        assert_eq!(world.says(), READY);
+    }
+    assert!(in_force.try_recv().is_ok());
+    let begun = old.begun.load(Ordering::SeqCst);
+    world.pass(ms(2000)).await;
+    assert_eq!(old.begun.load(Ordering::SeqCst), begun, "the old poller has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_reload_replaces_one_that_is_not_in_force_yet() {
+    let first = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &first)]).await;
+    let hangs = Scripted::new([Does::Hangs]);
+    let replaced = world.plan(&[("b", &hangs)]).await;
+    settle().await;
+    let in_force = world.plan(&[("a", &first)]).await;
+    in_force.await.unwrap();
+    assert!(replaced.await.is_err());
+    settle().await;
+    assert_eq!(hangs.under_way.load(Ordering::SeqCst), 0, "its poller has ended");
+    assert_eq!(world.says(), READY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_host_slept_nothing_old_is_said() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    world.clock.jump(Duration::from_secs(60));
+    assert_eq!(world.says(), (State::Unknown, "stale"));
+    world.pass(INTERVAL).await;
+    assert_eq!(world.says(), READY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pollers_end_with_the_keeper() {
+    let source = Scripted::new([Does::Hangs]);
+    let world = World::watching(&[("a", &source)]).await;
+    let World { facts, plans, .. } = world;
+    drop(plans);
+    settle().await;
+    assert!(facts.has_changed().is_err(), "the keeper ended");
+    assert_eq!(source.under_way.load(Ordering::SeqCst), 0);
+}
+
+/// What this process logged. One subscriber serves all tests: `tracing` remembers for the whole
+/// process which events somebody wants.
+static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+static LOGGING: LazyLock<()> = LazyLock::new(|| {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(|| Lines)
+        .init();
+});
+
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LINES.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What was logged of `node` with this message.
+fn logged(node: &str, message: &str) -> Vec<serde_json::Value> {
+    let text = String::from_utf8(LINES.lock().unwrap().clone()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines
+        .filter(|line: &serde_json::Value| line["message"] == message && line["node"] == node)
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_logged_once_with_all_its_fields_and_a_failing_source_is_warned_of_once() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching_as("logged", &[("a", &source)]).await;
+    source.now_does(Does::Fails(ErrorKind::Refused));
+    world.pass(ms(6000)).await;
+    source.now_does(Does::Says(Role::Replica));
+    world.pass(ms(2000)).await;
+
+    let changes = logged("logged", "verdict changed");
+    let word = |change: &serde_json::Value, key| change[key].as_str().unwrap().to_owned();
+    let path: Vec<_> =
+        changes.iter().map(|c| [word(c, "from"), word(c, "to"), word(c, "reason")]).collect();
+    assert_eq!(
+        path,
+        [
+            ["unknown", "ready", "serves"],
+            ["ready", "unknown", "refused"],
+            ["unknown", "not_ready", "other_role"],
+        ]
+    );
+    for change in &changes {
+        assert_eq!(change["service"], "primary");
+        assert_eq!(change["timeline"], 7);
+        assert!(change["age_ms"].is_u64(), "{change}");
+    }
+    assert_eq!(logged("logged", "look failed").len(), 1);
+    assert_eq!(logged("logged", "looks succeed again").len(), 1);
+}

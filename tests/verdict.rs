@@ -1,0 +1,417 @@
+//! The decision: its rules as a table, its promises as properties.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rolecall::clock::Stamp;
+use rolecall::observation::{ErrorKind, Observation, Replay, SourceError};
+use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
+use rolecall::reason::Reason;
+use rolecall::role::{ROLES, Role};
+use rolecall::snapshot::Snapshot;
+use rolecall::verdict::{Standing, State, Verdict, decide};
+
+fn at(ms: u64) -> Stamp {
+    Stamp::new(Duration::from_millis(ms))
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn fails(kind: ErrorKind) -> Result<Observation, SourceError> {
+    Err(SourceError::new(kind, "in a test"))
+}
+
+/// For primaries: hold 3 s, interval + timeout 2 s.
+fn primaries() -> Policy {
+    Policy {
+        roles: vec![Role::Primary],
+        lag: None,
+        settle: Duration::ZERO,
+        trust: vec![Trust { hold: ms(3000), look: ms(2000) }],
+    }
+}
+
+fn replicas(max: u64, resume: u64, on_lag: OnLag) -> Policy {
+    let bytes = Some(Hysteresis { max, resume });
+    Policy {
+        roles: vec![Role::Replica],
+        lag: Some(LagLimit { bytes, time: None, on_lag }),
+        ..primaries()
+    }
+}
+
+fn seen(looks: &[(u64, Result<Observation, SourceError>)]) -> Vec<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    for (began, look) in looks {
+        snapshot.record(at(*began), look.clone());
+    }
+    vec![snapshot]
+}
+
+fn said(now: u64, sources: &[Snapshot], policy: &Policy) -> (State, &'static str) {
+    let verdict = decide(at(now), sources, Standing::default(), policy);
+    (verdict.state, verdict.reason.label())
+}
+
+fn primary() -> Result<Observation, SourceError> {
+    Ok(Observation::of(Role::Primary))
+}
+
+fn behind(bytes: Option<u64>) -> Observation {
+    let replay =
+        Replay { streaming: true, paused: false, lag_bytes: bytes, lag_time: Some(ms(40)) };
+    Observation { replay: Some(replay), ..Observation::of(Role::Replica) }
+}
+
+#[test]
+fn before_the_first_look_nothing_is_known() {
+    assert_eq!(said(0, &seen(&[]), &primaries()), (State::Unknown, "no_look_yet"));
+    assert_eq!(said(0, &[], &primaries()), (State::Unknown, "no_look_yet"));
+    let nobody = Policy { trust: vec![], ..primaries() };
+    assert_eq!(said(0, &seen(&[(0, primary())]), &nobody), (State::Unknown, "no_look_yet"));
+}
+
+#[test]
+fn a_fresh_yes_is_ready_and_tells_until_when() {
+    let verdict = decide(at(10), &seen(&[(5, primary())]), Standing::default(), &primaries());
+    assert_eq!(verdict.state, State::Ready);
+    assert_eq!(verdict.reason, Reason::Serves(Role::Primary));
+    assert_eq!(verdict.until, Some(at(3005)));
+    assert_eq!(verdict.seen, Some(at(5)));
+}
+
+#[test]
+fn every_contrary_observation_is_a_no_at_once() {
+    let contrary: [(Observation, &str); 6] = [
+        (Observation::of(Role::Replica), "other_role"),
+        (Observation { leader: Some(false), ..Observation::of(Role::Primary) }, "not_leader"),
+        (
+            Observation { not_running: Some("stopping".into()), ..Observation::of(Role::Primary) },
+            "not_running",
+        ),
+        (Observation { read_only: true, ..Observation::of(Role::Primary) }, "read_only"),
+        (Observation { role: None, ..Observation::of(Role::Primary) }, "no_role"),
+        (Observation::of(Role::StandbyLeader), "other_role"),
+    ];
+    for (observation, label) in contrary {
+        let sources = seen(&[(0, primary()), (1, Ok(observation))]);
+        assert_eq!(said(1, &sources, &primaries()), (State::NotReady, label));
+    }
+    let down = seen(&[(0, primary()), (1, fails(ErrorKind::ServerDown))]);
+    assert_eq!(said(1, &down, &primaries()), (State::NotReady, "server_down"));
+}
+
+#[test]
+fn silence_after_a_no_never_brings_an_older_yes_back() {
+    let down = [(0, primary()), (1, fails(ErrorKind::ServerDown)), (2, fails(ErrorKind::Timeout))];
+    assert_eq!(said(3, &seen(&down), &primaries()), (State::Unknown, "timeout"));
+    let demoted = [
+        (0, primary()),
+        (1, Ok(Observation::of(Role::Replica))),
+        (2, fails(ErrorKind::Timeout)),
+    ];
+    assert_eq!(said(3, &seen(&demoted), &primaries()), (State::NotReady, "other_role"));
+}
+
+#[test]
+fn every_silent_failure_is_held_for_hold_and_no_longer() {
+    for kind in ErrorKind::ALL.iter().filter(|kind| !kind.is_contrary()) {
+        let sources = seen(&[(0, primary()), (500, fails(*kind))]);
+        assert_eq!(said(3000, &sources, &primaries()), (State::Ready, "serves"));
+        assert_eq!(said(3001, &sources, &primaries()), (State::Unknown, kind.label()));
+    }
+}
+
+#[test]
+fn with_hold_zero_the_first_failed_look_ends_it_and_a_slow_one_does_not() {
+    let mut policy = primaries();
+    policy.trust[0].hold = Duration::ZERO;
+    let good = seen(&[(0, primary())]);
+    assert_eq!(said(2000, &good, &policy), (State::Ready, "serves"));
+    assert_eq!(said(2001, &good, &policy), (State::Unknown, "stale"));
+    let failed = seen(&[(0, primary()), (0, fails(ErrorKind::Timeout))]);
+    assert_eq!(said(0, &failed, &policy), (State::Unknown, "timeout"));
+}
+
+#[test]
+fn a_poller_that_hangs_leaves_no_old_yes_behind() {
+    let mut policy = primaries();
+    policy.trust[0].hold = ms(500);
+    let good = seen(&[(0, primary())]);
+    assert_eq!(said(2000, &good, &policy), (State::Ready, "serves"));
+    assert_eq!(said(2001, &good, &policy), (State::Unknown, "stale"));
+}
+
+#[test]
+fn several_sources_any_no_is_no_else_any_silence_is_unknown() {
+    let trust = primaries().trust[0];
+    let policy = Policy { trust: vec![trust, trust], ..primaries() };
+    let two = |a: Result<_, _>, b: Result<_, _>| {
+        [seen(&[(0, a)]).remove(0), seen(&[(0, b)]).remove(0)]
+    };
+    let no = || Ok(Observation::of(Role::Replica));
+    let silent = || fails(ErrorKind::Timeout);
+    assert_eq!(said(1, &two(primary(), primary()), &policy).0, State::Ready);
+    assert_eq!(said(1, &two(primary(), no()), &policy).0, State::NotReady);
+    assert_eq!(said(1, &two(silent(), no()), &policy).0, State::NotReady);
+    assert_eq!(said(1, &two(primary(), silent()), &policy).0, State::Unknown);
+    // A source whose facts are not there yet speaks for nobody.
+    assert_eq!(said(1, &two(primary(), primary())[..1], &policy).0, State::Unknown);
+}
+
+#[test]
+fn a_yes_settles_and_any_break_starts_it_again() {
+    let policy = Policy { settle: ms(1000), ..primaries() };
+    let yes = seen(&[(0, primary())]);
+    let standing = Standing::default().fold(at(0), &[], &yes, &policy);
+    let state = |now, sources: &[_], standing| {
+        let verdict = decide(at(now), sources, standing, &policy);
+        (verdict.state, verdict.reason.label())
+    };
+    assert_eq!(state(999, &yes, standing), (State::NotReady, "settling"));
+    assert_eq!(state(1000, &yes, standing), (State::Ready, "serves"));
+
+    let no = seen(&[(1100, Ok(Observation::of(Role::Replica)))]);
+    let standing = standing.fold(at(1100), &yes, &no, &policy);
+    let again = seen(&[(1200, primary())]);
+    let standing = standing.fold(at(1200), &no, &again, &policy);
+    assert_eq!(state(2199, &again, standing), (State::NotReady, "settling"));
+    assert_eq!(state(2200, &again, standing), (State::Ready, "serves"));
+}
+
+#[test]
+fn a_yes_that_lapsed_unseen_settles_again() {
+    let policy = Policy { settle: ms(1000), ..primaries() };
+    let yes = seen(&[(0, primary())]);
+    let standing = Standing::default().fold(at(0), &[], &yes, &policy);
+    // The host slept: the next look comes long after the facts expired.
+    let later = seen(&[(60_000, primary())]);
+    let standing = standing.fold(at(60_000), &yes, &later, &policy);
+    assert_eq!(standing.yes_since, Some(at(60_000)));
+}
+
+#[test]
+fn a_replica_leaves_at_the_limit_and_comes_back_at_the_lower_mark() {
+    let policy = replicas(100, 75, OnLag::Maint);
+    let mut standing = Standing::default();
+    let mut before: Vec<Snapshot> = vec![];
+    let expected = [
+        (100, State::Ready),
+        (101, State::NotReady),
+        (100, State::NotReady),
+        (76, State::NotReady),
+        (75, State::Ready),
+        (99, State::Ready),
+    ];
+    for (look, (lag, state)) in (1..).zip(expected) {
+        let after = seen(&[(look, Ok(behind(Some(lag))))]);
+        standing = standing.fold(at(look), &before, &after, &policy);
+        assert_eq!(decide(at(look), &after, standing, &policy).state, state, "lag {lag}");
+        before = after;
+    }
+}
+
+#[test]
+fn a_replica_over_its_limit_is_drained_where_that_is_chosen() {
+    let policy = replicas(100, 75, OnLag::Drain);
+    assert_eq!(said(0, &seen(&[(0, Ok(behind(Some(101))))]), &policy), (State::Drain, "lag_bytes"));
+    assert_eq!(said(0, &seen(&[(0, Ok(behind(None)))]), &policy), (State::Drain, "lag_unknown"));
+    assert_eq!(said(0, &seen(&[(0, primary())]), &policy), (State::NotReady, "other_role"));
+}
+
+#[test]
+fn a_time_limit_is_kept_too() {
+    let lag = LagLimit { bytes: None, time: Some(ms(39)), on_lag: OnLag::Maint };
+    let policy = Policy { lag: Some(lag), ..replicas(0, 0, OnLag::Maint) };
+    let sources = seen(&[(0, Ok(behind(None)))]);
+    assert_eq!(said(0, &sources, &policy), (State::NotReady, "lag_time"));
+}
+
+#[test]
+fn a_synchronous_replica_serves_replicas_and_noloadbalance_does_not() {
+    let policy = Policy { lag: None, ..replicas(0, 0, OnLag::Maint) };
+    let sync = seen(&[(0, Ok(Observation::of(Role::SyncReplica)))]);
+    assert_eq!(said(0, &sync, &policy).0, State::Ready);
+    let tagged = Observation { no_load_balance: true, ..Observation::of(Role::Replica) };
+    assert_eq!(said(0, &seen(&[(0, Ok(tagged))]), &policy), (State::NotReady, "no_load_balance"));
+}
+
+// === properties ===
+
+fn any_observation() -> impl Strategy<Value = Observation> {
+    let role = prop::option::weighted(0.9, prop::sample::select(ROLES.to_vec()));
+    let leader = prop::option::of(any::<bool>());
+    let state = prop::option::weighted(0.1, Just("stopping".into()));
+    let lag = prop::option::of((prop::option::of(0u64..200), prop::option::of(0u64..200)));
+    (role, leader, state, prop::bool::weighted(0.1), prop::bool::weighted(0.1), lag).prop_map(
+        |(role, leader, not_running, read_only, no_load_balance, lag)| Observation {
+            role,
+            leader,
+            not_running,
+            read_only,
+            no_load_balance,
+            timeline: None,
+            lsn: None,
+            replay: lag.map(|(bytes, time)| Replay {
+                streaming: true,
+                paused: false,
+                lag_bytes: bytes,
+                lag_time: time.map(ms),
+            }),
+        },
+    )
+}
+
+fn any_look() -> impl Strategy<Value = Result<Observation, SourceError>> {
+    prop_oneof![
+        3 => Just(primary()),
+        3 => any_observation().prop_map(Ok),
+        2 => prop::sample::select(ErrorKind::ALL.to_vec()).prop_map(fails),
+    ]
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let roles = prop::sample::subsequence(ROLES.to_vec(), 1..=ROLES.len());
+    let lag = prop::option::of((
+        prop::option::of((50u64..150).prop_map(|max| Hysteresis { max, resume: max * 3 / 4 })),
+        prop::option::of((50u64..150).prop_map(ms)),
+        prop::bool::ANY,
+    ));
+    let trust = prop::collection::vec((0u64..4000, 150u64..2500), 1..3);
+    let settle = prop_oneof![Just(0u64), 0u64..3000];
+    (roles, lag, settle, trust).prop_map(|(roles, lag, settle, trust)| Policy {
+        roles,
+        lag: lag.map(|(bytes, time, drain)| LagLimit {
+            bytes,
+            time,
+            on_lag: if drain { OnLag::Drain } else { OnLag::Maint },
+        }),
+        settle: ms(settle),
+        trust: trust.iter().map(|t| Trust { hold: ms(t.0), look: ms(t.1) }).collect(),
+    })
+}
+
+/// One step of a life: which source's look ended, how long after the step before, and how.
+type Step = (usize, u64, Result<Observation, SourceError>);
+
+fn any_life() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec((0usize..2, 1u64..2000, any_look()), 0..25)
+}
+
+/// The facts and the memory after each step, at the step's moment.
+fn live(policy: &Policy, life: &[Step]) -> Vec<(Stamp, Vec<Snapshot>, Standing)> {
+    let mut sources = vec![Snapshot::default(); policy.trust.len()];
+    let mut standing = Standing::default();
+    let mut now = at(0);
+    let mut moments = vec![(now, sources.clone(), standing)];
+    for (source, pause, look) in life {
+        now = now.plus(ms(*pause));
+        let before = sources.clone();
+        let index = source % sources.len();
+        sources[index].record(now, look.clone());
+        standing = standing.fold(now, &before, &sources, policy);
+        moments.push((now, sources.clone(), standing));
+    }
+    moments
+}
+
+/// What READY promises, said again without the code under test: each source's newest evidence is
+/// a look that succeeded, shows a role that is asked for with nothing against it, and is young.
+fn vouched_for(now: Stamp, sources: &[Snapshot], policy: &Policy) -> bool {
+    policy.trust.iter().zip(sources).all(|(trust, source)| {
+        let Some((began, seen)) = source.good() else { return false };
+        let failing = source.failing().is_some();
+        let limit = match failing {
+            true => trust.hold,
+            false if trust.hold > trust.look => trust.hold,
+            false => trust.look,
+        };
+        let asked = |role: Role| {
+            policy.roles.contains(&role)
+                || role == Role::SyncReplica && policy.roles.contains(&Role::Replica)
+        };
+        seen.role.is_some_and(asked)
+            && seen.not_running.is_none()
+            && (seen.role != Some(Role::Primary)
+                || (seen.leader != Some(false) && !seen.read_only))
+            && (seen.role == Some(Role::Primary) || !seen.no_load_balance)
+            && now.since(began) <= limit
+            && !(failing && trust.hold.is_zero())
+    })
+}
+
+fn verdict_at(now: Stamp, moment: &(Stamp, Vec<Snapshot>, Standing), policy: &Policy) -> Verdict {
+    decide(now, &moment.1, moment.2, policy)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn ready_rests_on_fresh_successful_matching_looks(
+        policy in any_policy(), life in any_life(), later in 0u64..6000,
+    ) {
+        for moment in live(&policy, &life) {
+            for now in [moment.0, moment.0.plus(ms(later))] {
+                if verdict_at(now, &moment, &policy).state == State::Ready {
+                    prop_assert!(vouched_for(now, &moment.1, &policy));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ready_has_been_a_yes_for_as_long_as_it_must_settle(policy in any_policy(), life in any_life()) {
+        let moments = live(&policy, &life);
+        for (index, moment) in moments.iter().enumerate() {
+            if verdict_at(moment.0, moment, &policy).state != State::Ready {
+                continue;
+            }
+            let since = moment.0.since(at(0)).saturating_sub(policy.settle);
+            // Every earlier moment within the settling time was a yes, up to the next one.
+            for pair in moments[..=index].windows(2) {
+                if pair[1].0.since(at(0)) > since {
+                    prop_assert!(vouched_for(pair[1].0, &pair[1].1, &policy));
+                }
+                if pair[0].0.since(at(0)) >= since {
+                    prop_assert!(vouched_for(pair[1].0, &pair[0].1, &policy));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_verdict_stands_until_it_says(policy in any_policy(), life in any_life(), part in 0u64..=100) {
+        for moment in live(&policy, &life) {
+            let now = verdict_at(moment.0, &moment, &policy);
+            let Some(until) = now.until else {
+                let late = verdict_at(moment.0.plus(ms(1 << 40)), &moment, &policy);
+                prop_assert_eq!(late.state, now.state);
+                continue;
+            };
+            let between = moment.0.plus(until.since(moment.0) * u32::try_from(part).unwrap_or(0) / 101);
+            prop_assert_eq!(verdict_at(between, &moment, &policy).state, now.state);
+        }
+    }
+
+    #[test]
+    fn a_contrary_look_is_never_ready(policy in any_policy(), life in any_life(), source in 0usize..2) {
+        for (now, mut sources, standing) in live(&policy, &life) {
+            let before = sources.clone();
+            let index = source % sources.len();
+            sources[index].record(now, fails(ErrorKind::ServerDown));
+            let standing = standing.fold(now, &before, &sources, &policy);
+            prop_assert_eq!(decide(now, &sources, standing, &policy).state, State::NotReady);
+        }
+    }
+
+    #[test]
+    fn any_moments_and_spans_are_decided(policy in any_policy(), began in any::<u64>(), now in any::<u64>()) {
+        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX }], ..policy };
+        let sources = seen(&[(began, primary())]);
+        let standing = Standing::default().fold(at(now), &[], &sources, &policy);
+        decide(at(now), &sources, standing, &policy);
+    }
+}
