@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, Stamp};
 use crate::config::{Config, Source as Configured};
+use crate::failure::Failure;
 use crate::observation::{Observation, SourceError};
 use crate::poller;
 use crate::snapshot::Snapshot;
@@ -28,10 +29,17 @@ struct Looked {
 
 /// Looks once at every source of `config`, all at one time, each within its own timeout, and
 /// decides for the services that `wanted` picks by name.
-pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Answer {
+///
+/// # Errors
+/// A source cannot look at all: a file of its configuration cannot be read.
+pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Result<Answer, Failure> {
     let clock = Clock::Boot;
-    let resolver = Resolver::new();
-    let looks = config.node.sources.iter().map(|source| look(source, &resolver, &clock));
+    let resolver = Resolver::system();
+    let mut sources = Vec::new();
+    for configured in &config.node.sources {
+        sources.push((configured, Source::new(configured, &resolver)?));
+    }
+    let looks = sources.iter_mut().map(|(configured, source)| look(configured, source, &clock));
     let mut snapshots = Vec::new();
     let mut looked = Vec::new();
     for (began, look) in futures_util::future::join_all(looks).await {
@@ -47,18 +55,15 @@ pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Answer {
         let standing = Standing::default().fold(now, &[], &snapshots, &policy);
         (service.name.clone(), decide(now, &snapshots, standing, &policy))
     });
-    Answer { node: config.node.name.clone(), looks: looked, decided: decided.collect() }
+    Ok(Answer { node: config.node.name.clone(), looks: looked, decided: decided.collect() })
 }
 
-async fn look(source: &Configured, resolver: &Resolver, clock: &Clock) -> (Stamp, Looked) {
+async fn look(configured: &Configured, source: &mut Source, clock: &Clock) -> (Stamp, Looked) {
     let began = clock.now();
-    let seen = match Source::new(source, resolver) {
-        Ok(mut built) => poller::look(&mut built, source.timeout).await,
-        Err(error) => Err(error),
-    };
+    let seen = poller::look(source, configured.timeout).await;
     let took = clock.now().since(began).as_millis();
     let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
-    (began, Looked { kind: source.kind.as_str(), seen, took_ms })
+    (began, Looked { kind: configured.kind.as_str(), seen, took_ms })
 }
 
 impl Answer {

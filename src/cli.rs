@@ -9,15 +9,17 @@ use tracing::{Level, warn};
 use crate::ask;
 use crate::config::Config;
 use crate::daemon;
+use crate::document::Problem;
 use crate::failure::{Exit, Failure};
 use crate::logging;
 use crate::schema::{self, Flags, Loaded};
+use crate::secret::Secret;
 use crate::source::Source;
 use crate::source::resolve::Resolver;
 use crate::verdict::State;
 
 /// Answers HAProxy's agent-check with the role of a PostgreSQL node: READY or MAINT.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "rolecall", version, arg_required_else_help = true)]
 struct Cli {
     /// Configuration file; without it /etc/rolecall/rolecall.toml where that exists.
@@ -31,7 +33,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Runs the daemon.
     Run(Run),
@@ -48,19 +50,19 @@ enum Command {
 }
 
 /// Flags that stand in for a configuration file.
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct Run {
     /// Kind of the one source: patroni, postgres, command or static; replaces every [source].
     #[arg(long, value_name = "KIND")]
     source: Option<String>,
     /// Patroni's REST API.
-    #[arg(long, requires = "source", value_name = "URL")]
+    #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// How PostgreSQL is reached, in libpq's words.
-    #[arg(long, requires = "source", value_name = "CONNINFO")]
+    #[arg(long, value_name = "CONNINFO")]
     conninfo: Option<String>,
     /// The role of the static source.
-    #[arg(long, requires = "source", value_name = "ROLE")]
+    #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     /// Where the first service is asked: ADDRESS:PORT, or PORT for every address.
     #[arg(long, value_name = "ADDRESS")]
@@ -96,7 +98,9 @@ impl Cli {
     }
 
     fn load(&self, flags: &Flags) -> Result<Loaded, Failure> {
-        let mut loaded = schema::load(self.config.as_deref(), flags)?;
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let mut loaded = schema::load(self.config.as_deref(), flags, credentials.as_deref())
+            .map_err(|problems| refused(&problems))?;
         loaded.config.log.level = self.log.unwrap_or(loaded.config.log.level);
         Ok(loaded)
     }
@@ -117,16 +121,15 @@ impl Cli {
     fn check(&self) -> Result<ExitCode, Failure> {
         let loaded = self.load(&Flags::default())?;
         for source in &loaded.config.node.sources {
-            Source::new(source, &Resolver::new()).map_err(|error| {
-                let kind = source.kind.as_str();
-                Failure::new(Exit::Config, format_args!("source {kind}: {error}"))
-                    .hint(error.kind.hint())
-            })?;
+            Source::new(source, &Resolver::system())?;
         }
         for warning in &loaded.warnings {
-            println!("{}: warning: {warning}", loaded.name);
+            println!("warning: {warning}\n  hint: {}", warning.hint());
         }
-        println!("{}: ok", loaded.name);
+        match &self.config {
+            Some(file) => println!("{}: ok", file.display()),
+            None => println!("ok"),
+        }
         Ok(ExitCode::SUCCESS)
     }
 
@@ -138,7 +141,7 @@ impl Cli {
             .build()
             .map_err(|error| Failure::new(Exit::Internal, format_args!("runtime: {error}")))?;
         let wanted = |name: &str| service.is_none_or(|service| service == name);
-        let answer = runtime.block_on(ask::ask(&config, wanted));
+        let answer = runtime.block_on(ask::ask(&config, wanted))?;
         // A name look-up that hangs must not keep the answer from being printed.
         runtime.shutdown_background();
         if json {
@@ -159,7 +162,7 @@ impl Run {
         Flags {
             source: self.source.clone(),
             url: self.url.clone(),
-            conninfo: self.conninfo.clone(),
+            conninfo: self.conninfo.clone().map(Secret::new),
             role: self.role.clone(),
             listen: self.listen.clone(),
         }
@@ -168,8 +171,16 @@ impl Run {
 
 fn warn_of(loaded: &Loaded) {
     for warning in &loaded.warnings {
-        warn!(file = loaded.name, "{warning}");
+        warn!(hint = warning.hint(), "{warning}");
     }
+}
+
+/// Every problem of a configuration, as one failure.
+fn refused(problems: &[Problem]) -> Failure {
+    let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+    let many = if lines.len() == 1 { "" } else { "s" };
+    let what = format_args!("{} problem{many} in the configuration\n{}", lines.len(), lines.join("\n"));
+    Failure::new(Exit::Config, what)
 }
 
 /// The service of `SERVICE` or `SERVICE/NODE`.

@@ -65,7 +65,7 @@ pub fn run(load: &Load<'_>, config: Config, logging: Logging) -> Result<(), Fail
         load,
         logging,
         clock,
-        resolver: Resolver::new(),
+        resolver: Resolver::system(),
         facts,
         announced,
         plans,
@@ -194,11 +194,7 @@ impl Daemon<'_> {
     /// Hands the keeper what to watch and judge; the ports follow when that is in force.
     async fn plan(&mut self, config: Config, sockets: Sockets) -> Result<(), Failure> {
         let sources = config.node.sources.iter().map(|source| {
-            let built = Source::new(source, &self.resolver).map_err(|error| {
-                let kind = source.kind.as_str();
-                Failure::new(Exit::Config, format_args!("source {kind}: {error}"))
-                    .hint(error.kind.hint())
-            })?;
+            let built = Source::new(source, &self.resolver)?;
             let rhythm = Rhythm { interval: source.interval, timeout: source.timeout };
             let clock = self.clock.clone();
             Ok(Planned {

@@ -1,1 +1,271 @@
-//! schema.
+//! The configuration file and the flags that replace parts of it, read into a [`Config`] or into
+//! every problem they have.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::{Config, Haproxy, Kind, Log, LogFormat, LogTo, Node, Source};
+use crate::document::{Document, Fault, Problem, Table};
+use crate::role::Role;
+use crate::schema_service::services;
+use crate::schema_source::sources;
+use crate::secret::Secret;
+use crate::units::{duration, integer, string, version, word};
+
+/// Read where no other file is named, if it is there.
+pub const DEFAULT_PATH: &str = "/etc/rolecall/rolecall.toml";
+
+/// Longest file, in bytes: a hundred times a long configuration, and read in a moment.
+pub const MAX_FILE: u64 = 256 * 1024;
+
+/// The name of the node that `[source]` describes.
+const NODE: &str = "local";
+
+/// Bounds of `agent_inter`: HAProxy's own least, and what no operator waits for.
+const AGENT_INTER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
+
+/// Most failed checks before HAProxy takes a server down.
+const MAX_FALL: u32 = 1000;
+
+/// What the command line says instead of the file. Text as it was given, checked like the file's.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--source`: the kind of the one source; with it or any of the next three the file's sources
+    /// are replaced. Where it is not given the other flag says the kind.
+    pub source: Option<String>,
+    /// `--url`: where Patroni's REST API is asked.
+    pub url: Option<String>,
+    /// `--conninfo`: how PostgreSQL is reached; may hold a password.
+    pub conninfo: Option<Secret>,
+    /// `--role`: the role of `static`.
+    pub role: Option<String>,
+    /// `--listen`: replaces the `listen` of the first service.
+    pub listen: Option<String>,
+}
+
+impl Flags {
+    /// The flags as a table of a source's keys, and `listen`.
+    fn table(&self) -> DeTable<'_> {
+        let kind = self.source.as_deref().or_else(|| {
+            let implied = [
+                (self.url.is_some(), "patroni"),
+                (self.conninfo.is_some(), "postgres"),
+                (self.role.is_some(), "static"),
+            ];
+            implied.into_iter().find_map(|(given, kind)| given.then_some(kind))
+        });
+        let values = [
+            ("kind", kind),
+            ("url", self.url.as_deref()),
+            ("conninfo", self.conninfo.as_ref().map(Secret::expose)),
+            ("role", self.role.as_deref()),
+            ("listen", self.listen.as_deref()),
+        ];
+        let mut table = DeTable::new();
+        for (key, value) in values {
+            if let Some(value) = value {
+                let value = DeValue::String(Cow::Borrowed(value));
+                table.insert(Spanned::new(0..0, Cow::Borrowed(key)), Spanned::new(0..0, value));
+            }
+        }
+        table
+    }
+}
+
+/// A configuration that can be used, and what an operator should know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// To be said once, at start and by `check`.
+    pub warnings: Vec<Warning>,
+}
+
+/// What is allowed and may still surprise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warning {
+    /// PostgreSQL itself knows no rival: an old primary that returns is not in recovery either.
+    PostgresAlone,
+    /// Nothing is looked at.
+    StaticRole,
+}
+
+impl Warning {
+    /// What to do about it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::PostgresAlone => "let Patroni, where there is one, be the source or a second one",
+            Self::StaticRole => "use another kind of source where the role can change",
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PostgresAlone => {
+                "a source of kind `postgres` alone cannot tell a returned old primary from the \
+                 one that was promoted"
+            }
+            Self::StaticRole => "a source of kind `static` looks at nothing",
+        })
+    }
+}
+
+/// Reads the configuration: the file that is named, which must be there; else [`DEFAULT_PATH`] where
+/// it is there; else what is built in. `credentials` is the directory that systemd names in
+/// `$CREDENTIALS_DIRECTORY`.
+pub fn load(
+    path: Option<&Path>,
+    flags: &Flags,
+    credentials: Option<&Path>,
+) -> Result<Loaded, Vec<Problem>> {
+    let wanted = path.unwrap_or(Path::new(DEFAULT_PATH));
+    let file = wanted.to_string_lossy();
+    let text = match contents(wanted) {
+        Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            let hint = "name another file with --config, or let rolecall's user read this one";
+            let what = format!("cannot be read: {error}");
+            return Err(vec![whole_file(&file, None, what, "a readable file", hint)]);
+        }
+        Ok(text) => text,
+    };
+    if text.len() as u64 > MAX_FILE {
+        let what = format!("is longer than {MAX_FILE} bytes");
+        let expected = "a configuration of ordinary length";
+        return Err(vec![whole_file(&file, None, what, expected, "is this the right file?")]);
+    }
+    match String::from_utf8(text) {
+        Ok(text) => read(&file, &text, flags, credentials),
+        Err(error) => {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + valid.iter().map(|b| usize::from(*b == b'\n')).sum::<usize>();
+            let what = "is not UTF-8".to_owned();
+            let hint = "save the file as UTF-8";
+            Err(vec![whole_file(&file, Some(line), what, "UTF-8", hint)])
+        }
+    }
+}
+
+/// The bytes of a file, one more than [`MAX_FILE`] at most. A pipe or a device, on which a reader
+/// can wait for ever, is an error.
+fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn whole_file(
+    file: &str,
+    line: Option<usize>,
+    what: String,
+    expected: &str,
+    hint: &str,
+) -> Problem {
+    let fault = Fault::new(what, expected, hint);
+    Problem { file: file.to_owned(), line, key: String::new(), fault }
+}
+
+/// Reads a configuration from the text of `file`, which is only named, and the flags; `credentials`
+/// as in [`load`]. The problems of the file come first, in its order.
+pub fn read(
+    file: &str,
+    text: &str,
+    flags: &Flags,
+    credentials: Option<&Path>,
+) -> Result<Loaded, Vec<Problem>> {
+    let document = Document::new(file, text);
+    let command_line = Document::without_text("command line");
+    let flags = flags.table();
+    let config = document.parse().and_then(|entries| {
+        let root = Table::root(&document, &entries);
+        let flags = Table::flags(&command_line, &flags);
+        sections(&root, &flags, credentials)
+    });
+    let mut problems = document.into_problems();
+    problems.extend(command_line.into_problems());
+    match config {
+        Some(config) if problems.is_empty() => {
+            let warnings = warnings(&config);
+            Ok(Loaded { config, warnings })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// The whole document; `None` only where a problem was reported.
+fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> Option<Config> {
+    let haproxy = haproxy(&root.table("haproxy"));
+    let sources = sources(root, flags.clone(), credentials);
+    let kinds: Vec<Kind> = sources.iter().flatten().map(|source| source.kind.clone()).collect();
+    let services = services(root, flags, &kinds);
+    let log = log(&root.table("log"));
+    root.later("node", "one rolecall for many nodes", "run one on the host of each node");
+    root.later("http", "the HTTP port", "ask the agent port; its answers are the same");
+    root.later("control", "the control socket", "stop and start rolecall instead");
+    root.finish();
+    let node = Node { name: NODE.to_owned(), sources: sources? };
+    Some(Config { haproxy, node, services: services?, log })
+}
+
+fn haproxy(table: &Table<'_>) -> Haproxy {
+    let haproxy = Haproxy {
+        agent_inter: table
+            .take("agent_inter", duration(AGENT_INTER.0..=AGENT_INTER.1))
+            .unwrap_or(Duration::from_secs(1)),
+        check_fall: table.take("check_fall", integer(1, MAX_FALL)).unwrap_or(2),
+        version: table
+            .take(
+                "version",
+                string(r#"a version such as "2.6""#, "write it in double quotes", version),
+            )
+            .unwrap_or((2, 6)),
+    };
+    table.finish();
+    haproxy
+}
+
+fn log(table: &Table<'_>) -> Log {
+    let to = [("auto", LogTo::Auto), ("stderr", LogTo::Stderr), ("journald", LogTo::Journald)];
+    let format = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let level = [
+        ("error", tracing::Level::ERROR),
+        ("warn", tracing::Level::WARN),
+        ("info", tracing::Level::INFO),
+        ("debug", tracing::Level::DEBUG),
+        ("trace", tracing::Level::TRACE),
+    ];
+    let log = Log {
+        to: table.take("to", word(&to)).unwrap_or(LogTo::Auto),
+        format: table.take("format", word(&format)).unwrap_or(LogFormat::Text),
+        level: table.take("level", word(&level)).unwrap_or(tracing::Level::INFO),
+    };
+    table.finish();
+    log
+}
+
+fn warnings(config: &Config) -> Vec<Warning> {
+    let sources = &config.node.sources;
+    let postgres = |source: &Source| matches!(source.kind, Kind::Postgres(_));
+    let fixed = |source: &Source| matches!(source.kind, Kind::Static(_));
+    let primaries = config.services.iter().any(|s| s.roles.contains(&Role::Primary));
+    let mut warnings = Vec::new();
+    if primaries && sources.iter().all(postgres) {
+        warnings.push(Warning::PostgresAlone);
+    }
+    if sources.iter().any(fixed) {
+        warnings.push(Warning::StaticRole);
+    }
+    warnings
+}

@@ -103,8 +103,6 @@ impl Command {
 }
 
 impl RoleSource for Command {
-    const KIND: &'static str = "command";
-
     /// Needs a runtime with I/O enabled.
     async fn observe(&mut self) -> Result<Observation, SourceError> {
         let program = self.argv.first().map_or("", String::as_str);

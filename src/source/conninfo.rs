@@ -1,4 +1,223 @@
-//! libpq connection strings.
-/// A connection string, taken apart.
+//! libpq connection strings, in both of libpq's forms, taken apart.
+//!
+//! The syntax is libpq's own (PostgreSQL manual, "Connection Strings"; `conninfo_parse` and
+//! `conninfo_uri_parse_options` in fe-connect.c): `key=value` words with `'` and `\`, or a URI with
+//! percent-encoding. What differs is what is done with the keys: a key that is not honoured is an
+//! error, and nothing is taken from the environment, the home directory or a service file.
+
+mod keys;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::secret::Secret;
+
+use keys::Given;
+pub use syntax::quoted;
+
+/// Where the server's socket is looked for when neither `host` nor `hostaddr` is given: the choice
+/// of Debian's and of the PGDG's packages (a PostgreSQL built from source uses /tmp).
+pub const DEFAULT_SOCKET_DIR: &str = "/var/run/postgresql";
+
+/// PostgreSQL's port.
+pub const DEFAULT_PORT: u16 = 5432;
+
+/// `application_name` where none is given: what the server's activity view and log show.
+pub const APPLICATION_NAME: &str = "rolecall";
+
+/// How one server is reached and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conninfo {}
+pub struct Conninfo {
+    /// `host`, `hostaddr`, `port`.
+    pub place: Place,
+    /// `user`; `None`: the operating system's user.
+    pub user: Option<String>,
+    /// `dbname`; `None`: as the user is called.
+    pub dbname: Option<String>,
+    /// `password`.
+    pub password: Option<Secret>,
+    /// `passfile`; read only where the configuration names no other place for the password.
+    pub passfile: Option<PathBuf>,
+    /// `sslmode`, `sslrootcert`, `sslcert`, `sslkey`.
+    pub tls: TlsSettings,
+    /// `channel_binding`.
+    pub channel_binding: ChannelBinding,
+    /// `application_name`, else `fallback_application_name`, else [`APPLICATION_NAME`].
+    pub application_name: String,
+    /// `options`: settings for the session, such as `-c search_path=x`.
+    pub options: Option<String>,
+}
+
+/// One server's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// A name, an address, or a directory with a socket (begins with `/`). `None` with a
+    /// `hostaddr`, and for the server behind [`DEFAULT_SOCKET_DIR`].
+    pub host: Option<String>,
+    /// The address to connect to in the place of `host`, which then only names the server.
+    pub hostaddr: Option<IpAddr>,
+    /// From 1 up.
+    pub port: u16,
+}
+
+impl Place {
+    /// The directory of the server's socket where it is not reached over TCP.
+    pub fn socket_dir(&self) -> Option<&Path> {
+        match (&self.hostaddr, self.name()) {
+            (None, name) if name.starts_with('/') => Some(Path::new(name)),
+            _ => None,
+        }
+    }
+
+    /// The host as it was given, or the default.
+    pub fn name(&self) -> &str {
+        match (&self.host, self.hostaddr) {
+            (Some(host), _) => host,
+            (None, Some(_)) => "",
+            (None, None) => DEFAULT_SOCKET_DIR,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.is_some() || self.hostaddr.is_none() {
+            write!(f, "host={} ", quoted(self.name()))?;
+        }
+        if let Some(addr) = self.hostaddr {
+            write!(f, "hostaddr={addr} ")?;
+        }
+        write!(f, "port={}", self.port)
+    }
+}
+
+/// Whether and how the connection is encrypted, in libpq's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never.
+    Disable,
+    /// Only where the server's `pg_hba.conf` refuses a plain connection.
+    Allow,
+    /// Where the server can; libpq's default. Protects from nobody who can change packets.
+    Prefer,
+    /// Always; the certificate is looked at only with an `sslrootcert`.
+    Require,
+    /// Always, and the certificate must come from `sslrootcert`.
+    VerifyCa,
+    /// Always, and the certificate must come from `sslrootcert` and name the host.
+    VerifyFull,
+}
+
+/// Who may have signed the server's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// The certificates in this PEM file.
+    File(PathBuf),
+    /// Whoever the operating system trusts.
+    System,
+}
+
+/// A certificate that this side shows to the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// PEM file with the certificate and its chain (`sslcert`).
+    pub cert: PathBuf,
+    /// PEM file with its key, not encrypted (`sslkey`).
+    pub key: PathBuf,
+}
+
+/// The TLS part of a connection string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// `sslmode`.
+    pub mode: SslMode,
+    /// `sslrootcert`; always there with `verify-ca` and `verify-full`.
+    pub root: Option<Root>,
+    /// `sslcert` and `sslkey`.
+    pub client: Option<ClientCertificate>,
+}
+
+/// Whether a SCRAM password is bound to the TLS connection it is proved over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// Never.
+    Disable,
+    /// Where the server offers it.
+    Prefer,
+    /// Always, or no connection.
+    Require,
+}
+
+/// Why a connection string cannot be used. Never holds a value that may be a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct ConninfoError {
+    /// What is wrong, and what was expected.
+    pub problem: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl ConninfoError {
+    fn new(problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { problem: problem.into(), hint: hint.into() }
+    }
+}
+
+impl FromStr for Conninfo {
+    type Err = ConninfoError;
+
+    /// Reads a connection string for exactly one server.
+    fn from_str(text: &str) -> Result<Self, ConninfoError> {
+        let mut given = Given::read(text)?;
+        let [place] = <[Place; 1]>::try_from(given.places()?).map_err(|several| {
+            ConninfoError::new(
+                format!("`host` names {} servers, expected one", several.len()),
+                "one source looks at one server; give each server a source of its own",
+            )
+        })?;
+        let tls = given.tls(&place)?;
+        let channel_binding = given.channel_binding()?;
+        let fallback = given.take("fallback_application_name");
+        let conninfo = Self {
+            place,
+            user: given.take("user"),
+            dbname: given.take("dbname"),
+            password: given.take("password").map(Secret::new),
+            passfile: given.take("passfile").map(PathBuf::from),
+            tls,
+            channel_binding,
+            application_name: given
+                .take("application_name")
+                .or(fallback)
+                .unwrap_or_else(|| APPLICATION_NAME.to_owned()),
+            options: given.take("options"),
+        };
+        given.nothing_left()?;
+        Ok(conninfo)
+    }
+}
+
+impl fmt::Display for Conninfo {
+    /// Where and as whom, in libpq's words; for logs, so without anything secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.place.fmt(f)?;
+        for (key, value) in [("dbname", &self.dbname), ("user", &self.user)] {
+            if let Some(value) = value {
+                write!(f, " {key}={}", quoted(value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The servers a connection string names, whatever else it says. For strings written for another
+/// program, such as those in repmgr's table of nodes: only `host`, `hostaddr` and `port` are read.
+pub fn places(text: &str) -> Result<Vec<Place>, ConninfoError> {
+    Given::read(text)?.places()
+}

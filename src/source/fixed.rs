@@ -9,8 +9,6 @@ use crate::source::RoleSource;
 pub struct Fixed(pub Role);
 
 impl RoleSource for Fixed {
-    const KIND: &'static str = "static";
-
     async fn observe(&mut self) -> Result<Observation, SourceError> {
         Ok(Observation::of(self.0))
     }

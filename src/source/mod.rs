@@ -17,6 +17,7 @@ pub mod tls;
 use std::future::Future;
 
 use crate::config::{self, Kind};
+use crate::failure::{Exit, Failure};
 use crate::observation::{Observation, SourceError};
 use resolve::Resolver;
 
@@ -46,16 +47,23 @@ impl Source {
     ///
     /// # Errors
     /// A certificate file cannot be read, or a URL is not one.
-    pub fn new(source: &config::Source, resolver: &Resolver) -> Result<Self, SourceError> {
+    pub fn new(source: &config::Source, resolver: &Resolver) -> Result<Self, Failure> {
         let resolver = resolver.clone();
+        let unusable = |what: &dyn std::fmt::Display| {
+            let kind = source.kind.as_str();
+            Failure::new(Exit::Config, format_args!("source of kind {kind}: {what}"))
+        };
         Ok(match &source.kind {
-            Kind::Patroni { url } => Self::Patroni(patroni::Patroni::new(url, resolver)?),
+            Kind::Patroni { url } => Self::Patroni(
+                patroni::Patroni::new(url, resolver).map_err(|error| unusable(&error))?,
+            ),
             Kind::Postgres(postgres) => {
-                let postgres = postgres::Postgres::new(postgres, source.timeout, resolver)?;
+                let postgres = postgres::Postgres::new(postgres, source.timeout, resolver)
+                    .map_err(|error| unusable(&error).hint(error.kind.hint()))?;
                 Self::Postgres(Box::new(postgres))
             }
             Kind::Command(argv) => Self::Command(command::Command::new(argv.clone())),
-            Kind::Static(role) => Self::Static(fixed::Fixed::new(*role)),
+            Kind::Static(role) => Self::Static(fixed::Fixed(*role)),
         })
     }
 }

@@ -95,8 +95,6 @@ impl Patroni {
 }
 
 impl RoleSource for Patroni {
-    const KIND: &'static str = "patroni";
-
     async fn observe(&mut self) -> Result<Observation, SourceError> {
         let shown = &self.shown;
         let looked = self.ask().await;

@@ -1,0 +1,234 @@
+//! `[[service]]`: the questions HAProxy asks, and how they are answered.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use crate::config::{AGENT_PORT, Kind, Listen, Service};
+use crate::document::{Fault, Spot, Table};
+use crate::policy::{Hysteresis, LagLimit, OnLag};
+use crate::reply::{Custom, Wording};
+use crate::role::Role;
+use crate::schema_source::HOLD;
+use crate::units::{boolean, clash, duration, listen, name, network, role, size, string, word};
+
+const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
+const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";
+const QUOTES: &str = "write it in double quotes";
+
+/// Longest `max_lag_time`: a replica that is older is no copy, it is a backup.
+const MAX_LAG_TIME: Duration = Duration::from_secs(24 * 3600);
+
+/// The services, or the one that is built in where none is written; `kinds` are those of the
+/// sources. `None` only where a problem was reported.
+pub fn services<'d>(root: &Table<'d>, flags: &Table<'d>, kinds: &[Kind]) -> Option<Vec<Service>> {
+    let flag = flags.take_all("listen", string(LISTEN, QUOTES, listen));
+    let tables = root.tables("service");
+    if tables.is_empty() {
+        return Some(vec![default_service(flag)]);
+    }
+    let mut listeners = Vec::new();
+    let mut names = Vec::new();
+    let mut services = Vec::new();
+    for (index, table) in tables.iter().enumerate() {
+        let replaced = index == 0 && flags.has("listen");
+        let written = table.take_all("listen", string(LISTEN, QUOTES, listen));
+        if !replaced && !table.has("listen") {
+            let hint = r#"HAProxy's agent-port, such as "5555" for every address"#;
+            table.report("listen", Fault::new("missing", LISTEN, hint));
+        }
+        let listen = if replaced { flag.clone() } else { written };
+        let listen = listen.unwrap_or_default();
+        for (spot, address) in &listen {
+            check_clash(&mut listeners, spot, *address);
+        }
+        services.push(service(table, listen, kinds, &mut names));
+    }
+    services.into_iter().collect()
+}
+
+/// Answers for the primary on every address.
+fn default_service(listen: Option<Vec<(Spot<'_>, Listen)>>) -> Service {
+    Service {
+        name: Role::Primary.as_str().to_owned(),
+        roles: vec![Role::Primary],
+        listen: listen.map_or_else(|| vec![Listen::Everywhere(AGENT_PORT)], values),
+        allow: Vec::new(),
+        wording: Wording::plain(),
+        hold: None,
+        lag: None,
+    }
+}
+
+fn values<T>(items: Vec<(Spot<'_>, T)>) -> Vec<T> {
+    items.into_iter().map(|(_, value)| value).collect()
+}
+
+/// Reports an address that takes in one of those before it, and adds it to them.
+fn check_clash(listeners: &mut Vec<Listen>, spot: &Spot<'_>, address: Listen) {
+    match listeners.iter().find(|other| clash(**other, address)) {
+        Some(other) => spot.report(Fault::new(
+            format!(
+                "`{address}` and `{other}`, which stands before it, cannot both be listened on"
+            ),
+            "an address and port of its own for every question",
+            "choose another port; HAProxy's agent-port says which question is asked",
+        )),
+        None => listeners.push(address),
+    }
+}
+
+fn service(
+    table: &Table<'_>,
+    listen: Vec<(Spot<'_>, Listen)>,
+    kinds: &[Kind],
+    names: &mut Vec<String>,
+) -> Option<Service> {
+    let name = table.need(
+        "name",
+        "a name such as \"primary\"",
+        "it stands in logs and commands",
+        string("a name such as \"primary\"", QUOTES, name),
+    );
+    if let Some(name) = &name {
+        if names.contains(name) {
+            let what = format!("`{name}` is the name of another service");
+            table.report("name", Fault::new(what, "a name of its own", "choose another name"));
+        }
+        names.push(name.clone());
+    }
+    let roles = roles(table, kinds);
+    let serving = roles.as_deref().unwrap_or_default();
+    let allow = table.take_all("allow", string("a network or an address", QUOTES, network));
+    let wording = wording(table, serving.contains(&Role::Primary));
+    let hold = table.take("hold", duration(HOLD.0..=HOLD.1));
+    let lag = lag(table, serving, kinds);
+
+    let off = |value: &DeValue<'_>| boolean(value).map(|on| !on);
+    let what = "reading what HAProxy's agent-send says";
+    table.later_unless("agent_send", off, what, "give every question a `listen` of its own");
+    let frozen = word(&[("freeze", true), ("maint", false), ("drain", false)]);
+    let what = "saying anything else than the last answer while rolecall stops";
+    table.later_unless("on_stop", frozen, what, r#"leave it out, or say "freeze""#);
+    table.later("stop_for", "saying anything while rolecall stops", "leave it out");
+    table.finish();
+    Some(Service {
+        name: name?,
+        roles: roles?,
+        listen: values(listen),
+        allow: values(allow.unwrap_or_default()),
+        wording: wording?,
+        hold,
+        lag,
+    })
+}
+
+/// The roles that may serve, each of which every source must be able to see.
+fn roles(table: &Table<'_>, kinds: &[Kind]) -> Option<Vec<Role>> {
+    let hint = r#"say which roles may serve, such as ["primary"]"#;
+    if !table.has("roles") {
+        table.report("roles", Fault::new("missing", ROLE, hint));
+    }
+    let roles = table.take_all("roles", string(ROLE, QUOTES, role))?;
+    if roles.is_empty() {
+        table.report("roles", Fault::new("empty", ROLE, hint));
+        return None;
+    }
+    let blind = kinds.iter().find(|kind| matches!(kind, Kind::Postgres(_)));
+    for (spot, role) in &roles {
+        if let (Role::SyncReplica | Role::StandbyLeader, Some(kind)) = (role, blind) {
+            let what = format!("a source of kind `{}` cannot tell a `{role}`", kind.as_str());
+            spot.report(Fault::new(what, "primary or replica", "Patroni can tell it"));
+        }
+    }
+    Some(values(roles))
+}
+
+/// The words of the answers; `None` only where a problem was reported.
+fn wording(table: &Table<'_>, serves_primary: bool) -> Option<Wording> {
+    if !table.has_table("reply") {
+        let words = [("plain", Wording::plain as fn() -> Wording), ("full", Wording::full)];
+        return match table.take("reply", word(&words)) {
+            Some(wording) => Some(wording()),
+            None => (!table.has("reply")).then(Wording::plain),
+        };
+    }
+    let reply = table.table("reply");
+    let line = string("the words of one line", QUOTES, |text| Ok(text.to_owned()));
+    let hint = r#"such as { ready = "up ready", not_ready = "maint up" }"#;
+    let ready = reply.need("ready", "what puts a node in service", hint, &line);
+    let not_ready = reply.need("not_ready", "what takes a node out of service", hint, &line);
+    let drain = reply.take("drain", &line);
+    let unknown = reply.take("unknown", &line);
+    reply.finish();
+    let custom = Custom {
+        ready: &ready?,
+        not_ready: &not_ready?,
+        drain: drain.as_deref(),
+        unknown: unknown.as_deref(),
+    };
+    let report = |error: crate::reply::WordingError| {
+        let fault = Fault::new(error.to_string(), error.expected(), error.hint());
+        reply.report(error.line(), fault);
+    };
+    Wording::custom(custom, serves_primary)
+        .map_err(|errors| errors.into_iter().for_each(report))
+        .ok()
+}
+
+/// How far behind a replica may be; every limit is one that a source can see.
+fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Kind]) -> Option<LagLimit> {
+    let max = table.take("max_lag", size);
+    let resume = table.take("resume_lag", size);
+    let least = Duration::from_millis(1);
+    let time = table.take("max_lag_time", duration(least..=MAX_LAG_TIME));
+    let on_lag = table.take("on_lag", word(&[("maint", OnLag::Maint), ("drain", OnLag::Drain)]));
+    let report = |key, what: &str, expected: &str, hint: &str| {
+        table.report(key, Fault::new(what, expected, hint));
+    };
+
+    let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
+    let seen = kinds.is_empty() || kinds.iter().any(|kind| matches!(kind, Kind::Postgres(_)));
+    let by_patroni = kinds.iter().any(|kind| matches!(kind, Kind::Patroni { .. }));
+    for key in ["max_lag", "max_lag_time"].into_iter().filter(|key| table.has(key)) {
+        let source = "a source of kind postgres";
+        if only_primaries {
+            let hint = "move it to a service that replicas serve";
+            report(key, "a primary is never behind", "roles with a replica among them", hint);
+        } else if !seen && by_patroni && key == "max_lag" {
+            let hint = "ask PostgreSQL as well, by a second [[source]]";
+            report(key, "Patroni's lag is not part of this version", source, hint);
+        } else if !seen {
+            let hint = "leave it out, or ask PostgreSQL as well, by a second [[source]]";
+            report(key, "no source here can see how far behind a replica is", source, hint);
+        }
+    }
+    if table.has("resume_lag") && !table.has("max_lag") {
+        report(
+            "resume_lag",
+            "stands without `max_lag`",
+            "`max_lag` too",
+            "add it, or leave this one out",
+        );
+    }
+    if table.has("on_lag") && !table.has("max_lag") && !table.has("max_lag_time") {
+        let hint = "add a limit, or leave it out";
+        report("on_lag", "stands without a limit", "`max_lag` or `max_lag_time`", hint);
+    }
+    if max == Some(0) {
+        let hint = "even a replica that is well is behind by a little";
+        report("max_lag", "zero", "at least 1B", hint);
+    }
+    if let (Some(max), Some(resume)) = (max, resume)
+        && resume > max
+    {
+        let hint = "leave it out for three quarters of `max_lag`";
+        report("resume_lag", "more than `max_lag`", "at most `max_lag`", hint);
+    }
+    let bytes = max.map(|max| Hysteresis { max, resume: resume.unwrap_or(max - max / 4) });
+    (bytes.is_some() || time.is_some()).then(|| LagLimit {
+        bytes,
+        time,
+        on_lag: on_lag.unwrap_or(OnLag::Maint),
+    })
+}

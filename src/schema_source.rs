@@ -1,0 +1,309 @@
+//! `[defaults]` and `[source]`: where a node's role is learned.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use crate::config::{Kind, PasswordFrom, Postgres, Source};
+use crate::document::{Fault, Table};
+use crate::role::Role;
+use crate::source::conninfo::Conninfo;
+use crate::units::{boolean, credential, duration, path, patroni_url, role, string, word};
+
+/// Bounds of `interval`: below, looks cost the server more than they tell; above, nobody waits.
+const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
+
+/// Bounds of `timeout`: below, a loaded server never answers in time; above, a hung one is noticed
+/// too late to matter.
+const TIMEOUT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+
+/// Bounds of `hold`: above, a verdict is memory and no fact.
+pub const HOLD: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(3600));
+
+/// Where Patroni answers unless its configuration says otherwise.
+const PATRONI_URL: &str = "http://127.0.0.1:8008";
+
+const URL: &str = "http://HOST:PORT";
+const CONNINFO: &str = "a libpq connection string";
+const COMMAND: &str = "an array of the program's absolute path and its arguments";
+const COMMAND_HINT: &str = r#"such as ["/usr/local/bin/myrole", "--quiet"]; no shell reads it"#;
+const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";
+
+/// A kind of source by its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Patroni,
+    /// Its keys are known, and it is refused.
+    Repmgr,
+    Postgres,
+    Command,
+    Static,
+}
+
+const WORDS: [(&str, Word); 4] = [
+    ("patroni", Word::Patroni),
+    ("postgres", Word::Postgres),
+    ("command", Word::Command),
+    ("static", Word::Static),
+];
+
+/// Every key of a source beside those that all kinds have, and the kinds that have it.
+const KEYS: [(&str, &[Word]); 18] = [
+    ("url", &[Word::Patroni]),
+    ("ca_file", &[Word::Patroni]),
+    ("cert_file", &[Word::Patroni]),
+    ("key_file", &[Word::Patroni]),
+    ("server_name", &[Word::Patroni]),
+    ("require_lock", &[Word::Patroni]),
+    ("conninfo", &[Word::Postgres, Word::Repmgr]),
+    ("passfile", &[Word::Postgres, Word::Repmgr]),
+    ("password_credential", &[Word::Postgres, Word::Repmgr]),
+    ("node_id", &[Word::Repmgr]),
+    ("node_name", &[Word::Repmgr]),
+    ("two_node", &[Word::Repmgr]),
+    ("failover_after", &[Word::Repmgr]),
+    ("settle", &[Word::Repmgr]),
+    ("trust_refused", &[Word::Repmgr]),
+    ("addresses", &[Word::Repmgr]),
+    ("command", &[Word::Command]),
+    ("role", &[Word::Static]),
+];
+
+impl Word {
+    fn as_str(self) -> &'static str {
+        WORDS.iter().find(|(_, word)| *word == self).map_or("repmgr", |(word, _)| word)
+    }
+
+    /// How long the last yes stands unless the operator says otherwise. Patroni's may stand longer,
+    /// because nobody else is promoted before its lock has run out.
+    fn hold(self) -> Duration {
+        match self {
+            Self::Patroni => Duration::from_secs(6),
+            Self::Repmgr | Self::Postgres | Self::Command | Self::Static => Duration::from_secs(3),
+        }
+    }
+}
+
+/// The sources of the node: those of the command line where it names one, else those of the file,
+/// else Patroni on this host. `None` only where a problem was reported.
+pub fn sources(
+    root: &Table<'_>,
+    flags: Table<'_>,
+    credentials: Option<&Path>,
+) -> Option<Vec<Source>> {
+    let defaults = root.table("defaults");
+    read_defaults(&defaults, credentials);
+    let written = root.tables("source");
+    if flags.has("kind") {
+        flags.spare("listen");
+        let source = source(&flags.starting_from(&defaults), None, credentials);
+        return source.map(|source| vec![source]);
+    }
+    if written.is_empty() {
+        let empty = root.table("source").starting_from(&defaults);
+        return source(&empty, Some(Word::Patroni), credentials).map(|source| vec![source]);
+    }
+    let read = |table: Table<'_>| source(&table.starting_from(&defaults), None, credentials);
+    // Every source is read before one that is wrong spoils the whole.
+    let sources: Vec<Option<Source>> = written.into_iter().map(read).collect();
+    sources.into_iter().collect()
+}
+
+/// Reports what is wrong in `[defaults]`, also where no source takes it.
+fn read_defaults(defaults: &Table<'_>, credentials: Option<&Path>) {
+    defaults.take("kind", kind_word);
+    rhythm(defaults, Word::Patroni);
+    patroni(defaults);
+    postgres(defaults, credentials);
+    command(defaults);
+    fixed(defaults);
+    for (key, kinds) in KEYS {
+        if kinds == [Word::Repmgr] {
+            defaults.later(key, "kind `repmgr`", "leave its keys out");
+        }
+    }
+    defaults.finish();
+}
+
+/// One source; `None` only where a problem was reported. Without `default_kind` the kind must be
+/// written.
+fn source(
+    table: &Table<'_>,
+    default_kind: Option<Word>,
+    credentials: Option<&Path>,
+) -> Option<Source> {
+    let word = match default_kind.filter(|_| !table.has("kind")) {
+        Some(kind) => Some(kind),
+        None => table.need(
+            "kind",
+            "one of patroni, postgres, command, static",
+            "say where the role is learned",
+            kind_word,
+        ),
+    };
+    let (interval, timeout, hold) = rhythm(table, word.unwrap_or(Word::Patroni));
+    let kind = word.and_then(|word| kind(table, word, credentials));
+    for (key, kinds) in KEYS {
+        table.spare(key);
+        let Some(word) = word.filter(|word| !kinds.contains(word) && table.has_own(key)) else {
+            continue;
+        };
+        let owners: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+        let what = format!("a source of kind `{}` has no such key", word.as_str());
+        let hint = format!("it is a key of kind {}", owners.join(" and "));
+        table.report(key, Fault::new(what, format!("no `{key}`"), hint));
+    }
+    table.finish();
+    Some(Source { kind: kind?, interval, timeout, hold })
+}
+
+fn kind_word(value: &DeValue<'_>) -> Result<Word, Fault> {
+    if value.as_str() == Some("repmgr") {
+        return Err(Fault::new(
+            "kind `repmgr` is not part of this version",
+            "one of patroni, postgres, command, static",
+            "`postgres` sees the same server, without the votes of its peers",
+        ));
+    }
+    word(&WORDS)(value)
+}
+
+/// A kind of source with its own keys; `None` only where a problem was reported.
+fn kind(table: &Table<'_>, word: Word, credentials: Option<&Path>) -> Option<Kind> {
+    match word {
+        Word::Patroni => {
+            let url = patroni(table);
+            let default = || (!table.has("url")).then(|| PATRONI_URL.to_owned());
+            url.or_else(default).map(|url| Kind::Patroni { url })
+        }
+        Word::Postgres => {
+            let (conninfo, password) = postgres(table, credentials);
+            let hint = r#"such as "host=/run/postgresql user=rolecall dbname=postgres""#;
+            let conninfo = or_missing(table, "conninfo", conninfo, CONNINFO, hint);
+            conninfo
+                .zip(password)
+                .map(|(conninfo, password)| Kind::Postgres(Postgres { conninfo, password }))
+        }
+        Word::Command => {
+            let command = command(table);
+            or_missing(table, "command", command, COMMAND, COMMAND_HINT).map(Kind::Command)
+        }
+        Word::Static => {
+            let role = fixed(table);
+            or_missing(table, "role", role, ROLE, "say what the node is").map(Kind::Static)
+        }
+        // Refused where its word was read.
+        Word::Repmgr => None,
+    }
+}
+
+/// Reports a key that is not there.
+fn or_missing<T>(
+    table: &Table<'_>,
+    key: &str,
+    value: Option<T>,
+    expected: &str,
+    hint: &str,
+) -> Option<T> {
+    if value.is_none() && !table.has(key) {
+        table.report(key, Fault::new("missing", expected, hint));
+    }
+    value
+}
+
+/// `interval`, `timeout` and `hold`.
+fn rhythm(table: &Table<'_>, kind: Word) -> (Duration, Duration, Duration) {
+    let take = |key, bounds: (Duration, Duration)| table.take(key, duration(bounds.0..=bounds.1));
+    (
+        take("interval", INTERVAL).unwrap_or(Duration::from_millis(500)),
+        take("timeout", TIMEOUT).unwrap_or(Duration::from_millis(1500)),
+        take("hold", HOLD).unwrap_or(kind.hold()),
+    )
+}
+
+/// The keys of kind `patroni`.
+fn patroni(table: &Table<'_>) -> Option<String> {
+    for key in ["ca_file", "cert_file", "key_file", "server_name"] {
+        let hint = "let Patroni answer on http at a loopback address and ask it there";
+        table.later(key, "TLS to Patroni", hint);
+    }
+    let off = |value: &DeValue<'_>| boolean(value).map(|on| !on);
+    let hint = "leave it out, or say false";
+    table.later_unless("require_lock", off, "asking for Patroni's lock", hint);
+    table.take("url", string(URL, "write it in double quotes", patroni_url))
+}
+
+/// The keys of kind `postgres`; no password's place only where a problem was reported.
+fn postgres(
+    table: &Table<'_>,
+    credentials: Option<&Path>,
+) -> (Option<Conninfo>, Option<PasswordFrom>) {
+    let conninfo = table.take(
+        "conninfo",
+        string(CONNINFO, "write it in double quotes", |text| {
+            text.parse::<Conninfo>().map_err(|error| {
+                Fault::new(error.to_string(), CONNINFO, "write it as `psql` takes it")
+            })
+        }),
+    );
+    let passfile = table
+        .take("passfile", string("a path that begins with `/`", "write it in double quotes", path));
+    let credential = table.take("password_credential", |value| from_credential(value, credentials));
+    let (file, secret) = (table.has("passfile"), table.has("password_credential"));
+    let password = match (file, secret) {
+        (true, true) => {
+            let what = "stands beside `passfile`";
+            let hint = "leave one of the two out";
+            let fault = Fault::new(what, "`passfile` or `password_credential`", hint);
+            table.report("password_credential", fault);
+            None
+        }
+        (true, false) => passfile.map(PasswordFrom::Passfile),
+        (false, true) => credential.map(PasswordFrom::File),
+        (false, false) => Some(PasswordFrom::Nowhere),
+    };
+    (conninfo, password)
+}
+
+/// The file of a systemd credential.
+fn from_credential(value: &DeValue<'_>, directory: Option<&Path>) -> Result<PathBuf, Fault> {
+    let expected = "the name of a credential";
+    let name = string(expected, "write it in double quotes", credential)(value)?;
+    directory.map(|directory| directory.join(name)).ok_or_else(|| {
+        Fault::new(
+            "$CREDENTIALS_DIRECTORY is not set, so there are no credentials",
+            "rolecall started by systemd with LoadCredential= in its unit",
+            "use `passfile` where systemd does not start rolecall",
+        )
+    })
+}
+
+/// The keys of kind `command`.
+fn command(table: &Table<'_>) -> Option<Vec<String>> {
+    if table.has("command") && !table.has_array("command") {
+        table.report("command", Fault::new("not an array", COMMAND, COMMAND_HINT));
+        return None;
+    }
+    let hint = "write each argument in double quotes";
+    let words = table.take_all("command", string("a string", hint, argument))?;
+    let words: Vec<String> = words.into_iter().map(|(_, word)| word).collect();
+    if words.first().is_some_and(|program| program.starts_with('/')) {
+        return Some(words);
+    }
+    let what = if words.is_empty() { "empty" } else { "not an absolute path at its beginning" };
+    table.report("command", Fault::new(what, COMMAND, COMMAND_HINT));
+    None
+}
+
+fn argument(text: &str) -> Result<String, Fault> {
+    if text.contains('\0') {
+        return Err(Fault::new("holds a NUL", "text without NUL", "no program can be given one"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The keys of kind `static`.
+fn fixed(table: &Table<'_>) -> Option<Role> {
+    table.take("role", string(ROLE, "write it in double quotes", role))
+}

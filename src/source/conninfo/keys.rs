@@ -1,0 +1,244 @@
+//! What the keys of a connection string mean, and which are refused.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::{
+    ChannelBinding, ClientCertificate, ConninfoError, DEFAULT_PORT, Place, Root, SslMode,
+    TlsSettings, syntax,
+};
+
+/// Keys that bound or tune libpq's waiting, read and not used: the source's `timeout` is over the
+/// whole look, and a connection that lives for one query sends no keepalive.
+const WAITING: [&str; 6] = [
+    "connect_timeout",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "tcp_user_timeout",
+];
+
+/// Keys whose one harmless value is what is done anyway: the key, the values that are accepted.
+const HARMLESS: [(&str, &[&str]); 6] = [
+    ("target_session_attrs", &["any"]),
+    ("load_balance_hosts", &["disable"]),
+    ("gssencmode", &["disable", "prefer"]),
+    ("sslnegotiation", &["postgres"]),
+    ("sslcompression", &["0"]),
+    ("sslsni", &["1"]),
+];
+
+/// The keys and values of a string. A later value replaces an earlier one and an empty one stands
+/// for none, as with libpq.
+pub(super) struct Given(BTreeMap<String, String>);
+
+impl Given {
+    pub(super) fn read(text: &str) -> Result<Self, ConninfoError> {
+        let mut keys = syntax::read(text)?;
+        keys.retain(|_, value| !value.is_empty());
+        if keys.values().any(|value| value.contains('\0')) {
+            return Err(ConninfoError::new(
+                "a value holds a zero byte, expected text",
+                "no key of a connection string can hold one",
+            ));
+        }
+        Ok(Self(keys))
+    }
+
+    pub(super) fn take(&mut self, key: &str) -> Option<String> {
+        self.0.remove(key)
+    }
+
+    fn take_word<T: Copy>(
+        &mut self,
+        key: &str,
+        words: &[(&str, T)],
+    ) -> Result<Option<T>, ConninfoError> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let known = words.iter().find(|(word, _)| *word == value);
+        known.map(|(_, meaning)| Some(*meaning)).ok_or_else(|| {
+            let list: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            ConninfoError::new(
+                format!("`{key}` is {value:?}, expected one of {}", list.join(", ")),
+                "the words are libpq's, in lower case",
+            )
+        })
+    }
+
+    pub(super) fn places(&mut self) -> Result<Vec<Place>, ConninfoError> {
+        let list = |value: Option<String>| -> Vec<String> {
+            value.map(|v| v.split(',').map(|p| p.trim().to_owned()).collect()).unwrap_or_default()
+        };
+        let hosts = list(self.take("host"));
+        let addrs = list(self.take("hostaddr"));
+        let ports = list(self.take("port"));
+        let count = hosts.len().max(addrs.len()).max(1);
+        for (key, found) in [("host", hosts.len()), ("hostaddr", addrs.len())] {
+            if found != 0 && found != count {
+                return Err(miscounted(key, found, count));
+            }
+        }
+        if ports.len() > 1 && ports.len() != count {
+            return Err(miscounted("port", ports.len(), count));
+        }
+        let given = |list: &[String], at: usize| list.get(at).filter(|v| !v.is_empty()).cloned();
+        (0..count)
+            .map(|at| {
+                let port = if ports.len() == 1 { given(&ports, 0) } else { given(&ports, at) };
+                Ok(Place {
+                    host: given(&hosts, at).map(host).transpose()?,
+                    hostaddr: given(&addrs, at).map(|v| hostaddr(&v)).transpose()?,
+                    port: port.map_or(Ok(DEFAULT_PORT), |v| self::port(&v))?,
+                })
+            })
+            .collect()
+    }
+
+    pub(super) fn tls(&mut self, place: &Place) -> Result<TlsSettings, ConninfoError> {
+        let root = self.take("sslrootcert").map(|value| match value.as_str() {
+            "system" => Root::System,
+            _ => Root::File(PathBuf::from(value)),
+        });
+        let words = [
+            ("disable", SslMode::Disable),
+            ("allow", SslMode::Allow),
+            ("prefer", SslMode::Prefer),
+            ("require", SslMode::Require),
+            ("verify-ca", SslMode::VerifyCa),
+            ("verify-full", SslMode::VerifyFull),
+        ];
+        let mode = match (self.take_word("sslmode", &words)?, &root) {
+            (Some(mode), _) => mode,
+            (None, Some(Root::System)) => SslMode::VerifyFull,
+            (None, _) => SslMode::Prefer,
+        };
+        if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && root.is_none() {
+            return Err(ConninfoError::new(
+                "`sslmode` asks for a verified certificate and `sslrootcert` is missing",
+                "set sslrootcert=FILE, or sslrootcert=system for the operating system's authorities",
+            ));
+        }
+        if root == Some(Root::System) && mode != SslMode::VerifyFull {
+            return Err(ConninfoError::new(
+                "`sslrootcert` is \"system\" and `sslmode` is weaker than verify-full",
+                "anybody can have a certificate the system trusts: set sslmode=verify-full",
+            ));
+        }
+        if mode == SslMode::VerifyFull && place.name().is_empty() {
+            return Err(ConninfoError::new(
+                "`sslmode` is verify-full and `host` is missing",
+                "beside `hostaddr`, set `host` to the name in the server's certificate",
+            ));
+        }
+        let client = match (self.take("sslcert"), self.take("sslkey")) {
+            (Some(cert), Some(key)) => {
+                Some(ClientCertificate { cert: cert.into(), key: key.into() })
+            }
+            (None, None) => None,
+            _ => {
+                return Err(ConninfoError::new(
+                    "one of `sslcert` and `sslkey` is missing",
+                    "a client certificate needs both",
+                ));
+            }
+        };
+        Ok(TlsSettings { mode, root, client })
+    }
+
+    pub(super) fn channel_binding(&mut self) -> Result<ChannelBinding, ConninfoError> {
+        let words = [
+            ("disable", ChannelBinding::Disable),
+            ("prefer", ChannelBinding::Prefer),
+            ("require", ChannelBinding::Require),
+        ];
+        Ok(self.take_word("channel_binding", &words)?.unwrap_or(ChannelBinding::Prefer))
+    }
+
+    /// Refuses every key that was not taken and is not harmless.
+    pub(super) fn nothing_left(mut self) -> Result<(), ConninfoError> {
+        for key in WAITING {
+            if let Some(value) = self.take(key)
+                && value.trim().parse::<i32>().is_err()
+            {
+                return Err(ConninfoError::new(
+                    format!("`{key}` is {value:?}, expected a whole number"),
+                    "or leave it out: the source's `timeout` bounds the whole look",
+                ));
+            }
+        }
+        for (key, values) in HARMLESS {
+            if let Some(value) = self.take(key)
+                && !values.contains(&value.as_str())
+            {
+                return Err(ConninfoError::new(
+                    format!("`{key}` is {value:?}, expected {}", values.join(" or ")),
+                    format!("rolecall does nothing else there; leave `{key}` out"),
+                ));
+            }
+        }
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(refused(key)),
+        }
+    }
+}
+
+fn miscounted(key: &str, found: usize, expected: usize) -> ConninfoError {
+    ConninfoError::new(
+        format!("`{key}` lists {found} values, expected {expected}"),
+        "`host`, `hostaddr` and `port` list one value for each server",
+    )
+}
+
+fn host(value: String) -> Result<String, ConninfoError> {
+    if value.starts_with('@') {
+        return Err(ConninfoError::new(
+            "`host` is an abstract socket, expected a name, an address or a directory",
+            "set unix_socket_directories to a directory and name it here",
+        ));
+    }
+    Ok(value)
+}
+
+fn hostaddr(value: &str) -> Result<IpAddr, ConninfoError> {
+    value.parse().map_err(|_| {
+        ConninfoError::new(
+            format!("`hostaddr` is {value:?}, expected an IPv4 or IPv6 address"),
+            "a name belongs into `host`",
+        )
+    })
+}
+
+fn port(value: &str) -> Result<u16, ConninfoError> {
+    value.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
+        ConninfoError::new(
+            format!("`port` is {value:?}, expected a number from 1 to 65535"),
+            "the default is 5432",
+        )
+    })
+}
+
+fn refused(key: &str) -> ConninfoError {
+    // A password with a space in it and no quotes falls apart into what looks like a key.
+    if key.is_empty() || key.len() > 32 || !key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    {
+        return ConninfoError::new(
+            "a word before `=` is no key of libpq",
+            r"values with spaces are written in quotes: password='a \' b'",
+        );
+    }
+    let hint = match key {
+        "service" | "servicefile" => "write the service's keys here; no service file is read",
+        "replication" => "rolecall asks one query on an ordinary connection; leave it out",
+        "sslcrl" | "sslcrldir" => "revocation lists are not read; leave it out",
+        "sslpassword" => "give `sslkey` a key that is not encrypted, readable by rolecall alone",
+        "require_auth" => "restrict the methods in the server's pg_hba.conf",
+        _ => {
+            "known keys: host hostaddr port dbname user password passfile sslmode sslrootcert \
+             sslcert sslkey channel_binding application_name options"
+        }
+    };
+    ConninfoError::new(format!("`{key}` is not a key that rolecall honours"), hint)
+}

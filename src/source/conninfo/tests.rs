@@ -1,0 +1,223 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(text: &str) -> Conninfo {
+    text.parse().unwrap_or_else(|e: ConninfoError| panic!("{text:?}: {e}; hint: {}", e.hint))
+}
+
+fn refused(text: &str) -> ConninfoError {
+    text.parse::<Conninfo>().expect_err(text)
+}
+
+/// host, hostaddr, port, dbname, user, password
+type Parts<'a> = (Option<&'a str>, Option<&'a str>, u16, &'a str, &'a str, &'a str);
+
+#[test]
+fn both_forms_are_read_as_libpq_reads_them() {
+    let table: &[(&str, Parts)] = &[
+        ("", (None, None, 5432, "", "", "")),
+        ("  \t ", (None, None, 5432, "", "", "")),
+        ("host=db1", (Some("db1"), None, 5432, "", "", "")),
+        (" host = db1  port\t=\n6432 ", (Some("db1"), None, 6432, "", "", "")),
+        ("host=/run/postgresql dbname=a", (Some("/run/postgresql"), None, 5432, "a", "", "")),
+        ("hostaddr=10.0.0.1", (None, Some("10.0.0.1"), 5432, "", "", "")),
+        ("host=db1 hostaddr=::1", (Some("db1"), Some("::1"), 5432, "", "", "")),
+        ("host='' user=''", (None, None, 5432, "", "", "")),
+        ("host=a host=b", (Some("b"), None, 5432, "", "", "")),
+        (r"password='it\'s \\ it'", (None, None, 5432, "", "", r"it's \ it")),
+        (r"password=it\'s\ it user=u", (None, None, 5432, "", "u", "it's it")),
+        (r"password=a'b", (None, None, 5432, "", "", "a'b")),
+        (r"password=ends\", (None, None, 5432, "", "", "ends")),
+        ("password='a'user=u", (None, None, 5432, "", "u", "a")),
+        ("dbname=a=b", (None, None, 5432, "a=b", "", "")),
+        ("postgresql://", (None, None, 5432, "", "", "")),
+        ("postgres://db1", (Some("db1"), None, 5432, "", "", "")),
+        ("postgresql://db1:6432", (Some("db1"), None, 6432, "", "", "")),
+        ("postgresql://db1:6432/orders", (Some("db1"), None, 6432, "orders", "", "")),
+        ("postgresql:///orders", (None, None, 5432, "orders", "", "")),
+        ("postgresql://u@db1", (Some("db1"), None, 5432, "", "u", "")),
+        ("postgresql://u:pw@db1/d", (Some("db1"), None, 5432, "d", "u", "pw")),
+        ("postgresql://u:p%40%3a%2F@db1", (Some("db1"), None, 5432, "", "u", "p@:/")),
+        ("postgresql://u:p:w@db1", (Some("db1"), None, 5432, "", "u", "p:w")),
+        ("postgresql://u@a@b", (Some("a@b"), None, 5432, "", "u", "")),
+        ("postgresql://:pw@", (None, None, 5432, "", "", "pw")),
+        ("postgresql://[::1]:6432/d", (Some("::1"), None, 6432, "d", "", "")),
+        ("postgresql://[2001:db8::1]", (Some("2001:db8::1"), None, 5432, "", "", "")),
+        ("postgresql://%2Frun%2Fpg/d", (Some("/run/pg"), None, 5432, "d", "", "")),
+        ("postgresql:///d?host=/run/pg&port=6", (Some("/run/pg"), None, 6, "d", "", "")),
+        ("postgresql://db1/d?user=u&password=a%26b", (Some("db1"), None, 5432, "d", "u", "a&b")),
+        ("postgresql://db1?hostaddr=10.0.0.1", (Some("db1"), Some("10.0.0.1"), 5432, "", "", "")),
+    ];
+    for (text, (host, hostaddr, port, dbname, user, password)) in table {
+        let conninfo = read(text);
+        assert_eq!(conninfo.place.host.as_deref(), *host, "{text:?}");
+        assert_eq!(
+            conninfo.place.hostaddr.map(|a| a.to_string()).as_deref(),
+            *hostaddr,
+            "{text:?}"
+        );
+        assert_eq!(conninfo.place.port, *port, "{text:?}");
+        assert_eq!(conninfo.dbname.as_deref().unwrap_or(""), *dbname, "{text:?}");
+        assert_eq!(conninfo.user.as_deref().unwrap_or(""), *user, "{text:?}");
+        assert_eq!(conninfo.password.as_ref().map_or("", Secret::expose), *password, "{text:?}");
+    }
+}
+
+#[test]
+fn the_words_of_tls_are_read() {
+    let mode = |text: &str| read(text).tls.mode;
+    assert_eq!(mode(""), SslMode::Prefer);
+    for (word, expected) in [
+        ("disable", SslMode::Disable),
+        ("allow", SslMode::Allow),
+        ("prefer", SslMode::Prefer),
+        ("require", SslMode::Require),
+        ("verify-ca", SslMode::VerifyCa),
+        ("verify-full", SslMode::VerifyFull),
+    ] {
+        assert_eq!(mode(&format!("sslrootcert=/ca host=h sslmode={word}")), expected);
+    }
+    assert_eq!(mode("host=h sslrootcert=system"), SslMode::VerifyFull);
+    assert_eq!(mode("postgresql://h?ssl=true"), SslMode::Require);
+    let tls = read("sslrootcert=/ca sslcert=/c sslkey=/k").tls;
+    assert_eq!(tls.root, Some(Root::File("/ca".into())));
+    assert_eq!(tls.client, Some(ClientCertificate { cert: "/c".into(), key: "/k".into() }));
+    assert_eq!(read("channel_binding=require").channel_binding, ChannelBinding::Require);
+}
+
+#[test]
+fn the_other_keys_are_read_or_change_nothing() {
+    let conninfo =
+        read("application_name=a fallback_application_name=b options='-c x=y' passfile=/p");
+    assert_eq!(conninfo.application_name, "a");
+    assert_eq!(conninfo.options.as_deref(), Some("-c x=y"));
+    assert_eq!(conninfo.passfile, Some("/p".into()));
+    assert_eq!(read("fallback_application_name=b").application_name, "b");
+    assert_eq!(
+        read("connect_timeout=2 keepalives=1 keepalives_idle=30 target_session_attrs=any"),
+        read("")
+    );
+    assert_eq!(read("").application_name, APPLICATION_NAME);
+}
+
+#[test]
+fn what_is_refused_is_named_with_what_was_expected_and_a_hint() {
+    for (text, named) in [
+        ("host", "word 1 is not followed by `=`"),
+        ("host=a dbname", "word 2 is not followed by `=`"),
+        ("password='it''s'", "word 2 is not followed by `=`"),
+        ("host='a", "does not end, expected `'`"),
+        ("host=a,b", "names 2 servers, expected one"),
+        ("postgresql://a,b/d", "names 2 servers, expected one"),
+        ("host=a,b hostaddr=10.0.0.1", "`hostaddr` lists 1 values, expected 2"),
+        ("port=1,2", "`port` lists 2 values, expected 1"),
+        ("port=0", "`port` is \"0\", expected a number from 1 to 65535"),
+        ("port=65536", "expected a number from 1 to 65535"),
+        ("hostaddr=db1", "`hostaddr` is \"db1\", expected an IPv4 or IPv6 address"),
+        ("host=@abstract", "abstract socket"),
+        ("sslmode=on", "`sslmode` is \"on\", expected one of disable, allow, prefer"),
+        ("sslmode=verify-ca", "`sslrootcert` is missing"),
+        ("sslmode=require sslrootcert=system", "weaker than verify-full"),
+        ("sslmode=verify-full sslrootcert=/ca hostaddr=10.0.0.1", "`host` is missing"),
+        ("sslcert=/c", "one of `sslcert` and `sslkey` is missing"),
+        ("channel_binding=maybe", "`channel_binding` is \"maybe\""),
+        (
+            "target_session_attrs=read-write",
+            "`target_session_attrs` is \"read-write\", expected any",
+        ),
+        ("connect_timeout=soon", "`connect_timeout` is \"soon\", expected a whole number"),
+        ("gssencmode=require", "`gssencmode` is \"require\", expected disable or prefer"),
+        ("service=x", "`service` is not a key"),
+        ("sslcrl=/x", "`sslcrl` is not a key"),
+        ("hots=x", "`hots` is not a key"),
+        ("=x", "is no key of libpq"),
+        ("postgresql://[::1", "in brackets"),
+        ("postgresql://[]", "in brackets"),
+        ("postgresql://[::1]x", "in brackets"),
+        ("postgresql://a?host", "not key=value"),
+        ("postgresql://a?host=b=c", "not key=value"),
+        ("postgresql://%zz", "not followed by two hexadecimal digits"),
+        ("postgresql://a%2", "not followed by two hexadecimal digits"),
+        ("postgresql://%ff", "not UTF-8"),
+        ("postgresql://%00", "zero byte"),
+    ] {
+        let error = refused(text);
+        assert!(error.problem.contains(named), "{text:?}: {error}");
+        assert!(!error.hint.is_empty(), "{text:?}");
+    }
+}
+
+#[test]
+fn no_form_shows_the_password() {
+    let conninfo = read("host=db1 dbname='a b' user=u password=hunter2");
+    assert_eq!(conninfo.to_string(), "host=db1 port=5432 dbname='a b' user=u");
+    assert!(!format!("{conninfo:?}").contains("hunter2"));
+    for text in ["password=a hunter2", "password=a HUNTER2=b", "password='hunter2", "x=1 password"]
+    {
+        let error = refused(text);
+        assert!(!format!("{error:?}").to_lowercase().contains("hunter2"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_place_knows_its_socket() {
+    let dir = |text: &str| read(text).place.socket_dir().map(Path::to_path_buf);
+    assert_eq!(dir(""), Some(DEFAULT_SOCKET_DIR.into()));
+    assert_eq!(dir("host=/tmp"), Some("/tmp".into()));
+    assert_eq!(dir("host=/tmp hostaddr=127.0.0.1"), None);
+    assert_eq!(dir("host=db1"), None);
+    assert_eq!(dir("hostaddr=127.0.0.1"), None);
+}
+
+#[test]
+fn the_servers_of_a_foreign_string_are_read_whatever_else_it_says() {
+    let found =
+        places("host=a,b,c hostaddr=,10.0.0.2, port=1,,3 replication=1 nonsense=x").unwrap();
+    let shown: Vec<_> = found.iter().map(Place::to_string).collect();
+    assert_eq!(shown, ["host=a port=1", "host=b hostaddr=10.0.0.2 port=5432", "host=c port=3"]);
+    let found = places("postgresql://a:1,[::1]:2,c/d?x=y").unwrap();
+    let shown: Vec<_> = found.iter().map(Place::to_string).collect();
+    assert_eq!(shown, ["host=a port=1", "host=::1 port=2", "host=c port=5432"]);
+    let found = places("host=a,b port=7").unwrap();
+    assert!(found.iter().all(|place| place.port == 7));
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |all, b| format!("{all}%{b:02x}"))
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = text.parse::<Conninfo>();
+        let _ = format!("postgresql://{text}").parse::<Conninfo>();
+    }
+
+    #[test]
+    fn no_text_of_the_grammar_panics(text in r"(postgres://)?([a-z@:/?,\[\]=&%'\\ ]|host|port){0,24}") {
+        let _ = text.parse::<Conninfo>();
+    }
+
+    #[test]
+    fn a_quoted_value_is_read_back(user in "[^\0]{1,20}", password in "[^\0]{1,20}") {
+        let words = format!("user={} password={}", quoted(&user), quoted(&password));
+        let conninfo = read(&words);
+        prop_assert_eq!(conninfo.user.as_deref(), Some(&*user));
+        prop_assert_eq!(conninfo.password, Some(Secret::new(&*password)));
+        let conninfo = read(&format!("postgres://{}:{}@h", encoded(&user), encoded(&password)));
+        prop_assert_eq!(conninfo.user.as_deref(), Some(&*user));
+        prop_assert_eq!(conninfo.password, Some(Secret::new(password)));
+    }
+
+    #[test]
+    fn what_is_displayed_is_read_back(host in "[^\0,@]{1,20}", user in "[^\0]{1,20}", port in 1..=u16::MAX) {
+        prop_assume!(host.trim() == host);
+        let conninfo = Conninfo {
+            place: Place { host: Some(host), hostaddr: None, port },
+            user: Some(user),
+            ..read("")
+        };
+        prop_assert_eq!(read(&conninfo.to_string()), conninfo);
+    }
+}

@@ -1,0 +1,424 @@
+//! The configuration: what is read, and the exact words of what is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rolecall::config::{
+    Config, Haproxy, Hysteresis, Kind, LagLimit, Listen, Log, LogFormat, LogTo, Node, OnLag,
+    PasswordFrom, Postgres, Service, Source,
+};
+use rolecall::document::Problem;
+use rolecall::reply::{Custom, Wording};
+use rolecall::role::Role;
+use rolecall::schema::{DEFAULT_PATH, Flags, Loaded, MAX_FILE, Warning, load, read};
+use rolecall::secret::Secret;
+
+const FULL: &str = include_str!("data/config/full.toml");
+const PACKAGED: &str = include_str!("../packaging/rolecall.toml");
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn accepted(text: &str) -> Loaded {
+    read("test.toml", text, &Flags::default(), None).unwrap_or_else(|p| panic!("{}", printed(&p)))
+}
+
+fn refused(text: &str, flags: &Flags) -> Vec<Problem> {
+    read("test.toml", text, flags, None).expect_err("a problem")
+}
+
+fn printed(problems: &[Problem]) -> String {
+    let mut text: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    text.push(String::new());
+    text.join("\n")
+}
+
+fn built_in() -> Config {
+    Config {
+        haproxy: Haproxy { agent_inter: ms(1000), check_fall: 2, version: (2, 6) },
+        node: Node {
+            name: "local".to_owned(),
+            sources: vec![Source {
+                kind: Kind::Patroni { url: "http://127.0.0.1:8008".to_owned() },
+                interval: ms(500),
+                timeout: ms(1500),
+                hold: ms(6000),
+            }],
+        },
+        services: vec![Service {
+            name: "primary".to_owned(),
+            roles: vec![Role::Primary],
+            listen: vec![Listen::Everywhere(5555)],
+            allow: vec![],
+            wording: Wording::plain(),
+            hold: None,
+            lag: None,
+        }],
+        log: Log { to: LogTo::Auto, format: LogFormat::Text, level: tracing::Level::INFO },
+    }
+}
+
+#[test]
+fn nothing_written_is_what_is_built_in() {
+    assert_eq!(accepted(""), Loaded { config: built_in(), warnings: vec![] });
+}
+
+#[test]
+fn the_packaged_file_is_what_is_built_in() {
+    assert_eq!(accepted(PACKAGED), Loaded { config: built_in(), warnings: vec![] });
+}
+
+/// What stands behind `#` in the packaged file under this kind of source, as a `[[source]]`.
+fn commented_source(kind: &str) -> String {
+    let (_, after) = PACKAGED.split_once(&format!("# kind = \"{kind}\"")).expect(kind);
+    let (block, _) = after.split_once("\n\n").expect("an empty line");
+    let keys = block.lines().filter_map(|line| line.strip_prefix("# "));
+    let keys = keys.filter(|line| line.contains(" = ")).collect::<Vec<_>>().join("\n");
+    assert!(!keys.is_empty(), "{kind}");
+    format!("[[source]]\nkind = \"{kind}\"\n{keys}\n")
+}
+
+#[test]
+fn the_comments_of_the_packaged_file_are_right() {
+    let (_, replica) = PACKAGED.split_once("# [[service]]").expect("a second service");
+    let (replica, _) = replica.split_once("\n\n").expect("an empty line");
+    let replica = format!("[[service]]{}", replica.replace("\n# ", "\n"));
+    let first = PACKAGED
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| ["allow", "hold", "reply = {"].iter().any(|key| line.starts_with(key)));
+    let first: Vec<&str> = first.filter(|line| !line.contains("10s")).collect();
+    assert_eq!(first.len(), 3, "{first:?}");
+    // Of the two places of a password one can be used at a time.
+    let postgres: String = commented_source("postgres")
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("password_credential"))
+        .collect();
+    let text = [
+        commented_source("command").as_str(),
+        commented_source("static").as_str(),
+        postgres.as_str(),
+        "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"5555\"\n",
+        first.join("\n").as_str(),
+        "\n",
+        replica.as_str(),
+    ]
+    .concat();
+    let config = accepted(&text).config;
+    assert_eq!(config.node.sources.len(), 3);
+    assert_eq!(config.services[0].hold, Some(ms(6000)));
+    let bytes = Hysteresis { max: 16 << 20, resume: 12 << 20 };
+    let lag = LagLimit { bytes: Some(bytes), time: Some(ms(5000)), on_lag: OnLag::Maint };
+    assert_eq!(config.services[1].lag, Some(lag));
+}
+
+#[test]
+fn every_key_reaches_its_value() {
+    let net = |text: &str| text.parse().expect("a network");
+    let at = |text: &str| Listen::At(text.parse().expect("an address"));
+    let own_words = Custom {
+        ready: "up ready",
+        not_ready: "maint up #not the primary",
+        drain: None,
+        unknown: None,
+    };
+    let conninfo = "host=/run/postgresql user=rolecall".parse().expect("a connection string");
+    let config = Config {
+        haproxy: Haproxy { agent_inter: ms(250), check_fall: 3, version: (3, 2) },
+        node: Node {
+            name: "local".to_owned(),
+            sources: vec![
+                Source {
+                    kind: Kind::Patroni { url: "http://[::1]:8009".to_owned() },
+                    interval: ms(200),
+                    timeout: ms(1500),
+                    hold: ms(8000),
+                },
+                Source {
+                    kind: Kind::Postgres(Postgres {
+                        conninfo,
+                        password: PasswordFrom::Passfile("/etc/rolecall/pgpass".into()),
+                    }),
+                    interval: ms(200),
+                    timeout: ms(1200),
+                    hold: ms(4000),
+                },
+            ],
+        },
+        services: vec![
+            Service {
+                name: "primary".to_owned(),
+                roles: vec![Role::Primary],
+                listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
+                allow: vec![
+                    net("10.0.0.0/8"),
+                    net("192.0.2.1/32"),
+                    net("172.16.0.0/12"),
+                    net("2001:db8::/32"),
+                ],
+                wording: Wording::custom(own_words, true).expect("a wording"),
+                hold: None,
+                lag: None,
+            },
+            Service {
+                name: "replica".to_owned(),
+                roles: vec![Role::Replica, Role::Primary],
+                listen: vec![Listen::Everywhere(5556)],
+                allow: vec![],
+                wording: Wording::full(),
+                hold: Some(ms(10_000)),
+                lag: Some(LagLimit {
+                    bytes: Some(Hysteresis { max: 16 << 20, resume: 12 << 20 }),
+                    time: Some(ms(5000)),
+                    on_lag: OnLag::Drain,
+                }),
+            },
+            Service {
+                name: "reports_2".to_owned(),
+                roles: vec![Role::Replica],
+                listen: vec![at("10.0.0.1:5557")],
+                allow: vec![],
+                wording: Wording::plain(),
+                hold: None,
+                lag: Some(LagLimit {
+                    bytes: Some(Hysteresis { max: 1 << 30, resume: 0 }),
+                    time: None,
+                    on_lag: OnLag::Maint,
+                }),
+            },
+        ],
+        log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
+    };
+    assert_eq!(accepted(FULL), Loaded { config, warnings: vec![] });
+}
+
+/// Each `bad/NAME.toml` is refused with the very words of `bad/NAME.txt`.
+#[test]
+fn every_problem_is_named_with_its_place_and_remedy() {
+    let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config/bad");
+    let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
+    let files: Vec<PathBuf> =
+        files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
+    assert_eq!(files.len(), 14);
+    for path in files {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        let text = fs::read_to_string(&path).expect(name);
+        let wanted = fs::read_to_string(path.with_extension("txt")).expect(name);
+        let problems = read(name, &text, &Flags::default(), None).expect_err(name);
+        assert_eq!(printed(&problems), wanted, "{name}");
+        assert!(!wanted.contains("hunter2"), "{name}: a secret was repeated");
+    }
+}
+
+#[test]
+fn a_bad_connection_string_is_reported_at_its_line() {
+    let problems =
+        refused("[source]\nkind = \"postgres\"\nconninfo = \"nonsense\"", &Flags::default());
+    let [problem] = &problems[..] else { panic!("{}", printed(&problems)) };
+    assert_eq!((problem.line, problem.key.as_str()), (Some(3), "source.conninfo"));
+}
+
+#[test]
+fn a_long_list_of_problems_is_cut() {
+    let keys: Vec<String> = (0..250).map(|n| format!("key_{n} = 1")).collect();
+    let problems = refused(&keys.join("\n"), &Flags::default());
+    assert_eq!(problems.len(), 101);
+    assert_eq!(problems[100].fault.what, "150 more problems follow");
+}
+
+#[test]
+fn flags_replace_the_sources_and_the_first_listener() {
+    let text = "[defaults]\ninterval = \"1s\"\n[source]\nkind = \"static\"\nrole = \"leader\"\n\
+                [[service]]\nname = \"a\"\nroles = [\"replica\"]\n\
+                [[service]]\nname = \"b\"\nroles = [\"primary\"]\nlisten = \"5556\"\n";
+    let flags = Flags {
+        url: Some("http://db1:8009".to_owned()),
+        listen: Some("127.0.0.1:7777".to_owned()),
+        ..Flags::default()
+    };
+    let config = read("test.toml", text, &flags, None).expect("a configuration").config;
+    let kind = Kind::Patroni { url: "http://db1:8009".to_owned() };
+    let source = Source { kind, interval: ms(1000), timeout: ms(1500), hold: ms(6000) };
+    assert_eq!(config.node.sources, [source]);
+    assert_eq!(config.services[0].listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
+    assert_eq!(config.services[1].listen, [Listen::Everywhere(5556)]);
+}
+
+#[test]
+fn every_source_can_be_a_flag() {
+    let patroni = Kind::Patroni { url: "http://127.0.0.1:8008".to_owned() };
+    let conninfo = "host=db1".parse().expect("a connection string");
+    let postgres = Kind::Postgres(Postgres { conninfo, password: PasswordFrom::Nowhere });
+    let flag = |text: &str| Some(text.to_owned());
+    let none = Flags::default();
+    for (flags, kind) in [
+        (Flags { source: flag("patroni"), ..none.clone() }, patroni),
+        (Flags { conninfo: Some(Secret::new("host=db1")), ..none.clone() }, postgres),
+        (Flags { role: flag("replica"), ..none.clone() }, Kind::Static(Role::Replica)),
+        (
+            Flags { source: flag("static"), role: flag("primary"), ..none },
+            Kind::Static(Role::Primary),
+        ),
+    ] {
+        let config = read("test.toml", "", &flags, None).expect("a configuration").config;
+        assert_eq!(config.node.sources[0].kind, kind, "{flags:?}");
+        assert_eq!(config.services, built_in().services);
+    }
+}
+
+#[test]
+fn problems_of_flags_name_the_flags() {
+    let flags = Flags {
+        source: Some("postgres".to_owned()),
+        url: Some("http://db1:8008".to_owned()),
+        listen: Some("db1".to_owned()),
+        ..Flags::default()
+    };
+    let wanted = "\
+test.toml:1: zzz: unknown key
+  expected: one of haproxy, defaults, source, service, log
+  hint: see the commented configuration that comes with rolecall
+command line: --conninfo: missing
+  expected: a libpq connection string
+  hint: such as \"host=/run/postgresql user=rolecall dbname=postgres\"
+command line: --listen: `db1` is not an address to listen on
+  expected: \"ADDRESS:PORT\", \"[IPV6]:PORT\" or \"PORT\"
+  hint: names are not looked up here, IPv6 addresses stand in brackets, ports end at 65535
+command line: --url: a source of kind `postgres` has no such key
+  expected: no `url`
+  hint: it is a key of kind patroni
+";
+    assert_eq!(printed(&refused("zzz = 1", &flags)), wanted);
+    let flags = Flags { source: Some("patrony".to_owned()), ..Flags::default() };
+    let wanted = "\
+command line: --source: `patrony` is not known
+  expected: one of patroni, postgres, command, static
+  hint: did you mean `patroni`?
+";
+    assert_eq!(printed(&refused("", &flags)), wanted);
+}
+
+#[test]
+fn a_credential_is_a_file_in_systemds_directory() {
+    let text =
+        "[source]\nkind = \"postgres\"\nconninfo = \"host=db1\"\npassword_credential = \"pg\"";
+    let directory = Path::new("/run/credentials/rolecall.service");
+    let loaded = read("test.toml", text, &Flags::default(), Some(directory)).expect("accepted");
+    let Kind::Postgres(postgres) = &loaded.config.node.sources[0].kind else { panic!("postgres") };
+    let file = PasswordFrom::File("/run/credentials/rolecall.service/pg".into());
+    assert_eq!(postgres.password, file);
+}
+
+#[test]
+fn what_may_surprise_is_said() {
+    let postgres = "[[source]]\nkind = \"postgres\"\nconninfo = \"host=db1\"\n";
+    let patroni = "[[source]]\nkind = \"patroni\"\n";
+    let fixed = "[[source]]\nkind = \"static\"\nrole = \"primary\"\n";
+    let reads = "[[service]]\nname = \"a\"\nroles = [\"replica\"]\nlisten = \"5556\"\n";
+    for (text, warnings) in [
+        (postgres.to_owned(), vec![Warning::PostgresAlone]),
+        ([postgres, postgres].concat(), vec![Warning::PostgresAlone]),
+        ([postgres, patroni].concat(), vec![]),
+        ([postgres, reads].concat(), vec![]),
+        ([postgres, fixed].concat(), vec![Warning::StaticRole]),
+        (fixed.to_owned(), vec![Warning::StaticRole]),
+        (patroni.to_owned(), vec![]),
+    ] {
+        assert_eq!(accepted(&text).warnings, warnings, "{text}");
+    }
+    for warning in [Warning::PostgresAlone, Warning::StaticRole] {
+        assert!(!warning.to_string().is_empty() && !warning.hint().is_empty());
+    }
+}
+
+fn load_refused(path: &Path) -> Problem {
+    let mut problems = load(Some(path), &Flags::default(), None).expect_err("a problem");
+    assert_eq!(problems.len(), 1, "{}", printed(&problems));
+    let problem = problems.remove(0);
+    assert_eq!(problem.file, path.to_str().expect("UTF-8"));
+    problem
+}
+
+#[test]
+fn a_named_file_must_be_there_and_readable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("rolecall.toml");
+    assert!(load_refused(&file).fault.what.contains("No such file"));
+    assert!(load_refused(dir.path()).fault.what.contains("not a regular file"));
+
+    fs::write(&file, b"[log]\n# caf\xE9\n").expect("written");
+    let problem = load_refused(&file);
+    assert_eq!((problem.line, problem.fault.what.as_str()), (Some(2), "is not UTF-8"));
+
+    let longest = usize::try_from(MAX_FILE).expect("a size");
+    fs::write(&file, "#".repeat(longest + 1)).expect("written");
+    assert!(load_refused(&file).fault.what.contains("longer than"));
+    fs::write(&file, "#".repeat(longest)).expect("written");
+    assert_eq!(load(Some(&file), &Flags::default(), None), Ok(accepted("")));
+
+    fs::write(&file, FULL).expect("written");
+    assert_eq!(load(Some(&file), &Flags::default(), None), Ok(accepted(FULL)));
+}
+
+#[test]
+fn without_a_named_file_the_default_one_is_read_if_it_is_there() {
+    let flags = Flags { role: Some("primary".to_owned()), ..Flags::default() };
+    let wanted = if Path::new(DEFAULT_PATH).exists() {
+        load(Some(Path::new(DEFAULT_PATH)), &flags, None)
+    } else {
+        read(DEFAULT_PATH, "", &flags, None)
+    };
+    assert_eq!(load(None, &flags, None), wanted);
+}
+
+/// Reads the text and holds every problem to its form.
+fn survives(text: &str) {
+    if let Err(problems) = read("test.toml", text, &Flags::default(), None) {
+        assert!(!problems.is_empty(), "refused without a word: {text:?}");
+        let lines = 1 + text.matches('\n').count();
+        for problem in problems {
+            assert!(problem.line.is_some_and(|line| (1..=lines).contains(&line)), "{problem}");
+            let shown = problem.to_string();
+            assert_eq!(shown.lines().count(), 3, "{shown}");
+            assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in any::<String>()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn any_text_of_tomls_own_signs_is_read_or_refused(
+        text in "([\\[\\]{}=\",.#\\n \\\\']|source|service|listen|[a-z0-9µ]|\"5555\"|\"1s\")*"
+    ) {
+        survives(&text);
+    }
+
+    /// A good file with a few places overwritten, one of them by a whole piece of another kind.
+    #[test]
+    fn a_damaged_file_is_read_or_refused(
+        packaged in any::<bool>(),
+        cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0..6_usize, ".{0,4}"), 1..6),
+        piece in proptest::sample::select(
+            &["[[source]]\n", "{", "\"", "\"\"\"", "[", "]", " = ", "5", "true", "[node]\n", "\0"][..]
+        ),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut text: Vec<char> = if packaged { PACKAGED } else { FULL }.chars().collect();
+        for (start, len, with) in cuts {
+            let start = start.index(text.len());
+            let end = (start + len).min(text.len());
+            text.splice(start..end, with.chars());
+        }
+        let at = at.index(text.len());
+        text.splice(at..at, piece.chars());
+        survives(&text.into_iter().collect::<String>());
+    }
+}
