@@ -5,9 +5,10 @@
 //   -m eof   connect, read to the end of the stream, close (the default)
 //      rst   connect, read the line, close with a reset, as HAProxy does
 //      line  as eof, but a line is sent first, as HAProxy's agent-send does
-//   -n       checks of each port, in all threads together; the ports take turns in a new random order each time
-//   -r       checks a second of each port; 0, the default: one after the other, as fast as they go
-//   -c       threads, each with its share of the checks
+//   -n       checks of each port
+//   -r       checks a second of each port, each port in a thread of its own, so that a slow answer of one delays no check of another;
+//            unevenly, from half the time between two to one and a half, so that they keep no step with anything that is regular
+//   -c       without -r: as fast as they go, by so many threads, each with its share of the checks; the ports take turns
 //   -w       wait until every port answers WORD
 //
 // Prints a line for each port: PORT checks ready maint lost reset p50 p99
@@ -41,6 +42,7 @@ struct tally { long checks, ready, maint, lost, reset; };
 
 struct worker {
     pthread_t thread;
+    int only;  // at a rate: the one port it checks
     long checks;
     uint64_t random;
     struct tally tally[PORTS];
@@ -113,40 +115,33 @@ static int64_t check(int port, char *line, struct tally *tally) {
     return answered;
 }
 
-static void shuffle(int *order, uint64_t *random) {
-    for (int i = ports - 1; i > 0; i--) {
-        *random = *random * 6364136223846793005u + 1442695040888963407u;
-        int j = (int)((*random >> 33) % (uint64_t)(i + 1));
-        int held = order[i];
-        order[i] = order[j];
-        order[j] = held;
-    }
+static void check_and_time(struct worker *me, int port, int64_t start) {
+    char line[LINE];
+    struct tally *t = &me->tally[port];
+    int64_t answered = check(port, line, t);
+    if (answered) me->nanoseconds[port][t->checks - t->lost - 1] = answered - start;
 }
 
-static void *work(void *argument) {
+static void *work_in_turns(void *argument) {
     struct worker *me = argument;
-    int order[PORTS];
-    char line[LINE];
-    for (int i = 0; i < ports; i++) order[i] = i;
+    for (long i = 0; i < me->checks; i++)
+        for (int port = 0; port < ports; port++) check_and_time(me, port, now());
+    return NULL;
+}
+
+static void *work_at_rate(void *argument) {
+    struct worker *me = argument;
+    int64_t gap = (int64_t)(1e9 / rate);
+    int64_t begin = now();
     prctl(PR_SET_TIMERSLACK, 1);
-    int64_t gap = rate > 0 ? (int64_t)(1e9 / rate / ports) : 0;
-    int64_t due = now();
     for (long i = 0; i < me->checks; i++) {
-        shuffle(order, &me->random);
-        for (int k = 0; k < ports; k++) {
-            int port = order[k];
-            int64_t start = now();
-            if (gap > 0) {
-                due += gap;
-                if (start < due) {
-                    sleep_until(due);
-                    start = now();
-                } else start = due;
-            }
-            int64_t answered = check(port, line, &me->tally[port]);
-            struct tally *t = &me->tally[port];
-            if (answered) me->nanoseconds[port][t->checks - t->lost - 1] = answered - start;
+        me->random = me->random * 6364136223846793005u + 1442695040888963407u;
+        int64_t due = begin + i * gap + (int64_t)((me->random >> 33) % (uint64_t)(gap / 2));
+        if (now() < due) {
+            sleep_until(due);
+            due = now();
         }
+        check_and_time(me, me->only, due);
     }
     return NULL;
 }
@@ -234,11 +229,14 @@ int main(int argc, char **argv) {
     }
     if (word != NULL) return wait_for(word);
 
+    if (rate > 0) threads = ports;
     for (int w = 0; w < threads; w++) {
-        workers[w].checks = checks / threads + (w < checks % threads);
-        workers[w].random = (uint64_t)w + 1;
-        for (int i = 0; i < ports; i++) workers[w].nanoseconds[i] = samples(workers[w].checks);
-        if (pthread_create(&workers[w].thread, NULL, work, &workers[w]) != 0) {
+        struct worker *worker = &workers[w];
+        worker->only = w;
+        worker->checks = rate > 0 ? checks : checks / threads + (w < checks % threads);
+        worker->random = (uint64_t)now() + (uint64_t)w;
+        for (int i = 0; i < ports; i++) worker->nanoseconds[i] = samples(worker->checks);
+        if (pthread_create(&worker->thread, NULL, rate > 0 ? work_at_rate : work_in_turns, worker) != 0) {
             perror("pthread_create");
             return 1;
         }

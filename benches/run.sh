@@ -13,9 +13,9 @@ source benches/lib.sh
 
 ROUNDS=${ROUNDS:-16}
 CPU_CHECKS=4000         # checks of one responder in one round
-COUNTED=1000            # checks between the two counts of instructions and of system calls
-BASE=100                # checks before the first of them: start-up, first allocations
-ABREAST=16              # checks at the same time, where not one after the other
+COUNTED=200             # checks between the two counts of instructions and of system calls
+BASE=20                 # checks before the first of them: start-up, first allocations
+ALONE=50                # checks a second where each is to be alone
 LINES=500               # checks that send a line first
 RATE=200                # checks a second of each daemon where answers are timed
 SECONDS_A_ROUND=3       # of timed answers
@@ -67,10 +67,12 @@ responders=(c tokio rolecall)
 declare -A title=([c]="C, epoll, static reply" [tokio]="tokio, a task per check" [rolecall]="rolecall, static source")
 declare -A port=([c]=5551 [tokio]=5552 [rolecall]=5555) pid_of=() cell=()   # cell: RESPONDER,COLUMN -> figure
 
+# One look, at the start: none is counted among the checks.
 configure static "${port[rolecall]}" <<CONF
 [source]
 kind = "static"
 role = "primary"
+interval = "1h"
 CONF
 
 # command_of RESPONDER: its command line in the array `command`.
@@ -82,49 +84,57 @@ command_of() {
     esac
 }
 
-# count RESPONDER instructions|syscalls LOAD-OPTIONS...: sets $counted to all it has done from its start to its end under that load.
+# count instructions|syscalls RESPONDERS LOAD-OPTIONS...: sets counted[RESPONDER] to all that each has done from its start to its end
+# under that load. Several run at the same time.
 count() {
-    local who=$1 what=$2 log=$1-$2
+    local what=$1 among=$2 who log tools=() ports=() tool
     shift 2
-    command_of "$who"
-    rm -f "$tmp/count"
-    case $what in
-    instructions)
-        start "$log" TERM valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$tmp/count" "${command[@]}" ;;
-    syscalls)
-        # The shell says which process strace follows. It is that one that has to be ended.
-        # shellcheck disable=SC2016
-        start "$log" TERM strace --follow-forks --summary-only --output="$tmp/count" \
-            sh -c 'echo $$ >"$0" && exec "$@"' "$tmp/traced.pid" "${command[@]}" ;;
-    esac
-    "$load" -w READY "$address" "${port[$who]}" || die "$who, counting $what: $(tail -n 5 "$tmp/$log.log")"
-    "$load" "$@" "$address" "${port[$who]}" >"$tmp/load.out"
-    if [[ $what == syscalls ]]; then
-        kill -TERM "$(<"$tmp/traced.pid")"
-        await_end "$pid"
-        rm "$tmp/traced.pid"
-    fi
-    stop "$pid"
-    case $what in
-    instructions) counted=$(awk '/Collected *:/ { print $NF }' "$tmp/count") ;;
-    syscalls) counted=$(awk '$1 ~ /^[0-9.]+$/ && $NF != "total" { n += $4 } END { print n }' "$tmp/count") ;;
-    esac
-    [[ $counted =~ ^[1-9][0-9]*$ ]] || die "$who: no count of $what in: $(tail -n 5 "$tmp/count")"
+    for who in $among; do
+        command_of "$who"
+        log=$who-$what
+        case $what in
+        instructions)
+            start "$log" TERM valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$tmp/$who.count" "${command[@]}" ;;
+        syscalls)
+            # The shell says which process strace follows. It is that one that has to be ended.
+            # shellcheck disable=SC2016
+            start "$log" TERM strace --follow-forks --summary-only --output="$tmp/$who.count" \
+                sh -c 'echo $$ >"$0" && exec "$@"' "$tmp/$who.pid" "${command[@]}" ;;
+        esac
+        tools+=("$pid") ports+=("${port[$who]}")
+    done
+    "$load" -w READY "$address" "${ports[@]}" || die "counting $what: $(tail -n 5 "$tmp/"*-"$what.log")"
+    "$load" "$@" "$address" "${ports[@]}" >"$tmp/load.out"
+    for who in $among; do
+        tool=${tools[0]} tools=("${tools[@]:1}")
+        if [[ $what == syscalls ]]; then
+            kill -TERM "$(<"$tmp/$who.pid")"
+            await_end "$tool"
+            rm "$tmp/$who.pid"
+        fi
+        stop "$tool"
+        case $what in
+        instructions) counted[$who]=$(awk '/Collected *:/ { print $NF }' "$tmp/$who.count") ;;
+        syscalls) counted[$who]=$(awk '$1 ~ /^[0-9.]+$/ && $NF != "total" { n += $4 } END { print n }' "$tmp/$who.count") ;;
+        esac
+        [[ ${counted[$who]} =~ ^[1-9][0-9]*$ ]] || die "$who: no count of $what in: $(tail -n 5 "$tmp/$who.count")"
+    done
 }
 
-# per_check RESPONDER WHAT LOAD-OPTIONS...: sets $counted to the difference of two runs over that of their checks, so that what starting
-# and stopping take cancels out.
+# per_check MODE instructions|syscalls RESPONDERS LOAD-OPTIONS...: fills the cells RESPONDER,WHAT,MODE with the difference of two runs
+# over that of their checks, so that what starting and stopping take cancels out.
 per_check() {
-    local who=$1 what=$2 base
-    shift 2
-    count "$who" "$what" "$@" -n "$BASE"
-    base=$counted
-    count "$who" "$what" "$@" -n $((BASE + COUNTED))
-    counted=$(calc "($counted - $base) / $COUNTED")
+    local mode=$1 what=$2 among=$3 who
+    local -A counted=() base=()
+    shift 3
+    count "$what" "$among" "$@" -n "$BASE"
+    for who in $among; do base[$who]=${counted[$who]}; done
+    count "$what" "$among" "$@" -n $((BASE + COUNTED))
+    for who in $among; do cell[$who,$what,$mode]=$(calc "(${counted[$who]} - ${base[$who]}) / $COUNTED"); done
 }
 
 measure_check() {
-    local who round before after n
+    local who what round before after
     say "one check: CPU"
     for who in "${responders[@]}"; do
         command_of "$who"
@@ -153,44 +163,39 @@ measure_check() {
     done
     for who in "${responders[@]}"; do stop "${pid_of[$who]}"; done
 
-    say "one check: instructions (callgrind) and system calls (strace)"
-    for who in "${responders[@]}"; do
-        per_check "$who" instructions -m eof
-        cell[$who,instructions]=$counted
-        per_check "$who" instructions -m rst
-        cell[$who,instructions_rst]=$counted
-        per_check "$who" syscalls -m eof
-        cell[$who,syscalls]=$counted
-        per_check "$who" syscalls -m rst
-        cell[$who,syscalls_rst]=$counted
-        per_check "$who" syscalls -m eof -c "$ABREAST"
-        cell[$who,syscalls_abreast]=$counted
+    for what in instructions syscalls; do
+        say "one check: $what"
+        per_check alone "$what" "${responders[*]}" -m eof -r "$ALONE"
+        per_check reset "$what" "${responders[*]}" -m rst -r "$ALONE"
+        for who in "${responders[@]}"; do per_check burst "$what" "$who" -m eof; done
     done
 }
 
 print_check() {
-    local who form='%-24s %7s %6s %8s %8s %8s %8s %8s %6s %6s %7s %7s %7s\n'
-    heading "1. One check: connect, read to the end of the stream, close; one after the other"
+    local who what form='%-24s %6s %6s  %7s %7s %7s  %7s %7s %7s  %5s %5s %6s %7s %7s\n'
+    heading "1. One check: connect, read the line and on to the end of the stream, close"
     # shellcheck disable=SC2059
     {
-        printf "$form" "" CPU CPU instr. instr. syscalls syscalls syscalls p50 p99 RSS RssAnon resets
-        printf "$form" "" "x C" us linger reset linger reset "$ABREAST a t." us us KiB KiB "of $LINES"
+        printf "$form" "" CPU CPU "user in" "structi" "ons" "" "system" "calls" p50 p99 RSS RssAnon resets
+        printf "$form" "" "x C" us alone reset burst alone reset burst us us KiB KiB "of $LINES"
         for who in "${responders[@]}"; do
             printf "$form" "${title[$who]}" "$(calc "${cell[$who,ratio]}")" "$(calc "${cell[$who,cpu]}" %.1f)" \
-                "$(calc "${cell[$who,instructions]}" %.0f)" "$(calc "${cell[$who,instructions_rst]}" %.0f)" \
-                "${cell[$who,syscalls]}" "${cell[$who,syscalls_rst]}" "${cell[$who,syscalls_abreast]}" \
+                "$(calc "${cell[$who,instructions,alone]}" %.0f)" "$(calc "${cell[$who,instructions,reset]}" %.0f)" \
+                "$(calc "${cell[$who,instructions,burst]}" %.0f)" \
+                "${cell[$who,syscalls,alone]}" "${cell[$who,syscalls,reset]}" "${cell[$who,syscalls,burst]}" \
                 "$(calc "${cell[$who,p50]}" %.0f)" "$(calc "${cell[$who,p99]}" %.0f)" \
                 "${cell[$who,rss]}" "${cell[$who,anon]}" "${cell[$who,resets]}"
             ((cell[$who,lost] == 0)) || echo "  ${cell[$who,lost]} of $((ROUNDS * CPU_CHECKS)) checks of ${title[$who]} failed"
         done
     }
     cat <<NOTE
-  CPU: user and kernel, median of $ROUNDS rounds in turns, the ratio taken within a round. instr.: user instructions, callgrind. linger: the client
-  reads to the end. reset: the client resets once it has the line, as HAProxy does. $ABREAST a t.: lingering, $ABREAST clients at a time. resets: of checks
-  that send a line first (agent-send), how many ended in a reset or without an answer.
+  CPU, p50, p99: a burst of $CPU_CHECKS checks, each begun when the one before has ended; median of $ROUNDS rounds in turns, the ratio within a
+  round; CPU is user and kernel. instructions: callgrind, every thread. system calls: strace, every thread. alone: about $ALONE a second, so
+  that nothing is shared between two checks. reset: the same, but the client resets once it has its line, as HAProxy does. resets: of checks
+  that send a line first, as HAProxy's agent-send does, those that ended in a reset or without an answer.
 NOTE
-    limit "user instructions per check, lingering" "$(calc "${cell[rolecall,instructions]}" %.0f)" "$MAX_INSTRUCTIONS"
-    limit "system calls per check, lingering" "${cell[rolecall,syscalls]}" "$MAX_SYSCALLS"
+    limit "user instructions per check, lingering, alone" "$(calc "${cell[rolecall,instructions,alone]}" %.0f)" "$MAX_INSTRUCTIONS"
+    limit "system calls per check, lingering, alone" "${cell[rolecall,syscalls,alone]}" "$MAX_SYSCALLS"
 }
 
 # === 2. Memory ===
