@@ -13,9 +13,11 @@ source benches/lib.sh
 
 ROUNDS=${ROUNDS:-16}
 CPU_CHECKS=4000         # checks of one responder in one round
-COUNTED=200             # checks between the two counts of instructions and of system calls
-BASE=20                 # checks before the first of them: start-up, first allocations
 ALONE=50                # checks a second where each is to be alone
+BASE=20                 # checks of the first of two counts of instructions or system calls: start-up, first allocations
+COUNTED=200             # more checks of the second, where each is alone
+BURST=3000              # and in a burst
+TAIL=0.3                # seconds until a responder has closed the last connections
 LINES=500               # checks that send a line first
 RATE=200                # checks a second of each daemon where answers are timed
 SECONDS_A_ROUND=3       # of timed answers
@@ -27,9 +29,8 @@ MIN_LOOKS=45            # looks a second that must have reached PostgreSQL for a
 # The stated limits.
 MAX_INSTRUCTIONS=2500 MAX_SYSCALLS=9 MAX_ANON_KIB=5120 MAX_GROWTH_KIB=256 MAX_ILL_RATIO=1.5 MAX_LOOKS_RATIO=2
 
-[[ ! -x tests/tools/install.sh ]] || tests/tools/install.sh bench
 for tool in gcc valgrind strace openssl cargo; do
-    command -v "$tool" >/dev/null || die "$tool is not installed (Debian: gcc valgrind strace openssl postgresql, and a Rust toolchain)"
+    command -v "$tool" >/dev/null || die "$tool is not installed; tests/tools/install.sh bench installs what Debian has"
 done
 
 say() { printf "bench: %3d s: %s\n" "$SECONDS" "$*" >&2; }
@@ -41,10 +42,10 @@ limit() { printf '  %-52s %8s   limit %-6s %s\n' "$1" "$2" "$3" "$(at_most "$2" 
 for source in epoll load fake_patroni; do
     gcc -std=gnu17 -O2 -Wall -Wextra -Werror -pthread -o "$tmp/$source" "benches/$source.c"
 done
-cargo build --release --quiet --example tokio_plain
+cargo build --release --locked --quiet --example tokio_plain
 target=${CARGO_TARGET_DIR:-target}/release
 if [[ -z ${ROLECALL:-} ]]; then
-    cargo build --release --quiet --bin rolecall
+    cargo build --release --locked --quiet --bin rolecall
     ROLECALL=$target/rolecall
 fi
 load=$tmp/load
@@ -105,6 +106,7 @@ count() {
     done
     "$load" -w READY "$address" "${ports[@]}" || die "counting $what: $(tail -n 5 "$tmp/"*-"$what.log")"
     "$load" "$@" "$address" "${ports[@]}" >"$tmp/load.out"
+    sleep "$TAIL"
     for who in $among; do
         tool=${tools[0]} tools=("${tools[@]:1}")
         if [[ $what == syscalls ]]; then
@@ -121,16 +123,16 @@ count() {
     done
 }
 
-# per_check MODE instructions|syscalls RESPONDERS LOAD-OPTIONS...: fills the cells RESPONDER,WHAT,MODE with the difference of two runs
-# over that of their checks, so that what starting and stopping take cancels out.
+# per_check MODE instructions|syscalls RESPONDERS CHECKS LOAD-OPTIONS...: fills the cells RESPONDER,WHAT,MODE with the difference of two
+# runs over that of their checks, so that what starting and stopping take cancels out.
 per_check() {
-    local mode=$1 what=$2 among=$3 who
+    local mode=$1 what=$2 among=$3 checks=$4 who
     local -A counted=() base=()
-    shift 3
+    shift 4
     count "$what" "$among" "$@" -n "$BASE"
     for who in $among; do base[$who]=${counted[$who]}; done
-    count "$what" "$among" "$@" -n $((BASE + COUNTED))
-    for who in $among; do cell[$who,$what,$mode]=$(calc "(${counted[$who]} - ${base[$who]}) / $COUNTED"); done
+    count "$what" "$among" "$@" -n $((BASE + checks))
+    for who in $among; do cell[$who,$what,$mode]=$(calc "(${counted[$who]} - ${base[$who]}) / $checks"); done
 }
 
 measure_check() {
@@ -165,14 +167,14 @@ measure_check() {
 
     for what in instructions syscalls; do
         say "one check: $what"
-        per_check alone "$what" "${responders[*]}" -m eof -r "$ALONE"
-        per_check reset "$what" "${responders[*]}" -m rst -r "$ALONE"
-        for who in "${responders[@]}"; do per_check burst "$what" "$who" -m eof; done
+        per_check alone "$what" "${responders[*]}" "$COUNTED" -m eof -r "$ALONE"
+        per_check reset "$what" "${responders[*]}" "$COUNTED" -m rst -r "$ALONE"
+        for who in "${responders[@]}"; do per_check burst "$what" "$who" "$BURST" -m eof; done
     done
 }
 
 print_check() {
-    local who what form='%-24s %6s %6s  %7s %7s %7s  %7s %7s %7s  %5s %5s %6s %7s %7s\n'
+    local who mode form='%-24s %6s %6s  %7s %7s %7s  %7s %7s %7s  %5s %5s %6s %7s %7s\n'
     heading "1. One check: connect, read the line and on to the end of the stream, close"
     # shellcheck disable=SC2059
     {
@@ -194,8 +196,10 @@ print_check() {
   that nothing is shared between two checks. reset: the same, but the client resets once it has its line, as HAProxy does. resets: of checks
   that send a line first, as HAProxy's agent-send does, those that ended in a reset or without an answer.
 NOTE
-    limit "user instructions per check, lingering, alone" "$(calc "${cell[rolecall,instructions,alone]}" %.0f)" "$MAX_INSTRUCTIONS"
-    limit "system calls per check, lingering, alone" "${cell[rolecall,syscalls,alone]}" "$MAX_SYSCALLS"
+    for mode in burst alone; do
+        limit "user instructions per check, lingering, $mode" "$(calc "${cell[rolecall,instructions,$mode]}" %.0f)" "$MAX_INSTRUCTIONS"
+        limit "system calls per check, lingering, $mode" "${cell[rolecall,syscalls,$mode]}" "$MAX_SYSCALLS"
+    done
 }
 
 # === 2. Memory ===

@@ -157,7 +157,11 @@ impl Door {
                 self.strangers += 1;
                 if self.strangers == 1 {
                     let service = &*answering.service;
-                    warn!(service, ?peer, "closed without an answer: the address is not in `allow`");
+                    warn!(
+                        service,
+                        ?peer,
+                        "closed without an answer: the address is not in `allow`"
+                    );
                 } else {
                     debug!(?peer, strangers = self.strangers, "closed without an answer");
                 }

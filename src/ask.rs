@@ -82,16 +82,15 @@ impl Answer {
     pub fn text(&self) -> String {
         let mut out = format!("node {}\n", self.node);
         for look in &self.looks {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "  source {} ({} ms): ", look.kind, look.took_ms);
-            out.push_str(&match &look.seen {
+            let said = match &look.seen {
                 Ok(seen) => in_words(seen),
                 Err(error) => {
                     let kind = error.kind;
                     format!("{}: {error}\n    hint: {}", kind.label(), kind.hint())
                 }
-            });
-            out.push('\n');
+            };
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "  source {} ({} ms): {said}", look.kind, look.took_ms);
         }
         for (service, verdict) in &self.decided {
             let _ = writeln!(out, "  service {service}: {}, {}", verdict.state, verdict.reason);

@@ -179,7 +179,8 @@ fn warn_of(loaded: &Loaded) {
 fn refused(problems: &[Problem]) -> Failure {
     let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
     let many = if lines.len() == 1 { "" } else { "s" };
-    let what = format_args!("{} problem{many} in the configuration\n{}", lines.len(), lines.join("\n"));
+    let what =
+        format_args!("{} problem{many} in the configuration\n{}", lines.len(), lines.join("\n"));
     Failure::new(Exit::Config, what)
 }
 
@@ -194,11 +195,10 @@ fn service_of<'a>(target: &'a str, config: &Config) -> Result<&'a str, Failure> 
             .hint(format_args!("the services are {known}")));
     }
     match node {
-        Some(node) if node != config.node.name => Err(Failure::new(
-            Exit::Usage,
-            format_args!("{node:?} is no node here"),
-        )
-        .hint(format_args!("the node is {}", config.node.name))),
+        Some(node) if node != config.node.name => {
+            Err(Failure::new(Exit::Usage, format_args!("{node:?} is no node here"))
+                .hint(format_args!("the node is {}", config.node.name)))
+        }
         _ => Ok(service),
     }
 }

@@ -137,6 +137,7 @@ impl Service {
         let trust = |source: &Source| Trust {
             hold: self.hold.unwrap_or(source.hold),
             look: source.interval + source.timeout,
+            knows_lag: matches!(source.kind, Kind::Postgres(_)),
         };
         Policy {
             roles: self.roles.clone(),

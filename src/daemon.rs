@@ -287,9 +287,7 @@ async fn tick(watchdog: &mut Option<Interval>) {
     }
 }
 
-fn port_ended(
-    ended: Result<std::io::Result<()>, tokio::task::JoinError>,
-) -> Result<(), Failure> {
+fn port_ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), Failure> {
     match ended {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(internal("port", &error)),

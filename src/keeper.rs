@@ -82,10 +82,33 @@ pub struct Keeper {
 }
 
 struct Staged {
-    /// New sources watch already; the others are taken over when the plan comes into force.
-    sources: Vec<Result<Watched, Source>>,
+    sources: Vec<Coming>,
     services: Vec<(Arc<str>, Arc<Policy>)>,
     in_force: oneshot::Sender<()>,
+}
+
+/// A source of a plan that is not in force yet.
+enum Coming {
+    /// It is watched already, but nothing rests on it yet.
+    New(Box<Watched>),
+    /// It is equal to one that is watched, and will be taken over.
+    Kept(Box<Source>),
+}
+
+impl Coming {
+    fn new_mut(&mut self) -> Option<&mut Watched> {
+        match self {
+            Self::New(watched) => Some(watched),
+            Self::Kept(_) => None,
+        }
+    }
+
+    fn has_looked(&self) -> bool {
+        match self {
+            Self::New(watched) => watched.snapshot.last_look().is_some(),
+            Self::Kept(_) => true,
+        }
+    }
 }
 
 impl Keeper {
@@ -129,13 +152,13 @@ impl Keeper {
             .into_iter()
             .map(|planned| {
                 if self.watched.iter().any(|watched| watched.source == planned.source) {
-                    return Err(planned.source);
+                    return Coming::Kept(Box::new(planned.source));
                 }
                 let id = PollerId(self.next_poller);
                 self.next_poller += 1;
                 let poller = (planned.start)(id, report.clone());
                 let snapshot = Snapshot::default();
-                Ok(Watched { source: planned.source, id, poller, snapshot })
+                Coming::New(Box::new(Watched { source: planned.source, id, poller, snapshot }))
             })
             .collect();
         self.staged = Some(Staged { sources, services: plan.services, in_force: plan.in_force });
@@ -143,21 +166,17 @@ impl Keeper {
     }
 
     fn enforce_when_looked(&mut self) {
-        let looked = |source: &Result<Watched, Source>| {
-            source.as_ref().map_or(true, |watched| watched.snapshot.last_look().is_some())
-        };
-        let Some(staged) = self.staged.take_if(|staged| staged.sources.iter().all(looked)) else {
-            return;
-        };
+        let ready = |staged: &mut Staged| staged.sources.iter().all(Coming::has_looked);
+        let Some(staged) = self.staged.take_if(ready) else { return };
         let now = self.clock.now();
         let mut old = std::mem::take(&mut self.watched);
         self.watched = staged
             .sources
             .into_iter()
             .filter_map(|source| match source {
-                Ok(new) => Some(new),
-                Err(same) => {
-                    let index = old.iter().position(|watched| watched.source == same)?;
+                Coming::New(watched) => Some(*watched),
+                Coming::Kept(same) => {
+                    let index = old.iter().position(|watched| watched.source == *same)?;
                     Some(old.swap_remove(index))
                 }
             })
@@ -180,7 +199,8 @@ impl Keeper {
     }
 
     fn fold(&mut self, look: Look) {
-        let staged = self.staged.iter_mut().flat_map(|staged| staged.sources.iter_mut().flatten());
+        let staged = self.staged.iter_mut().flat_map(|staged| &mut staged.sources);
+        let staged = staged.filter_map(Coming::new_mut);
         let mut known = self.watched.iter_mut().chain(staged);
         // A poller that a reload has stopped may have one look on its way.
         let Some(watched) = known.find(|watched| watched.id == look.poller) else { return };
@@ -193,7 +213,8 @@ impl Keeper {
             self.facts.send_modify(|facts| {
                 for service in &mut facts.services {
                     let standing = service.standing;
-                    service.standing = standing.fold(now, &facts.sources, &sources, &service.policy);
+                    service.standing =
+                        standing.fold(now, &facts.sources, &sources, &service.policy);
                 }
                 facts.sources = sources;
             });
@@ -224,7 +245,8 @@ impl Keeper {
                     self.log_change(now, from, new);
                 }
                 changed |= old.is_none_or(|old| {
-                    old.verdict.state != new.verdict.state || old.verdict.reason != new.verdict.reason
+                    old.verdict.state != new.verdict.state
+                        || old.verdict.reason != new.verdict.reason
                 });
             }
             if changed {

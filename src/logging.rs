@@ -31,8 +31,11 @@ pub fn start(log: Log) -> Result<Logging, Failure> {
     let journal = log.to == LogTo::Journald || (log.to == LogTo::Auto && stderr_is_the_journal());
     let started = if journal {
         let layer = tracing_journald::layer().map_err(|error| {
-            Failure::new(Exit::Unavailable, format_args!("log.to: the journal does not answer: {error}"))
-                .hint("`to = \"stderr\"` needs no journal")
+            Failure::new(
+                Exit::Unavailable,
+                format_args!("log.to: the journal does not answer: {error}"),
+            )
+            .hint("`to = \"stderr\"` needs no journal")
         })?;
         let layer = layer
             .with_field_prefix(Some(JOURNAL_PREFIX.to_owned()))

@@ -24,6 +24,8 @@ pub struct Trust {
     pub hold: Duration,
     /// Interval + timeout: the latest moment the next look can have finished.
     pub look: Duration,
+    /// Whether the source can know how far behind a replica is; one that cannot is not asked.
+    pub knows_lag: bool,
 }
 
 impl Trust {

@@ -65,10 +65,13 @@ impl Reason {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Failed(error) => Some(ErrorKind::hint(error.kind)),
-            Self::ReadOnly => Some("default_transaction_read_only is on: ALTER SYSTEM RESET it"),
-            Self::LagUnknown => {
-                Some("the WAL receiver is not streaming, or the role may not read it: GRANT pg_monitor")
-            }
+            Self::ReadOnly => Some(
+                "reset default_transaction_read_only where it is on: ALTER SYSTEM, or ALTER ROLE \
+                 and ALTER DATABASE of the user and the database rolecall asks with",
+            ),
+            Self::LagUnknown => Some(
+                "the WAL receiver is not streaming, or rolecall may not see it: GRANT pg_read_all_stats",
+            ),
             Self::Stale => Some("no look has finished for longer than it may take: see the log"),
             _ => None,
         }
@@ -78,10 +81,9 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Serves(role) => write!(f, "is {role}"),
             Self::NoLookYet => f.write_str("no look has finished yet"),
             Self::Settling => f.write_str("the yes is too young to count"),
-            Self::OtherRole(role) => write!(f, "is {role}"),
+            Self::Serves(role) | Self::OtherRole(role) => write!(f, "is {role}"),
             Self::NoRole => f.write_str("serves no role now"),
             Self::NotLeader => f.write_str("does not hold the leader lock"),
             Self::NotRunning(state) => write!(f, "PostgreSQL is {state}"),

@@ -97,14 +97,14 @@ pub fn sources(
     let written = root.tables("source");
     if flags.has("kind") {
         flags.spare("listen");
-        let source = source(&flags.starting_from(&defaults), None, credentials);
+        let source = source(&flags.starting_from(&defaults), credentials);
         return source.map(|source| vec![source]);
     }
     if written.is_empty() {
         let empty = root.table("source").starting_from(&defaults);
-        return source(&empty, Some(Word::Patroni), credentials).map(|source| vec![source]);
+        return source(&empty, credentials).map(|source| vec![source]);
     }
-    let read = |table: Table<'_>| source(&table.starting_from(&defaults), None, credentials);
+    let read = |table: Table<'_>| source(&table.starting_from(&defaults), credentials);
     // Every source is read before one that is wrong spoils the whole.
     let sources: Vec<Option<Source>> = written.into_iter().map(read).collect();
     sources.into_iter().collect()
@@ -126,22 +126,9 @@ fn read_defaults(defaults: &Table<'_>, credentials: Option<&Path>) {
     defaults.finish();
 }
 
-/// One source; `None` only where a problem was reported. Without `default_kind` the kind must be
-/// written.
-fn source(
-    table: &Table<'_>,
-    default_kind: Option<Word>,
-    credentials: Option<&Path>,
-) -> Option<Source> {
-    let word = match default_kind.filter(|_| !table.has("kind")) {
-        Some(kind) => Some(kind),
-        None => table.need(
-            "kind",
-            "one of patroni, postgres, command, static",
-            "say where the role is learned",
-            kind_word,
-        ),
-    };
+/// One source, Patroni where it does not say its kind; `None` only where a problem was reported.
+fn source(table: &Table<'_>, credentials: Option<&Path>) -> Option<Source> {
+    let word = if table.has("kind") { table.take("kind", kind_word) } else { Some(Word::Patroni) };
     let (interval, timeout, hold) = rhythm(table, word.unwrap_or(Word::Patroni));
     let kind = word.and_then(|word| kind(table, word, credentials));
     for (key, kinds) in KEYS {

@@ -67,7 +67,9 @@ impl Inherited {
         let Some((addr, _)) = self.0.first() else { return Ok(()) };
         Err(Failure::new(
             Exit::Config,
-            format_args!("inherited socket {addr}: expected a service whose `listen` is this address"),
+            format_args!(
+                "inherited socket {addr}: expected a service whose `listen` is this address"
+            ),
         )
         .hint(format_args!(
             "add `listen = \"{addr}\"` to a [[service]], or remove the address from rolecall.socket"
@@ -125,7 +127,10 @@ fn refused(listen: Listen, error: &io::Error) -> Failure {
         ErrorKind::PermissionDenied => {
             (Exit::Permission, "ports under 1024 need a privilege: choose another `listen`")
         }
-        _ => (Exit::Unavailable, "is the address one of this host's? `listen = \"5555\"` is every one"),
+        _ => (
+            Exit::Unavailable,
+            "is the address one of this host's? `listen = \"5555\"` is every one",
+        ),
     };
     Failure::new(exit, format_args!("cannot listen on {listen}: {error}")).hint(hint)
 }

@@ -112,7 +112,9 @@ pub fn decide(now: Stamp, sources: &[Snapshot], standing: Standing, policy: &Pol
         let expires = expiry(source, *trust);
         match finding(now, source, *trust, standing, policy) {
             // A lag that only drains must not cover up a no that another source has to say.
-            Finding::No(reason) if drains(&reason, policy) => drain = drain.or(Some((reason, expires))),
+            Finding::No(reason) if drains(&reason, policy) => {
+                drain = drain.or(Some((reason, expires)));
+            }
             Finding::No(reason) => return verdict(State::NotReady, reason, expires),
             Finding::Silent(reason) => silent = silent.or(Some(reason)),
             Finding::Yes(role) => {
@@ -240,11 +242,17 @@ fn finding(
     };
     let failing = failure.is_some();
     let over = now.since(began) > trust.limit(failing) || (failing && trust.hold.is_zero());
-    if over { silent(Reason::Stale) } else { meaning(seen, standing, policy) }
+    let limit = policy.lag.filter(|_| trust.knows_lag);
+    if over { silent(Reason::Stale) } else { meaning(seen, limit, standing, policy) }
 }
 
 /// What an observation means for a service.
-fn meaning(seen: &Observation, standing: Standing, policy: &Policy) -> Finding {
+fn meaning(
+    seen: &Observation,
+    limit: Option<LagLimit>,
+    standing: Standing,
+    policy: &Policy,
+) -> Finding {
     // A server that is not running serves nobody; Patroni then leaves out the optional keys.
     if let Some(state) = &seen.not_running {
         return Finding::No(Reason::NotRunning(state.clone()));
@@ -265,7 +273,7 @@ fn meaning(seen: &Observation, standing: Standing, policy: &Policy) -> Finding {
     if seen.no_load_balance {
         return Finding::No(Reason::NoLoadBalance);
     }
-    match policy.lag.and_then(|limit| behind(seen.replay, limit, standing)) {
+    match limit.and_then(|limit| behind(seen.replay, limit, standing)) {
         Some(reason) => Finding::No(reason),
         None => Finding::Yes(role),
     }

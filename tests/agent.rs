@@ -36,7 +36,7 @@ fn facts(role: Role) -> NodeFacts {
         roles: vec![Role::Primary],
         lag: None,
         settle: Duration::ZERO,
-        trust: vec![Trust { hold: hour, look: hour }],
+        trust: vec![Trust { hold: hour, look: hour, knows_lag: false }],
     };
     let service = ServiceFacts {
         name: "primary".into(),
@@ -57,8 +57,7 @@ fn open_at(addr: &str, answering: Answering) -> Open {
     let (facts, facts_in) = watch::channel(facts(Role::Primary));
     let (answering, answering_in) = watch::channel(answering);
     let stop = CancellationToken::new();
-    let port =
-        Port { listener, answering: answering_in, facts: facts_in, clock: Clock::Boot };
+    let port = Port { listener, answering: answering_in, facts: facts_in, clock: Clock::Boot };
     let serving = tokio::spawn(port.serve(stop.clone()));
     Open { addr, facts, answering, stop, serving }
 }
@@ -100,7 +99,8 @@ async fn facts_that_nobody_renewed_are_not_said() {
     let mut source = Snapshot::default();
     source.record(Stamp::new(Duration::ZERO), Ok(Observation::of(Role::Primary)));
     old.sources = vec![source];
-    let trust = vec![Trust { hold: Duration::ZERO, look: Duration::from_millis(1) }];
+    let trust =
+        vec![Trust { hold: Duration::ZERO, look: Duration::from_millis(1), knows_lag: false }];
     let policy = Policy { trust, ..Policy::clone(&old.services[0].policy) };
     old.services[0].policy = Arc::new(policy);
     port.facts.send_replace(old);
@@ -127,9 +127,8 @@ async fn what_the_asker_sends_never_turns_into_a_reset() {
 async fn an_asker_who_stays_or_talks_on_costs_nobody_else_anything() {
     let port = open(plain());
     let addr = port.addr;
-    let silent: Vec<_> = spawn_blocking(move || (0..400).map(|_| connect(addr)).collect())
-        .await
-        .unwrap();
+    let silent: Vec<_> =
+        spawn_blocking(move || (0..400).map(|_| connect(addr)).collect()).await.unwrap();
     for _ in 0..20 {
         assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
     }
@@ -154,8 +153,8 @@ async fn an_asker_who_never_ends_is_closed_within_the_bound() {
         stream.read_exact(&mut line).unwrap();
         // Writing on and on ends in a reset or a broken pipe: the other side has closed.
         loop {
-            match stream.write(&[b'x'; 1024]) {
-                Ok(_) => std::thread::yield_now(),
+            match stream.write_all(&[b'x'; 1024]) {
+                Ok(()) => std::thread::yield_now(),
                 Err(error) => return error.kind(),
             }
         }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rolecall::config::{
-    Config, Haproxy, Hysteresis, Kind, LagLimit, Listen, Log, LogFormat, LogTo, Node, OnLag,
-    PasswordFrom, Postgres, Service, Source,
+    Config, Haproxy, Kind, Listen, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres, Service,
+    Source,
 };
 use rolecall::document::Problem;
+use rolecall::policy::{Hysteresis, LagLimit, OnLag};
 use rolecall::reply::{Custom, Wording};
 use rolecall::role::Role;
 use rolecall::schema::{DEFAULT_PATH, Flags, Loaded, MAX_FILE, Warning, load, read};

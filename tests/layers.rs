@@ -69,26 +69,36 @@ fn code(text: &str) -> String {
 
 /// The first two names of every path into this crate: `clock::Stamp`, `source::pg`.
 fn named(code: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for rest in code.split("crate::").skip(1) {
-        let end = rest.find(|c: char| !(c.is_alphanumeric() || "_:{}, \n".contains(c)));
-        let path = &rest[..end.unwrap_or(rest.len())];
-        let statement = path.split(';').next().unwrap();
-        match statement.split_once("::") {
-            Some((module, items)) => {
-                let items = items.trim_start_matches('{');
-                for item in items.split(',') {
-                    let item: String =
-                        item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                    names.insert(format!("{module}::{item}"));
-                }
+    let trees = code.split("crate::").skip(1).map(|rest| tree(rest).0);
+    let short = |path: String| path.split("::").take(2).collect::<Vec<_>>().join("::");
+    trees.flatten().map(short).collect()
+}
+
+/// The paths of a `use` tree, or the one path, that `text` begins with; and what follows it.
+fn tree(text: &str) -> (Vec<String>, &str) {
+    let text = text.trim_start();
+    if let Some(mut rest) = text.strip_prefix('{') {
+        let mut paths = Vec::new();
+        loop {
+            rest = rest.trim_start().trim_start_matches(',').trim_start();
+            if rest.is_empty() || rest.starts_with('}') {
+                return (paths, rest.trim_start_matches('}'));
             }
-            None => {
-                names.insert(statement.trim().to_owned());
-            }
+            let (more, after) = tree(rest);
+            // Whatever is no path is passed over, so that this ends for any text.
+            rest = if after.len() < rest.len() { after } else { &rest[1..] };
+            paths.extend(more);
         }
     }
-    names
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    match rest.strip_prefix("::") {
+        Some(below) if below.starts_with(|c: char| c.is_alphabetic() || "_{".contains(c)) => {
+            let (paths, rest) = tree(below);
+            (paths.iter().map(|path| format!("{name}::{path}")).collect(), rest)
+        }
+        _ => (vec![name.to_owned()], rest),
+    }
 }
 
 fn module(path: &str) -> &str {
@@ -97,7 +107,8 @@ fn module(path: &str) -> &str {
 
 #[test]
 fn the_reader_of_imports_sees_them() {
-    let code = "use crate::clock::{Clock, Stamp};\nlet x = crate::verdict::judge(1);\nuse crate::role;";
+    let code =
+        "use crate::clock::{Clock, Stamp};\nlet x = crate::verdict::judge(1);\nuse crate::role;";
     let seen: Vec<_> = named(code).into_iter().collect();
     assert_eq!(seen, ["clock::Clock", "clock::Stamp", "role", "verdict::judge"]);
 }

@@ -31,16 +31,18 @@ fn the_units_are_valid_and_closed() {
         .replace("/usr/bin/rolecall", env!("CARGO_BIN_EXE_rolecall"))
         .replace("Documentation=man:rolecall(8)\n", "");
     let service = ground.write("rolecall.service", &service);
-    let socket =
-        ground.write("rolecall.socket", &unit("rolecall.socket").replace("man:rolecall(8)", "man:sh(1)"));
+    let socket = ground
+        .write("rolecall.socket", &unit("rolecall.socket").replace("man:rolecall(8)", "man:sh(1)"));
     let (service, socket) = (service.to_str().unwrap(), socket.to_str().unwrap());
 
     let Some((valid, said)) = analyze(&["verify", service, socket]) else {
         return programs::missing("systemd-analyze");
     };
     // Keys that only a newer systemd knows are named and ignored by an older one.
-    let known = |line: &&str| !line.contains("RestartSteps") && !line.contains("RestartMaxDelaySec");
-    let complaints: Vec<_> = said.lines().filter(|l| l.contains("rolecall")).filter(known).collect();
+    let known =
+        |line: &&str| !line.contains("RestartSteps") && !line.contains("RestartMaxDelaySec");
+    let complaints: Vec<_> =
+        said.lines().filter(|l| l.contains("rolecall")).filter(known).collect();
     assert!(valid && complaints.is_empty(), "{said}");
 
     let threshold = format!("--threshold={MOST_EXPOSED}");

@@ -29,7 +29,7 @@ fn primaries() -> Policy {
         roles: vec![Role::Primary],
         lag: None,
         settle: Duration::ZERO,
-        trust: vec![Trust { hold: ms(3000), look: ms(2000) }],
+        trust: vec![Trust { hold: ms(3000), look: ms(2000), knows_lag: true }],
     }
 }
 
@@ -55,6 +55,7 @@ fn said(now: u64, sources: &[Snapshot], policy: &Policy) -> (State, &'static str
     (verdict.state, verdict.reason.label())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a look, beside those that fail")]
 fn primary() -> Result<Observation, SourceError> {
     Ok(Observation::of(Role::Primary))
 }
@@ -107,11 +108,8 @@ fn every_contrary_observation_is_a_no_at_once() {
 fn silence_after_a_no_never_brings_an_older_yes_back() {
     let down = [(0, primary()), (1, fails(ErrorKind::ServerDown)), (2, fails(ErrorKind::Timeout))];
     assert_eq!(said(3, &seen(&down), &primaries()), (State::Unknown, "timeout"));
-    let demoted = [
-        (0, primary()),
-        (1, Ok(Observation::of(Role::Replica))),
-        (2, fails(ErrorKind::Timeout)),
-    ];
+    let demoted =
+        [(0, primary()), (1, Ok(Observation::of(Role::Replica))), (2, fails(ErrorKind::Timeout))];
     assert_eq!(said(3, &seen(&demoted), &primaries()), (State::NotReady, "other_role"));
 }
 
@@ -148,9 +146,8 @@ fn a_poller_that_hangs_leaves_no_old_yes_behind() {
 fn several_sources_any_no_is_no_else_any_silence_is_unknown() {
     let trust = primaries().trust[0];
     let policy = Policy { trust: vec![trust, trust], ..primaries() };
-    let two = |a: Result<_, _>, b: Result<_, _>| {
-        [seen(&[(0, a)]).remove(0), seen(&[(0, b)]).remove(0)]
-    };
+    let two =
+        |a: Result<_, _>, b: Result<_, _>| [seen(&[(0, a)]).remove(0), seen(&[(0, b)]).remove(0)];
     let no = || Ok(Observation::of(Role::Replica));
     let silent = || fails(ErrorKind::Timeout);
     assert_eq!(said(1, &two(primary(), primary()), &policy).0, State::Ready);
@@ -222,6 +219,18 @@ fn a_replica_over_its_limit_is_drained_where_that_is_chosen() {
 }
 
 #[test]
+fn a_source_that_cannot_know_the_lag_is_not_asked_for_it() {
+    let knows = primaries().trust[0];
+    let trust = vec![Trust { knows_lag: false, ..knows }, knows];
+    let policy = Policy { trust, ..replicas(100, 75, OnLag::Maint) };
+    let unaware = seen(&[(0, Ok(Observation::of(Role::Replica)))]).remove(0);
+    let two = |lag| [unaware.clone(), seen(&[(0, Ok(behind(lag)))]).remove(0)];
+    assert_eq!(said(0, &two(Some(100)), &policy).0, State::Ready);
+    assert_eq!(said(0, &two(Some(101)), &policy), (State::NotReady, "lag_bytes"));
+    assert_eq!(said(0, &two(None), &policy), (State::NotReady, "lag_unknown"));
+}
+
+#[test]
 fn a_time_limit_is_kept_too() {
     let lag = LagLimit { bytes: None, time: Some(ms(39)), on_lag: OnLag::Maint };
     let policy = Policy { lag: Some(lag), ..replicas(0, 0, OnLag::Maint) };
@@ -289,7 +298,10 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             on_lag: if drain { OnLag::Drain } else { OnLag::Maint },
         }),
         settle: ms(settle),
-        trust: trust.iter().map(|t| Trust { hold: ms(t.0), look: ms(t.1) }).collect(),
+        trust: trust
+            .iter()
+            .map(|t| Trust { hold: ms(t.0), look: ms(t.1), knows_lag: true })
+            .collect(),
     })
 }
 
@@ -334,8 +346,7 @@ fn vouched_for(now: Stamp, sources: &[Snapshot], policy: &Policy) -> bool {
         };
         seen.role.is_some_and(asked)
             && seen.not_running.is_none()
-            && (seen.role != Some(Role::Primary)
-                || (seen.leader != Some(false) && !seen.read_only))
+            && (seen.role != Some(Role::Primary) || (seen.leader != Some(false) && !seen.read_only))
             && (seen.role == Some(Role::Primary) || !seen.no_load_balance)
             && now.since(began) <= limit
             && !(failing && trust.hold.is_zero())
@@ -409,7 +420,7 @@ proptest! {
 
     #[test]
     fn any_moments_and_spans_are_decided(policy in any_policy(), began in any::<u64>(), now in any::<u64>()) {
-        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX }], ..policy };
+        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true }], ..policy };
         let sources = seen(&[(began, primary())]);
         let standing = Standing::default().fold(at(now), &[], &sources, &policy);
         decide(at(now), &sources, standing, &policy);

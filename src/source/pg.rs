@@ -27,7 +27,7 @@ use crate::source::resolve::Resolver;
 use crate::source::tls::Tls;
 
 pub use wire::MAX_ANSWER;
-use wire::{Bounded, Wire, io_kind, tcp_kind, unix_kind};
+use wire::{Bounded, Wire, io_kind, is_nonsense, tcp_kind, unix_kind};
 
 /// Most characters of a server's own words in an error.
 const MAX_WORDS: usize = 300;
@@ -57,6 +57,9 @@ type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Stream>>::Stream;
 
 impl Connector {
     /// A connector to the server of `settings`, for looks of at most `timeout`.
+    ///
+    /// The password is the one in `conninfo`, else from where the configuration says, else from
+    /// the `passfile` in `conninfo`; files are read at every look.
     ///
     /// The server is asked to give up a query, or waiting for a lock, shortly before that, so that
     /// it does not work on for nobody; the operator's own `options` come later and win.
@@ -250,6 +253,9 @@ impl Connector {
             "error performing TLS handshake" => self.failed(ErrorKind::Tls, what),
             "authentication error" => self.failed(ErrorKind::Denied, what),
             "invalid configuration" => self.failed(ErrorKind::Denied, self.password_missing()),
+            "error communicating with the server" if cause.is_some_and(is_nonsense) => {
+                self.failed(ErrorKind::Malformed, what)
+            }
             "connection closed" | "error communicating with the server" => {
                 self.failed(ErrorKind::Unreachable, what)
             }

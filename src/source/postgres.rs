@@ -24,7 +24,9 @@ use crate::source::resolve::Resolver;
 ///   `pg_control_checkpoint()` shows the old one until the first checkpoint after a promotion has
 ///   ended. In recovery: the newest of what the last restartpoint, the recovery's least end and the
 ///   receiver know.
-/// * `latest_end_lsn` is the upstream's last word of where it stands. Receive minus replay would be
+/// * `latest_end_lsn` is the upstream's last word of where it stands: null on a new receiver until
+///   there is something to send or a keepalive is due (`wal_sender_timeout` / 2), and old for up to
+///   `wal_receiver_timeout` where the network swallows everything. Receive minus replay would be
 ///   0 on a replica that is cut off, and negative after a restart.
 /// * Differences of LSNs are `numeric`; `bigint` is what is read here.
 /// * `default_transaction_read_only` is the session's: the server's setting, or what ALTER DATABASE

@@ -10,7 +10,8 @@
 //! | `verify-full` | TLS | | signed by `sslrootcert`, and names the host |
 //!
 //! On a Unix socket `sslmode` means nothing (PostgreSQL manual, "SSL Support"). The host is looked
-//! for in the certificate's subject alternative names alone, never in its common name.
+//! for in the certificate's subject alternative names alone, never in its common name, and a server's
+//! certificate that is itself an authority (`CA:TRUE`, as `openssl req -x509` makes) is refused.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -48,8 +48,14 @@ pub(super) fn io_kind(error: &io::Error) -> Option<ErrorKind> {
     }
 }
 
+/// Whether bytes arrived that are no message of PostgreSQL's protocol, or half of one.
+pub(super) fn is_nonsense(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other};
+    matches!(error.kind(), InvalidData | InvalidInput | Other)
+}
+
 fn is<T: std::error::Error + 'static>(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|cause| cause.is::<T>())
+    error.get_ref().and_then(|cause| cause.downcast_ref::<T>()).is_some()
 }
 
 /// A stream to a server.
@@ -125,10 +131,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
-        match self.left.checked_sub(buf.filled().len() - before) {
-            Some(left) => self.left = left,
-            None => return Poll::Ready(Err(io::Error::other(TooLong))),
-        }
+        let Some(left) = self.left.checked_sub(buf.filled().len() - before) else {
+            buf.set_filled(before);
+            return Poll::Ready(Err(io::Error::other(TooLong)));
+        };
+        self.left = left;
         polled
     }
 }

@@ -1,0 +1,10 @@
+//! rolecall, HAProxy and PostgreSQL together, as they stand in production.
+
+mod failover;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+mod ground;
+mod pair;
+mod process;
+mod restarts;
+mod shipped_cfg;

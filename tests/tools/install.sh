@@ -1,0 +1,72 @@
+#!/bin/sh
+# install.sh test|test-all|demo|bench: says what is needed on Debian 12 or 13 and installs what is
+# missing with apt, as root or through sudo. With everything present it changes nothing and needs no
+# root.
+set -eu
+
+what=${1:-}
+case $what in test | test-all | demo | bench) ;; *) echo "usage: $0 test|test-all|demo|bench" >&2; exit 64 ;; esac
+here=$(cd "$(dirname "$0")" && pwd)
+trees=$(cd "$here/../.." && pwd)/target/haproxy
+PATH=$PATH:/usr/sbin:/sbin
+
+missing=
+# need PACKAGE WHAT_FOR TEST...: PACKAGE is missing if TEST fails.
+need() {
+    package=$1 purpose=$2
+    shift 2
+    if "$@" >/dev/null 2>&1; then
+        echo "install: $package is here ($purpose)"
+    else
+        echo "install: $package is missing ($purpose)"
+        missing="$missing $package"
+    fi
+}
+has() { command -v "$1"; }
+postgres_server() { for program in /usr/lib/postgresql/*/bin/postgres; do [ -x "$program" ] && return; done; return 1; }
+journald() { [ -x /lib/systemd/systemd-journald ]; }
+
+need gcc "the C compiler behind the TLS library" has cc
+need haproxy "asks rolecall and routes" has haproxy
+need postgresql "the servers that are watched; Debian also starts one of its own" postgres_server
+case $what in
+test*)
+    need systemd "a journal of its own for the log's fields" journald
+    need iproute2 "a network of its own for the default port" has ip
+    ;;
+bench)
+    need openssl "makes the certificates of the TLS looks" has openssl
+    need valgrind "counts instructions" has valgrind
+    need strace "counts system calls" has strace
+    ;;
+esac
+
+if [ -n "$missing" ]; then
+    root=
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo >/dev/null || { echo "install: run as root: apt-get install$missing" >&2; exit 77; }
+        root=sudo
+    fi
+    echo "install: apt-get install$missing"
+    $root apt-get update -q </dev/null
+    # shellcheck disable=SC2086 # one word a package
+    $root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q --yes --no-install-recommends $missing </dev/null
+fi
+
+# The shipped configuration is run by HAProxy 2.6 (Debian 12) and 3.0 (Debian 13): what this machine
+# does not have is fetched into target/, beside it.
+tree() {
+    case $(haproxy -v 2>/dev/null | head -n 1) in *" version $2."*) return ;; esac
+    "$here/haproxy-tree.sh" "$1" "$trees/$1"
+}
+case $what in
+test*)
+    tree bookworm 2.6
+    tree trixie 3.0
+    ;;
+esac
+if [ "$what" = test-all ]; then
+    tree sid 3.2
+    tree experimental 3.4
+fi
