@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod answering;
 pub mod ask;
 pub mod cli;
 pub mod clock;
@@ -47,3 +48,4 @@ pub mod source;
 pub mod systemd;
 pub mod units;
 pub mod verdict;
+pub mod warning;

@@ -1,7 +1,9 @@
 //! What is known of a node: facts with their time. Judged where they are used, never here.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::answering::Answering;
 use crate::clock::Stamp;
 use crate::observation::{Observation, SourceError};
 use crate::policy::Policy;
@@ -55,8 +57,8 @@ impl Snapshot {
 pub struct NodeFacts {
     /// One for each source, in the order of the configuration.
     pub sources: Vec<Snapshot>,
-    /// One for each service. The policies travel with the facts, so that a reload changes both at
-    /// one moment.
+    /// One for each service. Policies and wordings travel with the facts, so that a reload changes
+    /// all of them at one moment.
     pub services: Vec<ServiceFacts>,
 }
 
@@ -69,12 +71,22 @@ pub struct ServiceFacts {
     pub policy: Arc<Policy>,
     /// The memory its verdicts have.
     pub standing: Standing,
+    /// Where it is asked, and in what words it is answered.
+    pub answering: Arc<Answering>,
 }
 
 impl NodeFacts {
     /// The facts of the service of this name.
     pub fn service(&self, name: &str) -> Option<&ServiceFacts> {
         self.services.iter().find(|service| &*service.name == name)
+    }
+
+    /// The facts of the service that is asked at this socket.
+    pub fn asked_at(&self, addr: SocketAddr) -> Option<&ServiceFacts> {
+        let covers = |service: &&ServiceFacts| {
+            service.answering.listen.iter().any(|listen| listen.covers(addr))
+        };
+        self.services.iter().find(covers)
     }
 }
 
