@@ -91,8 +91,8 @@ struct Staged {
 enum Coming {
     /// It is watched already, but nothing rests on it yet.
     New(Box<Watched>),
-    /// It is equal to one that is watched, and will be taken over.
-    Kept(Box<Source>),
+    /// The one watched at this place is equal, and will be taken over.
+    Kept(usize),
 }
 
 impl Coming {
@@ -147,12 +147,17 @@ impl Keeper {
 
     /// Starts what a plan adds; it comes into force once all of that has looked.
     fn stage(&mut self, plan: Plan, report: &mpsc::Sender<Look>) {
+        let mut kept = vec![false; self.watched.len()];
         let sources = plan
             .sources
             .into_iter()
             .map(|planned| {
-                if self.watched.iter().any(|watched| watched.source == planned.source) {
-                    return Coming::Kept(Box::new(planned.source));
+                let equal = |(at, watched): (usize, &Watched)| {
+                    !kept[at] && watched.source == planned.source
+                };
+                if let Some(at) = self.watched.iter().enumerate().position(equal) {
+                    kept[at] = true;
+                    return Coming::Kept(at);
                 }
                 let id = PollerId(self.next_poller);
                 self.next_poller += 1;
@@ -169,16 +174,13 @@ impl Keeper {
         let ready = |staged: &mut Staged| staged.sources.iter().all(Coming::has_looked);
         let Some(staged) = self.staged.take_if(ready) else { return };
         let now = self.clock.now();
-        let mut old = std::mem::take(&mut self.watched);
+        let mut old: Vec<_> = std::mem::take(&mut self.watched).into_iter().map(Some).collect();
         self.watched = staged
             .sources
             .into_iter()
             .filter_map(|source| match source {
                 Coming::New(watched) => Some(*watched),
-                Coming::Kept(same) => {
-                    let index = old.iter().position(|watched| watched.source == *same)?;
-                    Some(old.swap_remove(index))
-                }
+                Coming::Kept(at) => old.get_mut(at).and_then(Option::take),
             })
             .collect();
         let sources = self.snapshots();

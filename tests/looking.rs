@@ -346,6 +346,15 @@ async fn a_reload_to_another_source_is_ready_throughout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reload_that_asks_the_same_source_twice_watches_it_twice() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    world.plan(&[("a", &source), ("a", &source)]).await.await.unwrap();
+    assert_eq!(world.facts.borrow().sources.len(), 2);
+    assert_eq!(world.says(), READY);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_reload_replaces_one_that_is_not_in_force_yet() {
     let first = Scripted::new([Does::Says(Role::Primary)]);
     let world = World::watching(&[("a", &first)]).await;
