@@ -377,6 +377,7 @@ print_looks() {
     }
     echo "  The PostgreSQL that is looked at shares these cores: C's ratio is what that alone does to an answer."
     limit "p99 under looks x p99 idle" "$(calc "${cell[rolecall,looks_ratio]}")" "$MAX_LOOKS_RATIO"
+    printf '  %-52s %8s\n' "the same over C's" "$(calc "${cell[rolecall,looks_ratio]} / ${cell[c,looks_ratio]}")"
 }
 
 # === The run ===
