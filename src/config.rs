@@ -3,14 +3,11 @@
 //! The TOML schema and its checks stand in [`crate::schema`]; here are the values and their
 //! defaults. Every duration and bound is the one that is used, nothing is optional that has a default.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
+use crate::answering::Answering;
 use crate::policy::{LagLimit, Policy, Trust};
-use crate::reply::Wording;
 use crate::role::Role;
 use crate::source::conninfo::Conninfo;
 
@@ -61,6 +58,22 @@ pub struct Source {
     pub timeout: Duration,
     /// How long the last yes stands once looks fail; zero: not at all.
     pub hold: Duration,
+}
+
+impl Source {
+    /// How often it is looked at, and how long a look may take.
+    pub fn rhythm(&self) -> Rhythm {
+        Rhythm { interval: self.interval, timeout: self.timeout }
+    }
+}
+
+/// How often a source is looked at, and how long a look may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythm {
+    /// Between the beginnings of two looks.
+    pub interval: Duration,
+    /// For one whole look.
+    pub timeout: Duration,
 }
 
 /// The kinds of source and their own keys.
@@ -119,12 +132,8 @@ pub struct Service {
     pub name: String,
     /// The roles that may serve.
     pub roles: Vec<Role>,
-    /// Where the question is asked; never empty.
-    pub listen: Vec<Listen>,
-    /// Who may ask; empty: everybody.
-    pub allow: Vec<IpNet>,
-    /// The words of the answer.
-    pub wording: Wording,
+    /// How it is asked and answered.
+    pub answering: Answering,
     /// Overrides the sources' `hold`.
     pub hold: Option<Duration>,
     /// How far behind a replica may be.
@@ -145,37 +154,6 @@ impl Service {
             lag: self.lag,
             settle: Duration::ZERO,
             trust: node.sources.iter().map(trust).collect(),
-        }
-    }
-}
-
-/// An address to listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Listen {
-    /// Exactly this address.
-    At(SocketAddr),
-    /// Every address of the host: IPv6 and IPv4 on one socket, IPv4 alone where there is no IPv6.
-    Everywhere(u16),
-}
-
-impl Listen {
-    /// The addresses to try, best first.
-    pub fn candidates(self) -> Vec<SocketAddr> {
-        match self {
-            Self::At(addr) => vec![addr],
-            Self::Everywhere(port) => vec![
-                SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
-            ],
-        }
-    }
-}
-
-impl std::fmt::Display for Listen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::At(addr) => addr.fmt(f),
-            Self::Everywhere(port) => write!(f, "*:{port}"),
         }
     }
 }

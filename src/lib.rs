@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod answering;
 pub mod ask;
 pub mod cli;
 pub mod clock;
@@ -50,4 +51,5 @@ pub mod source;
 pub mod systemd;
 pub mod units;
 pub mod verdict;
+pub mod warning;
 pub mod watched;

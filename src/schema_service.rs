@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::config::{AGENT_PORT, Kind, Listen, Service};
+use crate::answering::{Answering, Listen};
+use crate::config::{AGENT_PORT, Kind, Service};
 use crate::document::{Fault, Spot, Table};
 use crate::policy::{Hysteresis, LagLimit, OnLag};
 use crate::reply::{Custom, Wording};
@@ -52,9 +53,11 @@ fn default_service(listen: Option<Vec<(Spot<'_>, Listen)>>) -> Service {
     Service {
         name: Role::Primary.as_str().to_owned(),
         roles: vec![Role::Primary],
-        listen: listen.map_or_else(|| vec![Listen::Everywhere(AGENT_PORT)], values),
-        allow: Vec::new(),
-        wording: Wording::plain(),
+        answering: Answering {
+            listen: listen.map_or_else(|| vec![Listen::Everywhere(AGENT_PORT)], values),
+            allow: Vec::new(),
+            wording: Wording::plain(),
+        },
         hold: None,
         lag: None,
     }
@@ -115,9 +118,11 @@ fn service(
     Some(Service {
         name: name?,
         roles: roles?,
-        listen: values(listen),
-        allow: values(allow.unwrap_or_default()),
-        wording: wording?,
+        answering: Answering {
+            listen: values(listen),
+            allow: values(allow.unwrap_or_default()),
+            wording: wording?,
+        },
         hold,
         lag,
     })

@@ -15,14 +15,17 @@ use crate::units::{boolean, credential, duration, path, patroni_url, role, strin
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 
 /// Bounds of `timeout`: below, a loaded server never answers in time; above, a hung one is noticed
-/// too late to matter.
-const TIMEOUT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+/// too late to matter, and a start would outlast the unit's `TimeoutStartSec`.
+const TIMEOUT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(20));
 
 /// Bounds of `hold`: above, a verdict is memory and no fact.
 pub const HOLD: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(3600));
 
 /// Where Patroni answers unless its configuration says otherwise.
 const PATRONI_URL: &str = "http://127.0.0.1:8008";
+
+/// Where systemd keeps the credentials of the packaged unit while it runs.
+const CREDENTIALS: &str = "/run/credentials/rolecall.service";
 
 const URL: &str = "http://HOST:PORT";
 const CONNINFO: &str = "a libpq connection string";
@@ -229,9 +232,8 @@ fn postgres(
     let conninfo = table.take(
         "conninfo",
         string(CONNINFO, "write it in double quotes", |text| {
-            text.parse::<Conninfo>().map_err(|error| {
-                Fault::new(error.to_string(), CONNINFO, "write it as `psql` takes it")
-            })
+            text.parse::<Conninfo>()
+                .map_err(|error| Fault::new(error.problem.as_str(), CONNINFO, error.hint.as_str()))
         }),
     );
     let passfile = table
@@ -253,17 +255,12 @@ fn postgres(
     (conninfo, password)
 }
 
-/// The file of a systemd credential.
+/// The file of a systemd credential. A person who runs `check` or `ask` by hand has no
+/// `$CREDENTIALS_DIRECTORY`; then it is the one of the running unit.
 fn from_credential(value: &DeValue<'_>, directory: Option<&Path>) -> Result<PathBuf, Fault> {
     let expected = "the name of a credential";
     let name = string(expected, "write it in double quotes", credential)(value)?;
-    directory.map(|directory| directory.join(name)).ok_or_else(|| {
-        Fault::new(
-            "$CREDENTIALS_DIRECTORY is not set, so there are no credentials",
-            "rolecall started by systemd with LoadCredential= in its unit",
-            "use `passfile` where systemd does not start rolecall",
-        )
-    })
+    Ok(directory.unwrap_or(Path::new(CREDENTIALS)).join(name))
 }
 
 /// The keys of kind `command`.
