@@ -40,6 +40,7 @@ pub mod reason;
 pub mod reply;
 pub mod role;
 pub mod schema;
+mod schema_repmgr;
 mod schema_service;
 mod schema_source;
 pub mod secret;

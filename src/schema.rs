@@ -93,6 +93,8 @@ pub struct Loaded {
 pub enum Warning {
     /// PostgreSQL itself knows no rival: an old primary that returns is not in recovery either.
     PostgresAlone,
+    /// repmgr's own patience is not known, so none can be had with a primary that is silent.
+    NoFailoverAfter,
     /// Nothing is looked at.
     StaticRole,
 }
@@ -101,7 +103,12 @@ impl Warning {
     /// What to do about it.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::PostgresAlone => "let Patroni, where there is one, be the source or a second one",
+            Self::PostgresAlone => {
+                "let Patroni or repmgr, where there is one, be the source or a second one"
+            }
+            Self::NoFailoverAfter => {
+                "set it to repmgr's reconnect_attempts x reconnect_interval, the least of all nodes'"
+            }
             Self::StaticRole => "use another kind of source where the role can change",
         }
     }
@@ -113,6 +120,10 @@ impl fmt::Display for Warning {
             Self::PostgresAlone => {
                 "a source of kind `postgres` alone cannot tell a returned old primary from the \
                  one that was promoted"
+            }
+            Self::NoFailoverAfter => {
+                "a source of kind `repmgr` without `failover_after` has `hold` 0s: one look that \
+                 fails takes the primary out"
             }
             Self::StaticRole => "a source of kind `static` looks at nothing",
         })
@@ -207,7 +218,7 @@ pub fn read(
 /// The whole document; `None` only where a problem was reported.
 fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> Option<Config> {
     let haproxy = haproxy(&root.table("haproxy"));
-    let sources = sources(root, flags.clone(), credentials);
+    let sources = sources(root, flags.clone(), credentials, &haproxy);
     let kinds: Vec<Kind> = sources.iter().flatten().map(|source| source.kind.clone()).collect();
     let services = services(root, flags, &kinds);
     let log = log(&root.table("log"));
@@ -258,11 +269,15 @@ fn log(table: &Table<'_>) -> Log {
 fn warnings(config: &Config) -> Vec<Warning> {
     let sources = &config.node.sources;
     let postgres = |source: &Source| matches!(source.kind, Kind::Postgres(_));
+    let impatient = |source: &Source| matches!(&source.kind, Kind::Repmgr(repmgr) if repmgr.failover_after.is_none());
     let fixed = |source: &Source| matches!(source.kind, Kind::Static(_));
     let primaries = config.services.iter().any(|s| s.roles.contains(&Role::Primary));
     let mut warnings = Vec::new();
     if primaries && sources.iter().all(postgres) {
         warnings.push(Warning::PostgresAlone);
+    }
+    if primaries && sources.iter().any(impatient) {
+        warnings.push(Warning::NoFailoverAfter);
     }
     if sources.iter().any(fixed) {
         warnings.push(Warning::StaticRole);
