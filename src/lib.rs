@@ -47,6 +47,7 @@ pub mod secret;
 pub mod snapshot;
 pub mod sockets;
 pub mod source;
+pub mod standby;
 pub mod systemd;
 pub mod units;
 pub mod verdict;

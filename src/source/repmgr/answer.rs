@@ -113,7 +113,9 @@ fn parse(text: &str) -> Result<Vec<Row>, SourceError> {
             "standby" => Registered::Standby,
             "witness" => Registered::Witness,
             _ => {
-                return Err(malformed("repmgr.nodes has a `type` beside primary, standby, witness"));
+                return Err(malformed(
+                    "repmgr.nodes has a `type` beside primary, standby, witness",
+                ));
             }
         };
         Ok(Row {
