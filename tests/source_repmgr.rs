@@ -425,6 +425,7 @@ impl Logged {
         let writer = Arc::clone(&bytes);
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
             .with_writer(move || Writer(Arc::clone(&writer)))
             .finish();
         (Self(bytes), tracing::subscriber::set_default(subscriber))

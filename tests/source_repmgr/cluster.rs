@@ -40,11 +40,21 @@ impl Node {
     /// A standby of `primary`, registered.
     pub fn standby(id: i32, primary: &Self) -> Self {
         let mut server = Server::standby_of(&primary.server);
-        let from = format!("primary_conninfo = '{}'\n", primary.conninfo("postgres"));
+        let name = format!("application_name=db{id}");
+        let from = format!("primary_conninfo = '{} {name}'\n", primary.conninfo("postgres"));
         let auto = server.data().join("postgresql.auto.conf");
         std::fs::write(auto, from).unwrap();
         server.start();
         let node = Self { server, id };
+        let attached = format!(
+            "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'db{id}' AND state = 'streaming'"
+        );
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            if primary.sql(&attached) == "1" {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         node.repmgr(&["standby", "register", "--upstream-node-id=1", "--wait-start=30"]);
         node
     }
