@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::agent::Port;
 use crate::clock::Clock;
-use crate::config::{Config, Service};
+use crate::config::{Config, Rhythm, Service};
 use crate::failure::{Exit, Failure};
 use crate::keeper::{Announced, Keeper, Plan, Planned, Serving};
 use crate::logging::{self, Logging};
@@ -29,9 +29,11 @@ use crate::schema::Loaded;
 use crate::snapshot::NodeFacts;
 use crate::sockets::{self, Inherited};
 use crate::source::Source;
+use crate::source::repmgr::Repmgr;
 use crate::source::resolve::Resolver;
 use crate::systemd;
 use crate::warning::Warning;
+use crate::watched::StartPeer;
 
 /// How long stopping waits for the pollers to let go of what they hold.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
@@ -236,12 +238,18 @@ impl Daemon<'_> {
             let built = Source::new(source, &self.resolver)?;
             let rhythm = source.rhythm();
             let clock = self.clock.clone();
+            let start_peer = match &built {
+                Source::Repmgr(repmgr) => {
+                    Some(start_peer(Repmgr::clone(repmgr), rhythm, clock.clone()))
+                }
+                _ => None,
+            };
             Ok(Planned {
                 source: source.clone(),
                 start: Box::new(move |id, report| {
                     tokio::spawn(poller::run(built, rhythm, clock, id, report)).abort_handle()
                 }),
-                start_peer: None,
+                start_peer,
             })
         });
         let sources = sources.collect::<Result<_, Failure>>()?;
@@ -303,6 +311,15 @@ impl Daemon<'_> {
         self.serving.spawn(port.serve(stop.clone()));
         self.ports.insert(addr, stop);
     }
+}
+
+/// Starts pollers of the other nodes of a repmgr cluster, in the own one's rhythm: what one answer
+/// may be used for rests on both.
+fn start_peer(own: Repmgr, rhythm: Rhythm, clock: Clock) -> StartPeer {
+    Box::new(move |row, id, report| {
+        let peer = own.peer(row);
+        tokio::spawn(poller::run(peer, rhythm, clock.clone(), id, report)).abort_handle()
+    })
 }
 
 /// Ends when the coming plan is in force; never where none is coming.

@@ -244,14 +244,15 @@ pub fn expiries<'a>(
 /// Condition 1: which node this is, or why it is not the primary by its own answer.
 fn own_place(own: Heard<'_>) -> Result<NodeId, Reason> {
     let said = own.said;
+    let row_of = |me| row(&said.table, me);
+    if said.me.and_then(row_of).is_some_and(|row| row.registered == Registered::Witness) {
+        return Err(Reason::Witness);
+    }
     if own.in_recovery() {
         return Err(Reason::OtherRole(own.seen.role.unwrap_or(Role::Replica)));
     }
     let me = said.me.ok_or(Reason::NodeUnknown)?;
-    let Some(row) = row(&said.table, me) else { return Err(Reason::NotRegistered(me)) };
-    if row.registered == Registered::Witness {
-        return Err(Reason::Witness);
-    }
+    let Some(row) = row_of(me) else { return Err(Reason::NotRegistered(me)) };
     if let Some(other) = said.local_id.filter(|id| *id != me) {
         return Err(Reason::OtherNode { configured: me, told: other });
     }

@@ -175,7 +175,7 @@ pub fn read(
 /// The whole document; `None` only where a problem was reported.
 fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> Option<Config> {
     let haproxy = haproxy(&root.table("haproxy"));
-    let sources = sources(root, flags.clone(), credentials);
+    let sources = sources(root, flags.clone(), credentials, &haproxy);
     let kinds: Vec<Kind> = sources.iter().flatten().map(|source| source.kind.clone()).collect();
     let services = services(root, flags, &kinds);
     let log = log(&root.table("log"));

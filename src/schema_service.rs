@@ -10,6 +10,7 @@ use crate::document::{Fault, Spot, Table};
 use crate::policy::{Hysteresis, LagLimit, OnLag};
 use crate::reply::{Custom, Wording};
 use crate::role::Role;
+use crate::schema_repmgr;
 use crate::schema_source::HOLD;
 use crate::units::{boolean, clash, duration, listen, name, network, role, size, string, word};
 
@@ -105,6 +106,15 @@ fn service(
     let allow = table.take_all("allow", string("a network or an address", QUOTES, network));
     let wording = wording(table, serving.contains(&Role::Primary));
     let hold = table.take("hold", duration(HOLD.0..=HOLD.1));
+    let repmgr = kinds.iter().find_map(|kind| match kind {
+        Kind::Repmgr(repmgr) if serving.contains(&Role::Primary) => Some(repmgr),
+        _ => None,
+    });
+    if let Some(fault) =
+        hold.zip(repmgr).and_then(|(hold, repmgr)| schema_repmgr::too_long(hold, repmgr))
+    {
+        table.report("hold", fault);
+    }
     let lag = lag(table, serving, kinds);
 
     let off = |value: &DeValue<'_>| boolean(value).map(|on| !on);
@@ -139,7 +149,7 @@ fn roles(table: &Table<'_>, kinds: &[Kind]) -> Option<Vec<Role>> {
         table.report("roles", Fault::new("empty", ROLE, hint));
         return None;
     }
-    let blind = kinds.iter().find(|kind| matches!(kind, Kind::Postgres(_)));
+    let blind = kinds.iter().find(|kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_)));
     for (spot, role) in &roles {
         if let (Role::SyncReplica | Role::StandbyLeader, Some(kind)) = (role, blind) {
             let what = format!("a source of kind `{}` cannot tell a `{role}`", kind.as_str());
@@ -193,10 +203,11 @@ fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Kind]) -> Option<LagLimit> {
     };
 
     let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
-    let seen = kinds.is_empty() || kinds.iter().any(|kind| matches!(kind, Kind::Postgres(_)));
+    let sees = |kind: &Kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_));
+    let seen = kinds.is_empty() || kinds.iter().any(sees);
     let by_patroni = kinds.iter().any(|kind| matches!(kind, Kind::Patroni { .. }));
     for key in ["max_lag", "max_lag_time"].into_iter().filter(|key| table.has(key)) {
-        let source = "a source of kind postgres";
+        let source = "a source of kind postgres or repmgr";
         if only_primaries {
             let hint = "move it to a service that replicas serve";
             report(key, "a primary is never behind", "roles with a replica among them", hint);

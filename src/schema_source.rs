@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::config::{Kind, PasswordFrom, Postgres, Source};
+use crate::config::{Haproxy, Kind, PasswordFrom, Postgres, Source};
 use crate::document::{Fault, Table};
 use crate::role::Role;
+use crate::schema_repmgr;
 use crate::source::conninfo::Conninfo;
 use crate::units::{boolean, credential, duration, path, patroni_url, role, string, word};
 
@@ -37,15 +38,15 @@ const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     Patroni,
-    /// Its keys are known, and it is refused.
     Repmgr,
     Postgres,
     Command,
     Static,
 }
 
-const WORDS: [(&str, Word); 4] = [
+const WORDS: [(&str, Word); 5] = [
     ("patroni", Word::Patroni),
+    ("repmgr", Word::Repmgr),
     ("postgres", Word::Postgres),
     ("command", Word::Command),
     ("static", Word::Static),
@@ -75,15 +76,28 @@ const KEYS: [(&str, &[Word]); 18] = [
 
 impl Word {
     fn as_str(self) -> &'static str {
-        WORDS.iter().find(|(_, word)| *word == self).map_or("repmgr", |(word, _)| word)
+        WORDS.iter().find(|(_, word)| *word == self).map_or("", |(word, _)| word)
+    }
+
+    /// How long a look may take. A repmgr node's answers live for as long as the next look may take,
+    /// and the next primary has to wait until all of them are dead.
+    fn timeout(self) -> Duration {
+        match self {
+            Self::Repmgr => Duration::from_millis(800),
+            Self::Patroni | Self::Postgres | Self::Command | Self::Static => {
+                Duration::from_millis(1500)
+            }
+        }
     }
 
     /// How long the last yes stands unless the operator says otherwise. Patroni's may stand longer,
-    /// because nobody else is promoted before its lock has run out.
+    /// because nobody else is promoted before its lock has run out; repmgr's follows from its other
+    /// keys.
     fn hold(self) -> Duration {
         match self {
             Self::Patroni => Duration::from_secs(6),
-            Self::Repmgr | Self::Postgres | Self::Command | Self::Static => Duration::from_secs(3),
+            Self::Repmgr => Duration::ZERO,
+            Self::Postgres | Self::Command | Self::Static => Duration::from_secs(3),
         }
     }
 }
@@ -94,20 +108,21 @@ pub fn sources(
     root: &Table<'_>,
     flags: Table<'_>,
     credentials: Option<&Path>,
+    haproxy: &Haproxy,
 ) -> Option<Vec<Source>> {
     let defaults = root.table("defaults");
     read_defaults(&defaults, credentials);
     let written = root.tables("source");
     if flags.has("kind") {
         flags.spare("listen");
-        let source = source(&flags.starting_from(&defaults), credentials);
+        let source = source(&flags.starting_from(&defaults), credentials, haproxy);
         return source.map(|source| vec![source]);
     }
     if written.is_empty() {
         let empty = root.table("source").starting_from(&defaults);
-        return source(&empty, credentials).map(|source| vec![source]);
+        return source(&empty, credentials, haproxy).map(|source| vec![source]);
     }
-    let read = |table: Table<'_>| source(&table.starting_from(&defaults), credentials);
+    let read = |table: Table<'_>| source(&table.starting_from(&defaults), credentials, haproxy);
     // Every source is read before one that is wrong spoils the whole.
     let sources: Vec<Option<Source>> = written.into_iter().map(read).collect();
     sources.into_iter().collect()
@@ -121,16 +136,12 @@ fn read_defaults(defaults: &Table<'_>, credentials: Option<&Path>) {
     postgres(defaults, credentials);
     command(defaults);
     fixed(defaults);
-    for (key, kinds) in KEYS {
-        if kinds == [Word::Repmgr] {
-            defaults.later(key, "kind `repmgr`", "leave its keys out");
-        }
-    }
+    schema_repmgr::keys(defaults);
     defaults.finish();
 }
 
 /// One source, Patroni where it does not say its kind; `None` only where a problem was reported.
-fn source(table: &Table<'_>, credentials: Option<&Path>) -> Option<Source> {
+fn source(table: &Table<'_>, credentials: Option<&Path>, haproxy: &Haproxy) -> Option<Source> {
     let word = if table.has("kind") { table.take("kind", kind_word) } else { Some(Word::Patroni) };
     let (interval, timeout, hold) = rhythm(table, word.unwrap_or(Word::Patroni));
     let kind = word.and_then(|word| kind(table, word, credentials));
@@ -145,17 +156,12 @@ fn source(table: &Table<'_>, credentials: Option<&Path>) -> Option<Source> {
         table.report(key, Fault::new(what, format!("no `{key}`"), hint));
     }
     table.finish();
-    Some(Source { kind: kind?, interval, timeout, hold })
+    let mut source = Source { kind: kind?, interval, timeout, hold };
+    schema_repmgr::fit(table, &mut source, haproxy);
+    Some(source)
 }
 
 fn kind_word(value: &DeValue<'_>) -> Result<Word, Fault> {
-    if value.as_str() == Some("repmgr") {
-        return Err(Fault::new(
-            "kind `repmgr` is not part of this version",
-            "one of patroni, postgres, command, static",
-            "`postgres` sees the same server, without the votes of its peers",
-        ));
-    }
     word(&WORDS)(value)
 }
 
@@ -167,13 +173,11 @@ fn kind(table: &Table<'_>, word: Word, credentials: Option<&Path>) -> Option<Kin
             let default = || (!table.has("url")).then(|| PATRONI_URL.to_owned());
             url.or_else(default).map(|url| Kind::Patroni { url })
         }
-        Word::Postgres => {
-            let (conninfo, password) = postgres(table, credentials);
-            let hint = r#"such as "host=/run/postgresql user=rolecall dbname=postgres""#;
-            let conninfo = or_missing(table, "conninfo", conninfo, CONNINFO, hint);
-            conninfo
-                .zip(password)
-                .map(|(conninfo, password)| Kind::Postgres(Postgres { conninfo, password }))
+        Word::Postgres => server(table, credentials).map(Kind::Postgres),
+        Word::Repmgr => {
+            let server = server(table, credentials);
+            let keys = schema_repmgr::keys(table);
+            server.zip(keys).map(|(server, keys)| Kind::Repmgr(keys.with(server)))
         }
         Word::Command => {
             let command = command(table);
@@ -183,9 +187,15 @@ fn kind(table: &Table<'_>, word: Word, credentials: Option<&Path>) -> Option<Kin
             let role = fixed(table);
             or_missing(table, "role", role, ROLE, "say what the node is").map(Kind::Static)
         }
-        // Refused where its word was read.
-        Word::Repmgr => None,
     }
+}
+
+/// How PostgreSQL is reached; `None` only where a problem was reported.
+fn server(table: &Table<'_>, credentials: Option<&Path>) -> Option<Postgres> {
+    let (conninfo, password) = postgres(table, credentials);
+    let hint = r#"such as "host=/run/postgresql user=rolecall dbname=postgres""#;
+    let conninfo = or_missing(table, "conninfo", conninfo, CONNINFO, hint);
+    conninfo.zip(password).map(|(conninfo, password)| Postgres { conninfo, password })
 }
 
 /// Reports a key that is not there.
@@ -207,7 +217,7 @@ fn rhythm(table: &Table<'_>, kind: Word) -> (Duration, Duration, Duration) {
     let take = |key, bounds: (Duration, Duration)| table.take(key, duration(bounds.0..=bounds.1));
     (
         take("interval", INTERVAL).unwrap_or(Duration::from_millis(500)),
-        take("timeout", TIMEOUT).unwrap_or(Duration::from_millis(1500)),
+        take("timeout", TIMEOUT).unwrap_or(kind.timeout()),
         take("hold", HOLD).unwrap_or(kind.hold()),
     )
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use crate::config::{Config, Kind, PasswordFrom, Source};
+use crate::config::{Config, Kind, PasswordFrom, Postgres, Source};
 use crate::role::Role;
 
 /// Longest restart of rolecall that HAProxy's companion check must sit out: the daemon itself needs
@@ -22,6 +22,8 @@ const PATRONI_SPAN: Duration = Duration::from_secs(10);
 pub enum Warning {
     /// PostgreSQL itself knows no rival: an old primary that returns is not in recovery either.
     PostgresAlone,
+    /// repmgr's own patience is not known, so none can be had with a primary that is silent.
+    NoFailoverAfter,
     /// Nothing is looked at.
     StaticRole,
     /// HAProxy takes the server DOWN while rolecall restarts.
@@ -56,7 +58,12 @@ impl Warning {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::PostgresAlone => "let Patroni, where there is one, be the source or a second one",
+            Self::PostgresAlone => {
+                "let Patroni or repmgr, where there is one, be the source or a second one"
+            }
+            Self::NoFailoverAfter => {
+                "set it to repmgr's reconnect_attempts x reconnect_interval, the least of all nodes'"
+            }
             Self::StaticRole => "use another kind of source where the role can change",
             Self::ShortFall { .. } => {
                 "raise `fall` or `inter` of HAProxy's health check, and tell it to [haproxy]"
@@ -76,6 +83,10 @@ impl fmt::Display for Warning {
             Self::PostgresAlone => f.write_str(
                 "a source of kind `postgres` alone cannot tell a returned old primary from the \
                  one that was promoted",
+            ),
+            Self::NoFailoverAfter => f.write_str(
+                "a source of kind `repmgr` without `failover_after` has `hold` 0s: one look that \
+                 fails takes the primary out",
             ),
             Self::StaticRole => f.write_str("a source of kind `static` looks at nothing"),
             Self::ShortFall { span } => write!(
@@ -113,6 +124,10 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     if primaries && sources.iter().all(postgres) {
         warnings.push(Warning::PostgresAlone);
     }
+    let impatient = |source: &Source| matches!(&source.kind, Kind::Repmgr(repmgr) if repmgr.failover_after.is_none());
+    if primaries && sources.iter().any(impatient) {
+        warnings.push(Warning::NoFailoverAfter);
+    }
     let span = config.haproxy.agent_inter.saturating_mul(config.haproxy.check_fall);
     if span < RESTART {
         warnings.push(Warning::ShortFall { span });
@@ -125,7 +140,11 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
 
 fn of_source(source: &Source, agent_inter: Duration, warnings: &mut Vec<Warning>) {
     let look = source.interval + source.timeout;
-    let memory = source.hold.max(look);
+    let memory = match source.kind {
+        // Its answers are leases that outlive two looks.
+        Kind::Repmgr(_) => source.life(),
+        _ => source.hold.max(look),
+    };
     if memory < source.timeout * 2 {
         let kind = source.kind.as_str();
         warnings.push(Warning::ShortMemory { kind, memory, timeout: source.timeout });
@@ -137,17 +156,22 @@ fn of_source(source: &Source, agent_inter: Duration, warnings: &mut Vec<Warning>
                 warnings.push(Warning::LongHold { span });
             }
         }
-        Kind::Postgres(postgres) => match &postgres.password {
-            PasswordFrom::Nowhere => {}
-            PasswordFrom::Passfile(path) => no_file("passfile", path, warnings),
-            PasswordFrom::File(path) => no_file("password_credential", path, warnings),
-        },
+        Kind::Postgres(postgres) => no_password(postgres, warnings),
+        Kind::Repmgr(repmgr) => no_password(&repmgr.server, warnings),
         Kind::Command(argv) => {
             if let Some(program) = argv.first() {
                 no_file("command", Path::new(program), warnings);
             }
         }
         Kind::Static(_) => warnings.push(Warning::StaticRole),
+    }
+}
+
+fn no_password(server: &Postgres, warnings: &mut Vec<Warning>) {
+    match &server.password {
+        PasswordFrom::Nowhere => {}
+        PasswordFrom::Passfile(path) => no_file("passfile", path, warnings),
+        PasswordFrom::File(path) => no_file("password_credential", path, warnings),
     }
 }
 

@@ -14,6 +14,7 @@ const PURE: [&str; 12] = [
     "policy",
     "electorate",
     "quorum",
+    "standby",
     "verdict",
     "reply",
     "answering",
