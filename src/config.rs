@@ -69,6 +69,13 @@ impl Source {
         Rhythm { interval: self.interval, timeout: self.timeout }
     }
 
+    /// For repmgr: the rule by which its node is the primary.
+    pub fn electorate(&self) -> Option<Electorate> {
+        let Kind::Repmgr(repmgr) = &self.kind else { return None };
+        let (two_node, trust_refused) = (repmgr.two_node, repmgr.trust_refused);
+        Some(Electorate { life: self.life(), two_node, trust_refused })
+    }
+
     /// How long an answer of a repmgr node may be used, from the moment it was asked for. Twice the
     /// timeout, because a peer that always takes most of it would lapse otherwise.
     pub fn life(&self) -> Duration {
@@ -218,14 +225,7 @@ impl Service {
             hold: self.hold.unwrap_or(source.hold),
             look: source.interval + source.timeout,
             knows_lag: matches!(source.kind, Kind::Postgres(_) | Kind::Repmgr(_)),
-            electorate: match &source.kind {
-                Kind::Repmgr(repmgr) => Some(Electorate {
-                    life: source.life(),
-                    two_node: repmgr.two_node,
-                    trust_refused: repmgr.trust_refused,
-                }),
-                _ => None,
-            },
+            electorate: source.electorate(),
         };
         // Only of primaries there must never be two.
         let settle = |source: &Source| match &source.kind {

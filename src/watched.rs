@@ -129,8 +129,8 @@ impl Watched {
     }
 }
 
-/// The rows of the other nodes, where the node says it is the registered primary.
-fn others(seen: &Observation) -> Vec<&Row> {
+/// The rows of the other nodes, where the node says it is the registered primary; else none.
+pub fn others(seen: &Observation) -> Vec<&Row> {
     let Some(said) = seen.repmgr.as_deref().filter(|_| seen.role == Some(Role::Primary)) else {
         return Vec::new();
     };

@@ -35,7 +35,7 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 8] = [
     ("cli", &["main"]),
     ("agent", &["daemon"]),
     ("keeper", &["daemon", "systemd"]),
-    ("watched", &["keeper", "daemon"]),
+    ("watched", &["keeper", "daemon", "ask"]),
     ("poller", &["keeper", "watched", "daemon", "ask"]),
     ("ask", &["cli"]),
     ("sockets", &["daemon"]),
