@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "role",
     "observation",
     "reason",
