@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::column;
 use crate::observation::{ErrorKind, Observation, Replay, SourceError};
 use crate::role::{Lsn, Role, Timeline};
+use crate::source::pg::column;
 
 /// The columns of [`RoleRow`]; names that PostgreSQL 12 to 18 have.
 ///
