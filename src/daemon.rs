@@ -321,7 +321,8 @@ impl Daemon<'_> {
 fn start_peer(own: Repmgr, rhythm: Rhythm, clock: Clock) -> StartPeer {
     Box::new(move |row, id, report| {
         let peer = own.peer(row);
-        tokio::spawn(poller::run(peer, rhythm, clock.clone(), id, report)).abort_handle()
+        let phase = rhythm.interval;
+        tokio::spawn(poller::run(peer, rhythm, phase, clock.clone(), id, report)).abort_handle()
     })
 }
 

@@ -93,7 +93,7 @@ mod tests {
 
     const LIFE: Duration = Duration::from_millis(1700);
 
-    fn said(system: &str) -> Option<Arc<Answer>> {
+    fn said(system: &str) -> Arc<Answer> {
         let row = |id, registered| Row {
             id: NodeId(id),
             name: "n".into(),
@@ -102,7 +102,7 @@ mod tests {
             places: Vec::new().into(),
             shares_address: false,
         };
-        Some(Arc::new(Answer {
+        Arc::new(Answer {
             me: Some(NodeId(2)),
             system: system.into(),
             table: vec![row(1, Registered::Primary), row(2, Registered::Standby)].into(),
@@ -112,7 +112,7 @@ mod tests {
             attached: Attached::To(NodeId(1)),
             repmgrd_running: true,
             repmgrd_paused: false,
-        }))
+        })
     }
 
     /// A standby that replayed 1,000 bytes and knows of 10 more; a primary of this cluster asked at
@@ -123,13 +123,13 @@ mod tests {
             lsn: Some(Lsn(1000)),
             timeline: Some(Timeline(1)),
             replay: Some(replay),
-            repmgr: said("7"),
+            repmgr: Some(said("7")),
             ..Observation::of(Role::Replica)
         };
         let primary = Observation {
             lsn: Some(Lsn(1500)),
             timeline: Some(Timeline(timeline)),
-            repmgr: said(system),
+            repmgr: Some(said(system)),
             ..Observation::of(Role::Primary)
         };
         let mut facts = SourceFacts::default();
