@@ -238,6 +238,10 @@ impl Cluster {
         self.serves(id) && !self.node(id).in_recovery && !self.is_witness(id)
     }
 
+    pub fn two_writable(&self) -> bool {
+        self.ids().filter(|id| self.writable(*id)).count() > 1
+    }
+
     fn standby(&self, id: Id) -> bool {
         self.serves(id) && self.node(id).in_recovery
     }

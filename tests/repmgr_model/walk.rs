@@ -26,17 +26,19 @@ pub enum Operator {
     Any,
 }
 
-/// Which nodes say yes in this state, as a bit mask; the two implementations of the rule must agree.
-pub fn yeses(cluster: &Cluster) -> u8 {
+/// Which nodes say yes in this state, as a bit mask. The two implementations of the rule must agree
+/// about every node; `everybody`: also about those that are not writable, which never say yes.
+pub fn yeses(cluster: &Cluster, everybody: bool) -> u8 {
     let now = Stamp::new(Duration::ZERO);
     let reference = Reference { electorate: RULES, mutant: None };
     let yes = |id: &Id| {
         let facts = cluster.instant_view(*id);
         let real = said(&rule(now, &facts, &RULES));
         assert_eq!(real, reference.evaluate(now, &facts), "node {} of {cluster:?}", id + 1);
+        assert!(cluster.writable(*id) || !real.is_yes(), "node {} of {cluster:?}", id + 1);
         real.is_yes()
     };
-    mask(cluster.ids().filter(yes))
+    mask(cluster.ids().filter(|id| everybody || cluster.writable(*id)).filter(yes))
 }
 
 /// The same by the reference with a part of it taken back.
@@ -65,8 +67,40 @@ fn is_careful(cluster: &Cluster, event: Event, yes: u8) -> bool {
     }
 }
 
-/// Every event there is for a cluster of this form.
-pub fn alphabet(cluster: &Cluster) -> Vec<Event> {
+/// Which events a walk is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alphabet {
+    Everything,
+    /// Without what others stand for: a lost host is a crash behind a partition, a stopped repmgrd
+    /// one that is never the first, and a switchover, a server promoted past repmgr and a cascade are
+    /// sequences of the rest or rarer forms of it.
+    Core,
+}
+
+impl Alphabet {
+    fn has(self, event: Event) -> bool {
+        use Event as E;
+        let rare = matches!(
+            event,
+            E::HostDown(_)
+                | E::HostUp(_)
+                | E::StopRepmgrd(_)
+                | E::StartRepmgrd(_)
+                | E::PgPromote(_)
+                | E::RegisterPrimary(_)
+                | E::Switch(_)
+                | E::Unregister(..)
+        );
+        self == Self::Everything || !rare
+    }
+}
+
+/// The events there are for a cluster of this form.
+pub fn events(cluster: &Cluster, alphabet: Alphabet) -> Vec<Event> {
+    every_event(cluster).into_iter().filter(|event| alphabet.has(*event)).collect()
+}
+
+fn every_event(cluster: &Cluster) -> Vec<Event> {
     let mut events = vec![Event::HealAll];
     let all = (1u8 << cluster.size) - 1;
     // A set and its complement are the same partition.
@@ -107,9 +141,31 @@ pub fn alphabet(cluster: &Cluster) -> Vec<Event> {
 #[derive(Debug, Default)]
 pub struct Found {
     pub states: usize,
-    /// The first way to two yeses, and in how many states there were two.
+    /// The first state with two yeses.
     pub double: Option<Cluster>,
+    /// States with two yeses by tables of the same nodes.
     pub doubles: usize,
+    /// States with two yeses by tables of different nodes: one was registered or unregistered and
+    /// the other table has not replayed it. The majorities then need not meet.
+    pub unequal: usize,
+}
+
+impl Found {
+    fn note(&mut self, cluster: &Cluster, yes: u8) {
+        if yes.count_ones() < 2 {
+            return;
+        }
+        let mut tables = cluster.ids().filter(|id| yes & (1 << id) != 0).map(|id| {
+            cluster.node(id).rows.map(|row| row.is_some())
+        });
+        let first = tables.next();
+        if tables.all(|table| Some(table) == first) {
+            self.doubles += 1;
+            self.double.get_or_insert(*cluster);
+        } else {
+            self.unequal += 1;
+        }
+    }
 }
 
 /// Takes keys that are well mixed already.
@@ -127,9 +183,10 @@ impl Hasher for Taken {
 }
 
 /// Every state within so many events of the given ones, states that differ in the names of nodes
-/// only taken as one.
-pub fn everything(roots: &[Cluster], events: usize, operator: Operator) -> Found {
-    let alphabet = alphabet(&roots[0]);
+/// only taken as one. Of those that the last event leads to, only the ones with two writable servers
+/// are looked at: where one server takes writes, one says yes at most.
+pub fn everything(roots: &[Cluster], depth: usize, alphabet: Alphabet, operator: Operator) -> Found {
+    let events = events(&roots[0], alphabet);
     let orders = orders(&roots[0]);
     let mut known: HashSet<u64, BuildHasherDefault<Taken>> = HashSet::default();
     let mut found = Found::default();
@@ -139,24 +196,23 @@ pub fn everything(roots: &[Cluster], events: usize, operator: Operator) -> Found
             front.push(*root);
         }
     }
-    for depth in 0..=events {
+    for done in 0..=depth {
         let mut next = Vec::new();
         for cluster in &front {
             found.states += 1;
-            let yes = yeses(cluster);
-            if yes.count_ones() > 1 {
-                found.doubles += 1;
-                found.double.get_or_insert(*cluster);
-            }
-            if depth == events {
+            let yes = yeses(cluster, false);
+            found.note(cluster, yes);
+            if done == depth {
                 continue;
             }
-            for event in &alphabet {
+            let last = done + 1 == depth;
+            for event in &events {
                 if operator == Operator::Careful && !is_careful(cluster, *event, yes) {
                     continue;
                 }
                 let mut after = *cluster;
-                if after.apply(*event) && known.insert(key(&after, &orders)) {
+                let matters = |after: &Cluster| !last || after.two_writable();
+                if after.apply(*event) && matters(&after) && known.insert(key(&after, &orders)) {
                     next.push(after);
                 }
             }
@@ -240,7 +296,7 @@ pub fn by_chance(
     operator: Operator,
     yeses: &dyn Fn(&Cluster) -> u8,
 ) -> (Found, Option<Vec<Event>>) {
-    let alphabet = alphabet(start);
+    let alphabet = every_event(start);
     let mut found = Found::default();
     let mut first = None;
     for seed in seeds {
@@ -259,8 +315,8 @@ pub fn by_chance(
             trace.push(event);
             found.states += 1;
             yes = yeses(&cluster);
+            found.note(&cluster, yes);
             if yes.count_ones() > 1 {
-                found.doubles += 1;
                 first.get_or_insert_with(|| trace.clone());
                 break;
             }
