@@ -68,7 +68,8 @@ impl Cluster {
     /// A repmgrd writes on the primary whether its own PostgreSQL runs.
     fn report(&mut self, id: Id, runs: bool) -> Option<()> {
         let node = self.node(id);
-        let primary = named(&node.rows)?;
+        let watched = node.upstream.filter(|up| self.answers(id, *up) && self.writable(*up));
+        let primary = watched.or(named(&node.rows))?;
         let own_is_primary = primary == id || (node.postgres && !node.in_recovery);
         let may_say = node.repmgrd && node.postgres == runs && node.host == Host::Up;
         let witness = self.witness == Some(id);
