@@ -22,8 +22,9 @@ pub enum Process {
 pub struct Daemon {
     pub id: Id,
     pub process: Process,
-    /// Counts the processes and the loops that were started: what belongs to an older one is dropped.
-    pub incarnation: u32,
+    /// The number of the timer that is set.
+    pub wake: u64,
+    /// The loop that looks at each server; what belongs to an older one is dropped.
     pub loops: BTreeMap<Id, u32>,
     pub facts: SourceFacts,
     /// The first own look has finished: connections are accepted.

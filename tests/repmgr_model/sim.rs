@@ -77,7 +77,8 @@ enum Due {
     Poll(Loop),
     Serve(Loop, u64),
     Arrive(Loop, u64, Look),
-    Wake(Id, u32),
+    /// The number tells the last one that was set from those it replaced.
+    Wake(Id, u64),
     Agent(Id),
     AgentAnswer(Id),
     Companion(Id),
@@ -190,7 +191,7 @@ impl Sim {
         Daemon {
             id,
             process: Process::Dead,
-            incarnation: 0,
+            wake: 0,
             loops: BTreeMap::new(),
             facts: SourceFacts::default(),
             accepts: false,
@@ -285,7 +286,7 @@ impl Sim {
             Due::Arrive(lane, began, look) => {
                 self.of_daemon(lane.daemon, Due::Arrive(lane, began, look));
             }
-            Due::Wake(id, incarnation) => self.of_daemon(id, Due::Wake(id, incarnation)),
+            Due::Wake(id, number) => self.of_daemon(id, Due::Wake(id, number)),
         }
     }
 
@@ -310,7 +311,7 @@ impl Sim {
                 }
                 self.judge(id);
             }
-            Due::Wake(_, incarnation) if self.daemons[at(id)].incarnation == incarnation => {
+            Due::Wake(_, number) if self.daemons[at(id)].wake == number => {
                 self.judge(id);
             }
             _ => {}
@@ -379,10 +380,11 @@ impl Sim {
             println!("{:>8} node {} says {}", self.now, id + 1, if word.ready { "READY" } else { "MAINT" });
         }
         daemon.ready = word.ready;
-        let incarnation = daemon.incarnation;
+        // Whatever was set before counts no more, as the keeper's timer is one.
+        daemon.wake = self.sequence + 1;
         if let Some(until) = word.until.filter(|until| *until >= now) {
             let wait = u64::try_from(until.since(now).as_millis()).unwrap() + 1;
-            self.after(wait, Due::Wake(id, incarnation));
+            self.after(wait, Due::Wake(id, self.sequence + 1));
         }
     }
 
@@ -401,15 +403,15 @@ impl Sim {
         if daemon.process != Process::Dead || self.cluster.node(id).host != Host::Up {
             return;
         }
-        let (incarnation, record) = (daemon.incarnation + 1, daemon.record);
-        *daemon = Daemon { process: Process::Running, incarnation, record, ..fresh };
+        let record = daemon.record;
+        *daemon = Daemon { process: Process::Running, record, ..fresh };
         self.start_loop(id, id);
     }
 
     fn kill_daemon(&mut self, id: Id) {
         let daemon = &mut self.daemons[at(id)];
         daemon.process = Process::Dead;
-        daemon.incarnation += 1;
+        daemon.wake = 0;
         daemon.loops.clear();
         (daemon.ready, daemon.accepts) = (false, false);
         self.waiting.retain(|(of, _)| *of != id);
