@@ -1,6 +1,7 @@
 //! A model of repmgr's clusters, walked through by the rule that rolecall answers by.
 
 mod answers;
+mod cases;
 mod cluster;
 mod daemon;
 mod driver;
@@ -10,4 +11,5 @@ mod repmgr;
 mod rng;
 mod sim;
 mod timed;
+mod timed_cases;
 mod walk;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cluster::Cluster;
+use crate::reference::Mutant;
 use crate::rng::Rng;
 use crate::sim::{Settings, Sim, Totals};
 
@@ -13,7 +14,7 @@ fn from_env(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not a number")))
 }
 
-fn one_seed(seed: u64, trace: bool) -> Totals {
+pub fn one_seed(seed: u64, mutant: Option<Mutant>, trace: bool) -> Totals {
     let mut rng = Rng::new(seed);
     let (size, witness) =
         rng.pick(&[(2, false), (3, true), (3, false), (4, true), (4, false), (5, false)]).unwrap();
@@ -22,7 +23,7 @@ fn one_seed(seed: u64, trace: bool) -> Totals {
     let settings = Settings {
         detection,
         hold,
-        mutant: None,
+        mutant,
         automatic: true,
         slow: 20,
         shadow: trace || seed.is_multiple_of(8),
@@ -40,7 +41,7 @@ fn one_seed(seed: u64, trace: bool) -> Totals {
 #[test]
 fn never_two_ready_over_time() {
     if let Some(seed) = from_env("SIM_SEED") {
-        let totals = one_seed(seed, true);
+        let totals = one_seed(seed, None, true);
         println!("{totals:?}");
         assert_eq!(totals.first_double, None);
         return;
@@ -55,7 +56,7 @@ fn never_two_ready_over_time() {
             if seed >= seeds {
                 return done;
             }
-            done.push((seed, one_seed(seed, false)));
+            done.push((seed, one_seed(seed, None, false)));
         }
     };
     let done: Vec<(u64, Totals)> = std::thread::scope(|scope| {
@@ -76,4 +77,13 @@ fn never_two_ready_over_time() {
     assert!(bad.is_empty(), "two READY in {} seeds, such as {:?}; SIM_SEED=n shows one", bad.len(), bad[..bad.len().min(3)].to_vec());
     let few = done.iter().filter(|(_, totals)| totals.faults < 20).count();
     assert_eq!(few, 0, "seeds with fewer than 20 faults");
+}
+
+#[test]
+fn probe() {
+    use Mutant::*;
+    for m in [InactiveLeaves, ChainByOthersWord, EveryDeposedLeaves, NoSettle, NoExpiry, FreshByReceiver, SilenceAlone, RecordForALife, CompanionOnMaint] {
+        let t: Vec<_> = (0..200).map(|s| one_seed(s, Some(m), false)).collect();
+        println!("{m:?}: {} of 200 seeds, first {:?} daemons {} haproxy {}", t.iter().filter(|t| t.first_double.is_some()).count(), t.iter().position(|t| t.first_double.is_some()), t.iter().map(|t| t.double_daemons).sum::<u64>(), t.iter().map(|t| t.double_haproxy).sum::<u64>());
+    }
 }

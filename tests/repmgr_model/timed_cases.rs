@@ -1,0 +1,152 @@
+//! What only goes wrong over time, as scripts at many phases of the loops: rolecall never has two
+//! READY, and the driver with one part taken back has them at some phase.
+
+use rolecall::observation::ErrorKind;
+
+use crate::cluster::{Cluster, Event as E, Id};
+use crate::reference::Mutant;
+use crate::sim::{Settings, Sim, Step, Totals};
+
+const PHASES: u64 = 100;
+
+type Script = dyn Fn(&mut Sim);
+
+fn play(script: &Script, size: u8, witness: bool, mutant: Option<Mutant>, seed: u64) -> Totals {
+    let settings = Settings {
+        detection: 20_000,
+        hold: 15_000,
+        mutant,
+        automatic: false,
+        slow: 40,
+        shadow: mutant.is_none(),
+        trace: false,
+    };
+    let mut sim = Sim::new(Cluster::healthy(size, witness), settings, seed);
+    script(&mut sim);
+    sim.run(70_000);
+    sim.totals
+}
+
+/// Never two READY by rolecall; with the mutant two at some phase.
+fn shows(script: &Script, size: u8, witness: bool, mutant: Mutant) {
+    safe(script, size, witness);
+    let caught = (0..PHASES).filter(|seed| {
+        play(script, size, witness, Some(mutant), *seed).first_double.is_some()
+    });
+    let caught = caught.count();
+    println!("{mutant:?}: two READY at {caught} of {PHASES} phases");
+    assert!(caught > 0, "{mutant:?} is not caught");
+}
+
+fn safe(script: &Script, size: u8, witness: bool) {
+    for seed in 0..PHASES {
+        let totals = play(script, size, witness, None, seed);
+        assert_eq!(totals.first_double, None, "phase {seed}: {totals:?}");
+        assert!(totals.one_ready > 10_000, "phase {seed}: nobody was READY: {totals:?}");
+    }
+}
+
+fn cut(sim: &mut Sim, at: u64, a: Id, b: Id) {
+    sim.later(at, Step::Event(E::Cut(a, b)));
+    sim.later(at, Step::Event(E::Cut(b, a)));
+}
+
+/// The second is promoted by hand behind a cut link; the third, seen by both, is moved to it.
+fn a_vote_moves(sim: &mut Sim) {
+    cut(sim, 10_000, 0, 1);
+    sim.later(30_000, Step::Event(E::PromoteByHand(1)));
+    let moves = sim.rng.between(32_000, 33_000);
+    let voter = if sim.cluster.witness == Some(2) { E::WitnessRegister } else { E::FollowByHand };
+    sim.later(moves, Step::Event(voter(2, 1)));
+}
+
+#[test]
+fn t1_a_yes_settles_longer_than_any_answer_lives() {
+    for witness in [false, true] {
+        shows(&a_vote_moves, 3, witness, Mutant::NoSettle);
+    }
+}
+
+#[test]
+fn t1_slow_answers_and_lost_ones_do_not_stretch_the_overlap() {
+    let script = |sim: &mut Sim| {
+        let slow = sim.rng.between(300, 1500);
+        sim.later(9000, Step::Slow(2, slow));
+        sim.later(28_000, Step::Slow(0, 700));
+        a_vote_moves(sim);
+    };
+    for seed in 0..PHASES {
+        assert_eq!(play(&script, 3, true, None, seed).first_double, None);
+    }
+}
+
+#[test]
+fn a_stopped_daemon_that_goes_on_has_forgotten_its_answers() {
+    let script = |sim: &mut Sim| {
+        a_vote_moves(sim);
+        sim.later(31_500, Step::StopDaemon(0));
+        let goes_on = sim.rng.between(39_000, 40_000);
+        sim.later(goes_on, Step::ContinueDaemon(0));
+    };
+    shows(&script, 3, false, Mutant::NoExpiry);
+}
+
+#[test]
+fn t2_a_lingering_receiver_attests_no_contact() {
+    let script = |sim: &mut Sim| {
+        for from in [1, 2] {
+            sim.later(20_000, Step::Event(E::Cut(from, 0)));
+        }
+        sim.later(40_000, Step::Event(E::Elect(1)));
+        sim.later(40_000, Step::Event(E::Part(0b001)));
+        sim.later(40_500, Step::Event(E::Follow(2, 1)));
+    };
+    shows(&script, 3, false, Mutant::FreshByReceiver);
+}
+
+#[test]
+fn a_silent_node_asks_its_peers() {
+    let slots_full = |sim: &mut Sim| {
+        sim.later(20_000, Step::Impair(0, ErrorKind::SlotsFull));
+        for from in [1, 2] {
+            sim.later(20_000, Step::Event(E::Cut(from, 0)));
+        }
+        sim.later(22_000, Step::Event(E::PromoteByHand(1)));
+        sim.later(23_500, Step::Event(E::FollowByHand(2, 1)));
+    };
+    shows(&slots_full, 3, false, Mutant::SilenceAlone);
+}
+
+/// The link to the voter is lost at the moment it moves, and the daemon is started anew again and
+/// again while it has a record.
+#[test]
+fn a_record_is_good_as_long_as_its_answers() {
+    let script = |sim: &mut Sim| {
+        a_vote_moves_and_is_lost(sim);
+        let begins = 33_000 + sim.rng.between(900, 1400);
+        for again in 0..2 {
+            sim.later(begins + 800 * again, Step::KillDaemon(0));
+            sim.later(begins + 800 * again + 30, Step::StartDaemon(0));
+        }
+        sim.later(begins + 1550, Step::KillDaemon(0));
+    };
+    shows(&script, 3, false, Mutant::RecordForALife);
+}
+
+fn a_vote_moves_and_is_lost(sim: &mut Sim) {
+    cut(sim, 10_000, 0, 1);
+    sim.later(30_000, Step::Event(E::PromoteByHand(1)));
+    sim.later(33_000, Step::Event(E::FollowByHand(2, 1)));
+    cut(sim, 33_000, 0, 2);
+}
+
+#[test]
+fn the_companion_passes_only_on_ready() {
+    let script = |sim: &mut Sim| {
+        a_vote_moves(sim);
+        sim.later(31_500, Step::KillDaemon(0));
+        let back = sim.rng.between(45_000, 46_000);
+        sim.later(back, Step::StartDaemon(0));
+    };
+    shows(&script, 3, false, Mutant::CompanionOnMaint);
+}
