@@ -43,14 +43,7 @@ fn a_healthy_cluster_has_one() {
 
 #[test]
 fn c1_an_inactive_standby_does_not_shrink_the_electorate() {
-    let two = [
-        E::Crash(1),
-        E::Failure(1),
-        E::Part(1),
-        E::Start(1),
-        E::Elect(1),
-        E::WriteRow(1),
-    ];
+    let two = [E::Crash(1), E::Failure(1), E::Part(1), E::Start(1), E::Elect(1), E::WriteRow(1)];
     let two = after(Cluster::healthy(2, false), &two);
     assert_eq!(yes(&two), [1]);
     assert_eq!(without(&two, Mutant::InactiveLeaves), [0, 1]);

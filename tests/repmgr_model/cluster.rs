@@ -338,8 +338,7 @@ impl Cluster {
 
     fn link(&mut self, from: Id, to: Id, open: bool) -> Option<()> {
         (from != to).then_some(())?;
-        let reach =
-            if open { self.reach | bit(from, to) } else { self.reach & !bit(from, to) };
+        let reach = if open { self.reach | bit(from, to) } else { self.reach & !bit(from, to) };
         change(&mut self.reach, reach)
     }
 

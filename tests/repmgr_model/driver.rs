@@ -117,16 +117,16 @@ impl Text {
             (self.since, self.ready) = (None, false);
         }
         let outcome = self.rules.evaluate(now, facts);
-        let everybody = facts.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()).is_none_or(
-            |said| {
+        let everybody =
+            facts.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()).is_none_or(|said| {
                 said.table.iter().filter(|row| Some(row.id) != said.me).all(|row| {
                     facts.peers.get(&row.id).is_some_and(|peer| peer.last_look().is_some())
                 })
-            },
-        );
+            });
         let holds = self.ready && self.last_fresh.is_some_and(|at| now < at.plus(self.hold));
         let restored = self.restored_until.is_some_and(|until| now < until) && !everybody;
-        let alone = self.rules.mutant == Some(Mutant::SilenceAlone) && silent_alone(now, facts, life);
+        let alone =
+            self.rules.mutant == Some(Mutant::SilenceAlone) && silent_alone(now, facts, life);
         match outcome.says {
             Says::Yes | Says::FreshYes => {
                 self.restored_until = None;

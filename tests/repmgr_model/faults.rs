@@ -130,8 +130,7 @@ impl Sim {
 
     /// The server takes no new connections: rolecall's only, or repmgrd's as well.
     fn slots_full(&mut self, id: Id, lasts: u64) {
-        let kind =
-            if self.rng.one_in(2) { ErrorKind::SlotsFull } else { ErrorKind::NotAccepting };
+        let kind = if self.rng.one_in(2) { ErrorKind::SlotsFull } else { ErrorKind::NotAccepting };
         self.for_a_while(Step::Impair(id, kind), lasts, Step::Repair(id));
         if self.rng.one_in(2) {
             for from in self.cluster.ids().filter(|from| *from != id) {

@@ -13,3 +13,4 @@ mod sim;
 mod timed;
 mod timed_cases;
 mod walk;
+mod walks;

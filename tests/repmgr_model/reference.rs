@@ -106,7 +106,14 @@ impl Reference {
         (error.kind == ErrorKind::ServerDown && self.young(now, asked)).then_some(asked)
     }
 
-    fn vote(&self, facts: &SourceFacts, now: Stamp, me: NodeId, voter: NodeId, f: &Fact<'_>) -> Option<NodeId> {
+    fn vote(
+        &self,
+        facts: &SourceFacts,
+        now: Stamp,
+        me: NodeId,
+        voter: NodeId,
+        f: &Fact<'_>,
+    ) -> Option<NodeId> {
         let table = &f.said.table;
         let witness = row(table, voter).is_some_and(|r| r.registered == Registered::Witness);
         let by = if witness {
@@ -121,7 +128,11 @@ impl Reference {
         let Some(by) = by else { return named(table) };
         if self.is(Mutant::ChainByOthersWord) && by != me {
             let theirs = self.answer(facts.peers.get(&by), now);
-            return if theirs.is_some_and(|theirs| theirs.in_recovery) { Some(me) } else { Some(by) };
+            return if theirs.is_some_and(|theirs| theirs.in_recovery) {
+                Some(me)
+            } else {
+                Some(by)
+            };
         }
         let standby = row(table, by).is_some_and(|r| r.registered == Registered::Standby);
         if !witness && standby { named(table) } else { Some(by) }
@@ -157,7 +168,9 @@ impl Reference {
             }
             // 2. and 3.
             let Some(f) = self.answer(snapshot, now) else {
-                if other_kind && !r.active && self.electorate.trust_refused
+                if other_kind
+                    && !r.active
+                    && self.electorate.trust_refused
                     && let Some(asked) = self.refused(snapshot, now)
                 {
                     electors -= 1;

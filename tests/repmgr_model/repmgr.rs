@@ -86,8 +86,7 @@ impl Cluster {
     fn wins(&self, id: Id) -> bool {
         let node = self.node(id);
         let Some(upstream) = node.upstream else { return false };
-        let of_primary =
-            self.row(id, upstream).is_some_and(|row| row.kind == Kind::Primary);
+        let of_primary = self.row(id, upstream).is_some_and(|row| row.kind == Kind::Primary);
         if !node.repmgrd || self.answers(id, upstream) || !of_primary {
             return false;
         }
@@ -120,14 +119,16 @@ impl Cluster {
         for row in node.rows.iter_mut().flatten() {
             row.active &= row.kind != Kind::Primary;
         }
-        node.rows[usize::from(id)] = Some(Row { kind: Kind::Primary, active: true, upstream: None });
+        node.rows[usize::from(id)] =
+            Some(Row { kind: Kind::Primary, active: true, upstream: None });
         node.row_due = false;
     }
 
     /// repmgr's commands refuse while the primary of the own table is there.
     fn sees_primary(&self, id: Id) -> bool {
-        named(&self.node(id).rows)
-            .is_some_and(|primary| primary != id && self.answers(id, primary) && self.writable(primary))
+        named(&self.node(id).rows).is_some_and(|primary| {
+            primary != id && self.answers(id, primary) && self.writable(primary)
+        })
     }
 
     fn follow(&mut self, id: Id, to: Id) -> Option<()> {

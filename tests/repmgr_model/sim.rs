@@ -330,7 +330,11 @@ impl Sim {
         if most > 0 {
             return most / 2;
         }
-        if self.settings.automatic && self.rng.one_in(60) { usual + self.rng.between(20, 400) } else { usual }
+        if self.settings.automatic && self.rng.one_in(60) {
+            usual + self.rng.between(20, 400)
+        } else {
+            usual
+        }
     }
 
     /// The server looks at itself, halfway between question and answer.
@@ -377,7 +381,12 @@ impl Sim {
             assert!(allowed || !word.ready, "READY against the text at {} ms", self.now);
         }
         if self.settings.trace && daemon.ready != word.ready {
-            println!("{:>8} node {} says {}", self.now, id + 1, if word.ready { "READY" } else { "MAINT" });
+            println!(
+                "{:>8} node {} says {}",
+                self.now,
+                id + 1,
+                if word.ready { "READY" } else { "MAINT" }
+            );
         }
         daemon.ready = word.ready;
         // Whatever was set before counts no more, as the keeper's timer is one.

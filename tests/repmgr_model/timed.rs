@@ -63,7 +63,8 @@ fn never_two_ready_over_time() {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
-    let sum = |part: &dyn Fn(&Totals) -> u64| done.iter().map(|(_, totals)| part(totals)).sum::<u64>();
+    let sum =
+        |part: &dyn Fn(&Totals) -> u64| done.iter().map(|(_, totals)| part(totals)).sum::<u64>();
     let hours = seeds * MINUTES_10 / 3_600_000;
     println!(
         "{seeds} seeds, {hours} hours: {} faults, {} promotions, one READY {} % of the time; two READY: {} ms by the daemons, {} ms by HAProxy",
@@ -74,7 +75,12 @@ fn never_two_ready_over_time() {
         sum(&|t| t.double_haproxy),
     );
     let bad: Vec<_> = done.iter().filter(|(_, t)| t.first_double.is_some()).collect();
-    assert!(bad.is_empty(), "two READY in {} seeds, such as {:?}; SIM_SEED=n shows one", bad.len(), bad[..bad.len().min(3)].to_vec());
+    assert!(
+        bad.is_empty(),
+        "two READY in {} seeds, such as {:?}; SIM_SEED=n shows one",
+        bad.len(),
+        bad[..bad.len().min(3)].to_vec()
+    );
     let few = done.iter().filter(|(_, totals)| totals.faults < 20).count();
     assert_eq!(few, 0, "seeds with fewer than 20 faults");
 }
@@ -82,8 +88,24 @@ fn never_two_ready_over_time() {
 #[test]
 fn probe() {
     use Mutant::*;
-    for m in [InactiveLeaves, ChainByOthersWord, EveryDeposedLeaves, NoSettle, NoExpiry, FreshByReceiver, SilenceAlone, RecordForALife, CompanionOnMaint] {
+    for m in [
+        InactiveLeaves,
+        ChainByOthersWord,
+        EveryDeposedLeaves,
+        NoSettle,
+        NoExpiry,
+        FreshByReceiver,
+        SilenceAlone,
+        RecordForALife,
+        CompanionOnMaint,
+    ] {
         let t: Vec<_> = (0..200).map(|s| one_seed(s, Some(m), false)).collect();
-        println!("{m:?}: {} of 200 seeds, first {:?} daemons {} haproxy {}", t.iter().filter(|t| t.first_double.is_some()).count(), t.iter().position(|t| t.first_double.is_some()), t.iter().map(|t| t.double_daemons).sum::<u64>(), t.iter().map(|t| t.double_haproxy).sum::<u64>());
+        println!(
+            "{m:?}: {} of 200 seeds, first {:?} daemons {} haproxy {}",
+            t.iter().filter(|t| t.first_double.is_some()).count(),
+            t.iter().position(|t| t.first_double.is_some()),
+            t.iter().map(|t| t.double_daemons).sum::<u64>(),
+            t.iter().map(|t| t.double_haproxy).sum::<u64>()
+        );
     }
 }

@@ -11,11 +11,8 @@ use crate::cluster::{Cluster, Event, Id, Kind, MOST};
 use crate::reference::{Mutant, Reference, said};
 use crate::rng::{Rng, mixed};
 
-pub const RULES: Electorate = Electorate {
-    life: Duration::from_millis(1700),
-    two_node: TwoNode::Maint,
-    trust_refused: true,
-};
+pub const RULES: Electorate =
+    Electorate { life: Duration::from_millis(1700), two_node: TwoNode::Maint, trust_refused: true };
 
 /// What an operator may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +138,8 @@ fn every_event(cluster: &Cluster) -> Vec<Event> {
 #[derive(Debug, Default)]
 pub struct Found {
     pub states: usize,
+    /// States with two servers that take writes.
+    pub two_writable: usize,
     /// The first state with two yeses.
     pub double: Option<Cluster>,
     /// States with two yeses by tables of the same nodes.
@@ -152,12 +151,15 @@ pub struct Found {
 
 impl Found {
     fn note(&mut self, cluster: &Cluster, yes: u8) {
+        self.states += 1;
+        self.two_writable += usize::from(cluster.two_writable());
         if yes.count_ones() < 2 {
             return;
         }
-        let mut tables = cluster.ids().filter(|id| yes & (1 << id) != 0).map(|id| {
-            cluster.node(id).rows.map(|row| row.is_some())
-        });
+        let mut tables = cluster
+            .ids()
+            .filter(|id| yes & (1 << id) != 0)
+            .map(|id| cluster.node(id).rows.map(|row| row.is_some()));
         let first = tables.next();
         if tables.all(|table| Some(table) == first) {
             self.doubles += 1;
@@ -185,8 +187,13 @@ impl Hasher for Taken {
 /// Every state within so many events of the given ones, states that differ in the names of nodes
 /// only taken as one. Of those that the last event leads to, only the ones with two writable servers
 /// are looked at: where one server takes writes, one says yes at most.
-pub fn everything(roots: &[Cluster], depth: usize, alphabet: Alphabet, operator: Operator) -> Found {
-    let events = events(&roots[0], alphabet);
+pub fn everything(
+    roots: &[Cluster],
+    depth: usize,
+    events: &[Event],
+    operator: Operator,
+    yeses: &dyn Fn(&Cluster) -> u8,
+) -> Found {
     let orders = orders(&roots[0]);
     let mut known: HashSet<u64, BuildHasherDefault<Taken>> = HashSet::default();
     let mut found = Found::default();
@@ -199,14 +206,13 @@ pub fn everything(roots: &[Cluster], depth: usize, alphabet: Alphabet, operator:
     for done in 0..=depth {
         let mut next = Vec::new();
         for cluster in &front {
-            found.states += 1;
-            let yes = yeses(cluster, false);
+            let yes = yeses(cluster);
             found.note(cluster, yes);
             if done == depth {
                 continue;
             }
             let last = done + 1 == depth;
-            for event in &events {
+            for event in events {
                 if operator == Operator::Careful && !is_careful(cluster, *event, yes) {
                     continue;
                 }
@@ -254,14 +260,9 @@ fn ordered_key(cluster: &Cluster, to: &[Id; MOST]) -> u64 {
     for id in cluster.ids() {
         let node = cluster.node(id);
         let mut word = node.host as u64;
-        for flag in [
-            node.postgres,
-            node.in_recovery,
-            node.streaming,
-            node.repmgrd,
-            node.seen,
-            node.row_due,
-        ] {
+        for flag in
+            [node.postgres, node.in_recovery, node.streaming, node.repmgrd, node.seen, node.row_due]
+        {
             word = word << 1 | u64::from(flag);
         }
         word = word << 4 | u64::from(node.timeline);
@@ -313,7 +314,6 @@ pub fn by_chance(
                 continue;
             }
             trace.push(event);
-            found.states += 1;
             yes = yeses(&cluster);
             found.note(&cluster, yes);
             if yes.count_ones() > 1 {

@@ -1,0 +1,129 @@
+//! The walks: every one that is short, many that are long.
+
+use crate::cluster::{Cluster, Event};
+use crate::reference::Mutant;
+use crate::walk::{Alphabet, Found, Operator, by_chance, events, everything, mutant_yeses, yeses};
+
+/// Events in a row that are walked through exhaustively.
+const DEPTH: usize = 7;
+/// Where the operator may do anything: one event less, the states are many.
+const CARELESS_DEPTH: usize = 6;
+const WALKS: u64 = 20_000;
+const WALK_EVENTS: usize = 60;
+
+/// Healthy, and with a standby that is not registered yet.
+fn roots(size: u8, witness: bool) -> Vec<Cluster> {
+    let mut roots = vec![Cluster::healthy(size, witness)];
+    if size - u8::from(witness) > 1 {
+        roots.push(Cluster::with_a_new_clone(size, witness));
+    }
+    roots
+}
+
+fn walked(size: u8, witness: bool, depth: usize, alphabet: Alphabet, operator: Operator) -> Found {
+    let roots = roots(size, witness);
+    let events = events(&roots[0], alphabet);
+    let found = everything(&roots, depth, &events, operator, &|cluster| yeses(cluster, false));
+    println!(
+        "{size} nodes, witness {witness}, {operator:?} operator, {} events: {} states within {depth}; two READY in {}, and in {} whose tables list different nodes",
+        events.len(),
+        found.states,
+        found.doubles,
+        found.unequal,
+    );
+    found
+}
+
+fn safe(size: u8, witness: bool, alphabet: Alphabet) {
+    let found = walked(size, witness, DEPTH, alphabet, Operator::Careful);
+    assert_eq!(found.double, None);
+}
+
+#[test]
+fn every_way_of_two_nodes() {
+    safe(2, false, Alphabet::Everything);
+}
+
+#[test]
+fn every_way_of_two_nodes_and_a_witness() {
+    safe(3, true, Alphabet::Everything);
+}
+
+#[test]
+fn every_way_of_three_nodes() {
+    safe(3, false, Alphabet::Everything);
+}
+
+#[test]
+fn every_way_of_three_nodes_and_a_witness() {
+    safe(4, true, Alphabet::Core);
+}
+
+/// What the manual warns of is counted; without `unregister` nothing is found within these bounds.
+#[test]
+fn a_careless_operator() {
+    for (size, witness) in [(2, false), (3, true), (3, false)] {
+        let found = walked(size, witness, CARELESS_DEPTH, Alphabet::Everything, Operator::Any);
+        let events: Vec<Event> = events(&Cluster::healthy(size, witness), Alphabet::Everything)
+            .into_iter()
+            .filter(|event| !matches!(event, Event::Unregister(..) | Event::RegisterPrimary(_)))
+            .collect();
+        let roots = roots(size, witness);
+        let yeses = |cluster: &Cluster| yeses(cluster, false);
+        let kept = everything(&roots, CARELESS_DEPTH, &events, Operator::Any, &yeses);
+        println!(
+            "  without unregister and primary register: {} and {}",
+            kept.doubles, kept.unequal
+        );
+        assert!(found.doubles >= kept.doubles);
+        assert_eq!(kept.double, None);
+    }
+}
+
+#[test]
+fn long_walks_by_chance() {
+    let each = WALKS / 4;
+    for (at, (size, witness)) in (0..).zip([(4, false), (4, true), (5, false), (5, true)]) {
+        let start = Cluster::healthy(size, witness);
+        let seeds = at * each..(at + 1) * each;
+        let rule = |cluster: &Cluster| yeses(cluster, true);
+        let (found, trace) = by_chance(&start, seeds, WALK_EVENTS, Operator::Careful, &rule);
+        println!(
+            "{size} nodes, witness {witness}: {each} walks, {} states, {} of them with two writable; two READY in {}, and in {} whose tables list different nodes",
+            found.states, found.two_writable, found.doubles, found.unequal,
+        );
+        assert_eq!(found.double, None, "{trace:?}");
+    }
+}
+
+#[test]
+fn long_walks_by_chance_of_a_careless_operator() {
+    for (size, witness) in [(4, false), (4, true), (5, false)] {
+        let start = Cluster::healthy(size, witness);
+        let rule = |cluster: &Cluster| yeses(cluster, false);
+        let (found, trace) = by_chance(&start, 0..WALKS / 10, WALK_EVENTS, Operator::Any, &rule);
+        println!(
+            "{size} nodes, witness {witness}, careless: {} states, two READY in {} and {}, first {trace:?}",
+            found.states, found.doubles, found.unequal,
+        );
+    }
+}
+
+/// The same search finds the hole that each change of the rule closed.
+#[test]
+fn the_walks_would_find_a_hole() {
+    let two = roots(2, false);
+    let events = events(&two[0], Alphabet::Everything);
+    let mutant = |cluster: &Cluster| mutant_yeses(cluster, Mutant::InactiveLeaves);
+    let found = everything(&two, DEPTH, &events, Operator::Careful, &mutant);
+    println!("InactiveLeaves: two READY in {} states of two nodes", found.doubles);
+    assert!(found.doubles > 0);
+    for (mutant, size, witness) in
+        [(Mutant::ChainByOthersWord, 4, true), (Mutant::EveryDeposedLeaves, 3, false)]
+    {
+        let start = Cluster::healthy(size, witness);
+        let rule = |cluster: &Cluster| mutant_yeses(cluster, mutant);
+        let (found, trace) = by_chance(&start, 0..WALKS / 4, WALK_EVENTS, Operator::Careful, &rule);
+        println!("{mutant:?}: two READY in {} of {} walks, {trace:?}", found.doubles, WALKS / 4);
+    }
+}
