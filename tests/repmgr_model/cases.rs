@@ -176,6 +176,23 @@ fn what_stays_unsafe() {
     ];
     assert_eq!(yes(&after(Cluster::healthy(4, false), &unregistered)), [0, 2]);
 
+    // The operator rejoins a node to a primary that is not READY.
+    let rejoined = [
+        E::Part(0b100),
+        E::PromoteByHand(2),
+        E::Switch(1),
+        E::Replicate(0),
+        E::HealAll,
+        E::Part(0b110),
+        E::WriteRow(2),
+        E::Elect(0),
+        E::Crash(1),
+        E::Rejoin(1, 2),
+        E::Replicate(1),
+        E::WriteRow(0),
+    ];
+    assert_eq!(yes(&after(Cluster::healthy(4, true), &rejoined)), [0, 2]);
+
     let registered_while_another_lags =
         [E::Register(2, 0), E::Part(0b010), E::Elect(1), E::WriteRow(1)];
     let start = Cluster::with_a_new_clone(3, false);

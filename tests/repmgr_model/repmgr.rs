@@ -51,7 +51,13 @@ impl Cluster {
             Event::Switch(id) => self.switch(id),
             Event::Unregister(id, on) => {
                 (id != on && self.writable(on)).then_some(())?;
-                change(&mut self.node_mut(on).rows[usize::from(id)], None)
+                change(&mut self.node_mut(on).rows[usize::from(id)], None)?;
+                // A host that is down when it is unregistered never comes back.
+                let host = &mut self.node_mut(id).host;
+                if *host == Host::Down {
+                    *host = Host::Gone;
+                }
+                Some(())
             }
             Event::Register(id, on) => {
                 let streams = self.node(id).follows == Some(on) && self.node(id).streaming;
