@@ -1,7 +1,7 @@
 //! What a server of the model answers to rolecall's query, in the very types that the rule reads.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub fn node_id(id: Id) -> NodeId {
 thread_local! {
     // The same few tables come back in millions of states.
     static TABLES: RefCell<HashMap<Rows, Table>> = RefCell::default();
+    // The cluster's system identifier, and the witness's.
+    static SYSTEMS: [Arc<str>; 2] = ["7001".into(), "7002".into()];
     static FAILED: [SourceError; 4] = [
         SourceError::new(ErrorKind::Timeout, "timeout"),
         SourceError::new(ErrorKind::ServerDown, "refused"),
@@ -77,11 +79,11 @@ impl Cluster {
     fn answer(&self, id: Id, seen: Option<Duration>) -> Observation {
         let node = self.node(id);
         let witness = self.witness == Some(id);
-        let (system, timeline) = if witness { ("7002", 1) } else { ("7001", node.timeline) };
+        let timeline = if witness { 1 } else { node.timeline };
         let streams = node.follows.filter(|_| node.streaming);
         let answer = Answer {
             me: Some(node_id(id)),
-            system: SYSTEMS.with(|known| known[usize::from(system == "7002")].clone()),
+            system: SYSTEMS.with(|both| both[usize::from(witness)].clone()),
             table: table(&node.rows),
             local_id: node.repmgrd.then(|| node_id(id)),
             upstream: node.upstream.map(node_id),
@@ -99,27 +101,23 @@ impl Cluster {
     }
 
     /// The contact of a repmgrd as it shows at an instant: now, or too long ago.
-    pub fn seen_now(&self, id: Id) -> Option<Duration> {
+    pub fn seen_now(&self, id: Id) -> Duration {
         let witness = self.witness == Some(id);
         let fresh = if witness { self.node(id).seen } else { self.has_contact(id) };
-        Some(if fresh { Duration::ZERO } else { Duration::from_secs(100) })
+        if fresh { Duration::ZERO } else { Duration::from_secs(100) }
     }
 
     /// Everything a daemon on this node sees at one instant.
     pub fn instant_view(&self, from: Id) -> SourceFacts {
         let now = Stamp::new(Duration::ZERO);
-        let mut facts = SourceFacts { own: Default::default(), peers: BTreeMap::new() };
-        facts.own.record(now, self.look(from, from, self.seen_now(from)));
+        let mut facts = SourceFacts::default();
+        facts.own.record(now, self.look(from, from, Some(self.seen_now(from))));
         if self.writable(from) {
             for id in self.ids().filter(|id| *id != from && self.row(from, *id).is_some()) {
-                let look = self.look(from, id, self.seen_now(id));
+                let look = self.look(from, id, Some(self.seen_now(id)));
                 facts.peers.entry(node_id(id)).or_default().record(now, look);
             }
         }
         facts
     }
-}
-
-thread_local! {
-    static SYSTEMS: [Arc<str>; 2] = ["7001".into(), "7002".into()];
 }

@@ -39,6 +39,7 @@ pub enum Host {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Node {
     pub host: Host,
     pub postgres: bool,
@@ -203,17 +204,9 @@ impl Cluster {
         self.node(table_of).rows[usize::from(id)]
     }
 
-    fn set_row(&mut self, table_of: Id, id: Id, row: Row) {
-        self.node_mut(table_of).rows[usize::from(id)] = Some(row);
-    }
-
     /// Whether packets of a new connection pass.
     pub fn reaches(&self, from: Id, to: Id) -> bool {
         from == to || self.reach & bit(from, to) != 0
-    }
-
-    pub fn reach_bits(&self) -> u64 {
-        self.reach
     }
 
     /// Whether a program on the first host gets an answer from the second's PostgreSQL.

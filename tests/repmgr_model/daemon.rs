@@ -106,7 +106,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn takes_writes(&self) -> bool {
+    pub fn takes_writes(self) -> bool {
         self.says_ready && self.up
     }
 

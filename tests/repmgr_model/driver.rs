@@ -155,8 +155,8 @@ impl Text {
 /// The own server gave no answer, and what the peers say is not asked for.
 fn silent_alone(now: Stamp, facts: &SourceFacts, life: Duration) -> bool {
     let contrary = facts.own.failing().is_some_and(|(_, error)| error.kind.is_contrary());
-    let live = facts.own.good().is_some_and(|(at, _)| now.since(at) < life);
-    !contrary && (facts.own.failing().is_some() || !live)
+    let answered = facts.own.good().is_some_and(|(asked, _)| now.since(asked) < life);
+    !contrary && (facts.own.failing().is_some() || !answered)
 }
 
 impl Driver for Text {

@@ -8,8 +8,8 @@ use rolecall::clock::Stamp;
 use rolecall::observation::ErrorKind;
 use rolecall::snapshot::SourceFacts;
 
-use crate::answers::{Look, failed};
-use crate::cluster::{Cluster, Event, Host, Id, MOST};
+use crate::answers::Look;
+use crate::cluster::{Cluster, Event, Id, MOST};
 use crate::daemon::{Daemon, Process, Server};
 use crate::driver::{Driver, Rolecall, Text};
 use crate::reference::{Mutant, Reference};
@@ -17,8 +17,8 @@ use crate::rng::Rng;
 use crate::walk::RULES;
 
 /// Between the beginnings of two looks, and for one look; milliseconds, as all times here.
-const INTERVAL: u64 = 500;
-const TIMEOUT: u64 = 800;
+pub const INTERVAL: u64 = 500;
+pub const TIMEOUT: u64 = 800;
 /// HAProxy's agent and companion checks: from one to the next, and how long one may take.
 const CHECK_EVERY: u64 = 900;
 const CHECK_TIMEOUT: u64 = 100;
@@ -70,7 +70,7 @@ pub enum Step {
 }
 
 #[derive(Debug)]
-enum Due {
+pub enum Due {
     Do(Step),
     Monitor(Id),
     Wal(Id),
@@ -87,10 +87,10 @@ enum Due {
 
 /// One of a daemon's polling loops.
 #[derive(Debug, Clone, Copy)]
-struct Loop {
-    daemon: Id,
-    target: Id,
-    number: u32,
+pub struct Loop {
+    pub daemon: Id,
+    pub target: Id,
+    pub number: u32,
 }
 
 /// What came of a run; milliseconds.
@@ -117,17 +117,17 @@ pub struct Sim {
     pub nobody_since: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     due: BTreeMap<u64, Due>,
-    sequence: u64,
-    loops: u32,
-    waiting: Vec<(Id, Due)>,
+    pub sequence: u64,
+    pub loops: u32,
+    pub waiting: Vec<(Id, Due)>,
     /// When the repmgrd of each node last reached its upstream, and which it was.
-    contact: [Option<(Id, u64)>; MOST],
-    impaired: [Option<ErrorKind>; MOST],
-    slow: [u64; MOST],
-    replay_paused: [u64; MOST],
+    pub contact: [Option<(Id, u64)>; MOST],
+    pub impaired: [Option<ErrorKind>; MOST],
+    pub slow: [u64; MOST],
+    pub replay_paused: [u64; MOST],
 }
 
-fn at(id: Id) -> usize {
+pub fn at(id: Id) -> usize {
     usize::from(id)
 }
 
@@ -135,7 +135,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn stamp(now: u64) -> Stamp {
+pub fn stamp(now: u64) -> Stamp {
     Stamp::new(ms(now))
 }
 
@@ -180,7 +180,7 @@ impl Sim {
         sim
     }
 
-    fn process(&self, id: Id) -> Daemon {
+    pub fn process(&self, id: Id) -> Daemon {
         let Settings { mutant, hold, shadow, .. } = self.settings;
         let rules = Reference { electorate: RULES, mutant };
         let text = |rules| Box::new(Text::new(rules, ms(SETTLE), ms(hold))) as Box<dyn Driver>;
@@ -202,7 +202,7 @@ impl Sim {
         }
     }
 
-    fn after(&mut self, delay: u64, due: Due) {
+    pub fn after(&mut self, delay: u64, due: Due) {
         self.sequence += 1;
         self.queue.push(Reverse((self.now + delay, self.sequence)));
         self.due.insert(self.sequence, due);
@@ -290,166 +290,6 @@ impl Sim {
         }
     }
 
-    /// What a daemon does itself waits while it is stopped.
-    fn of_daemon(&mut self, id: Id, due: Due) {
-        if self.daemons[at(id)].process == Process::Stopped {
-            self.waiting.push((id, due));
-            return;
-        }
-        match due {
-            Due::Poll(lane) if self.is_current(lane) => {
-                let delay = self.delay(lane.target);
-                self.after(delay, Due::Serve(lane, self.now));
-            }
-            Due::Arrive(lane, began, look) if self.is_current(lane) => {
-                let next = (began + INTERVAL).saturating_sub(self.now);
-                self.after(next, Due::Poll(lane));
-                let began = stamp(began);
-                let new = self.daemons[at(id)].looked(stamp(self.now), lane.target, began, look);
-                for target in new {
-                    self.start_loop(id, target);
-                }
-                self.judge(id);
-            }
-            Due::Wake(_, number) if self.daemons[at(id)].wake == number => {
-                self.judge(id);
-            }
-            _ => {}
-        }
-    }
-
-    fn is_current(&self, lane: Loop) -> bool {
-        let daemon = &self.daemons[at(lane.daemon)];
-        daemon.process == Process::Running && daemon.loops.get(&lane.target) == Some(&lane.number)
-    }
-
-    /// Half of the time that an answer takes.
-    fn delay(&mut self, target: Id) -> u64 {
-        let most = self.slow[at(target)];
-        let usual = self.rng.between(1, 2 + self.settings.slow);
-        if most > 0 {
-            return most / 2;
-        }
-        if self.settings.automatic && self.rng.one_in(60) {
-            usual + self.rng.between(20, 400)
-        } else {
-            usual
-        }
-    }
-
-    /// The server looks at itself, halfway between question and answer.
-    fn serve(&mut self, lane: Loop, began: u64) {
-        let Loop { daemon, target, .. } = lane;
-        let half = self.now - began;
-        let mut look = self.cluster.look(daemon, target, self.seen(target));
-        if let (Ok(_), Some(kind)) = (&look, self.impaired[at(target)]) {
-            look = Err(failed(kind));
-        }
-        let timed_out =
-            2 * half > TIMEOUT || matches!(&look, Err(error) if error.kind == ErrorKind::Timeout);
-        if timed_out {
-            look = Err(failed(ErrorKind::Timeout));
-        }
-        let wait = if timed_out { (began + TIMEOUT).saturating_sub(self.now) } else { half };
-        self.after(wait, Due::Arrive(lane, began, look));
-    }
-
-    /// `get_upstream_last_seen()`: whole seconds.
-    fn seen(&self, id: Id) -> Option<Duration> {
-        let (to, when) = self.contact[at(id)]?;
-        let same = self.cluster.node(id).upstream == Some(to);
-        same.then(|| Duration::from_secs((self.now - when) / 1000))
-    }
-
-    fn start_loop(&mut self, daemon: Id, target: Id) {
-        self.loops += 1;
-        let lane = Loop { daemon, target, number: self.loops };
-        self.daemons[at(daemon)].loops.insert(target, self.loops);
-        self.after(0, Due::Poll(lane));
-    }
-
-    /// Asks for the word, as the keeper does after every change and every moment that is due.
-    fn judge(&mut self, id: Id) {
-        let now = stamp(self.now);
-        let daemon = &mut self.daemons[at(id)];
-        if !daemon.answers() {
-            return;
-        }
-        let word = daemon.driver.word(now, &daemon.facts);
-        if let Some(shadow) = &mut daemon.shadow {
-            let allowed = shadow.word(now, &daemon.facts).ready;
-            assert!(allowed || !word.ready, "READY against the text at {} ms", self.now);
-        }
-        if self.settings.trace && daemon.ready != word.ready {
-            println!(
-                "{:>8} node {} says {}",
-                self.now,
-                id + 1,
-                if word.ready { "READY" } else { "MAINT" }
-            );
-        }
-        daemon.ready = word.ready;
-        // Whatever was set before counts no more, as the keeper's timer is one.
-        daemon.wake = self.sequence + 1;
-        if let Some(until) = word.until.filter(|until| *until >= now) {
-            let wait = u64::try_from(until.since(now).as_millis()).unwrap() + 1;
-            self.after(wait, Due::Wake(id, self.sequence + 1));
-        }
-    }
-
-    fn said_to_haproxy(&mut self, id: Id) -> Option<bool> {
-        let cut = self.servers[at(id)].cut || self.cluster.node(id).host != Host::Up;
-        if cut || !self.daemons[at(id)].answers() {
-            return None;
-        }
-        self.judge(id);
-        Some(self.daemons[at(id)].ready)
-    }
-
-    pub fn start_daemon(&mut self, id: Id) {
-        let fresh = self.process(id);
-        let daemon = &mut self.daemons[at(id)];
-        if daemon.process != Process::Dead || self.cluster.node(id).host != Host::Up {
-            return;
-        }
-        let record = daemon.record;
-        *daemon = Daemon { process: Process::Running, record, ..fresh };
-        self.start_loop(id, id);
-    }
-
-    fn kill_daemon(&mut self, id: Id) {
-        let daemon = &mut self.daemons[at(id)];
-        daemon.process = Process::Dead;
-        daemon.wake = 0;
-        daemon.loops.clear();
-        (daemon.ready, daemon.accepts) = (false, false);
-        self.waiting.retain(|(of, _)| *of != id);
-    }
-
-    fn stop_daemon(&mut self, id: Id) {
-        let daemon = &mut self.daemons[at(id)];
-        if daemon.process == Process::Running {
-            daemon.process = Process::Stopped;
-        }
-    }
-
-    fn continue_daemon(&mut self, id: Id) {
-        let daemon = &mut self.daemons[at(id)];
-        if daemon.process != Process::Stopped || self.cluster.node(id).host != Host::Up {
-            return;
-        }
-        daemon.process = Process::Running;
-        self.judge(id);
-        for (of, due) in std::mem::take(&mut self.waiting) {
-            if of == id {
-                // A moment for each, so that HAProxy may ask between them.
-                self.after(1, due);
-            } else {
-                self.waiting.push((of, due));
-            }
-        }
-    }
-
     pub fn step(&mut self, step: Step) {
         if self.settings.trace && !matches!(step, Step::Fault | Step::Caretaker) {
             println!("{:>8} {step:?}", self.now);
@@ -500,59 +340,6 @@ impl Sim {
         }
         if self.settings.trace && matches!(event, Event::Elect(_) | Event::Follow(..)) {
             println!("{:>8} {event:?}", self.now);
-        }
-    }
-
-    /// A round of repmgrd's monitoring.
-    fn monitor(&mut self, id: Id) {
-        let node = self.cluster.node(id);
-        if node.host != Host::Up || !node.repmgrd {
-            return;
-        }
-        let (upstream, witness) = (node.upstream, self.cluster.witness == Some(id));
-        if self.cluster.has_contact(id)
-            && let Some(upstream) = upstream
-        {
-            self.contact[at(id)] = Some((upstream, self.now));
-            if witness && self.rng.one_in(15) {
-                self.event(Event::Sync(id));
-            }
-        }
-        if !self.settings.automatic {
-            return;
-        }
-        self.event(Event::Failure(id));
-        self.event(Event::Recovery(id));
-        let lost = match self.contact[at(id)] {
-            Some((_, when)) => self.now - when >= self.settings.detection,
-            None => !self.cluster.has_contact(id) && self.rng.one_in(10),
-        };
-        if !lost {
-            return;
-        }
-        let to = self.rng.between(0, u64::from(self.cluster.size));
-        let to = Id::try_from(to).unwrap();
-        if witness {
-            self.event(Event::WitnessFollow(id, to));
-        } else if self.rng.one_in(2) {
-            self.event(Event::Elect(id));
-        } else if self.cluster.writable(to) {
-            self.event(Event::Follow(id, to));
-        }
-    }
-
-    fn wal(&mut self, id: Id) {
-        if self.now >= self.replay_paused[at(id)] && self.cluster.node(id).streaming {
-            self.event(Event::Replicate(id));
-        }
-        if !self.settings.automatic {
-            return;
-        }
-        if self.rng.one_in(60) {
-            self.event(Event::Drop(id));
-        }
-        if self.rng.one_in(3) {
-            self.event(Event::Attach(id));
         }
     }
 }

@@ -248,10 +248,10 @@ fn orders(cluster: &Cluster) -> Vec<[Id; MOST]> {
 
 /// A number of a state that is the same for every order of its nodes.
 fn key(cluster: &Cluster, orders: &[[Id; MOST]]) -> u64 {
-    orders.iter().map(|to| ordered_key(cluster, to)).min().unwrap_or_default()
+    orders.iter().map(|to| ordered_key(cluster, *to)).min().unwrap_or_default()
 }
 
-fn ordered_key(cluster: &Cluster, to: &[Id; MOST]) -> u64 {
+fn ordered_key(cluster: &Cluster, to: [Id; MOST]) -> u64 {
     let at = |id: Id| u64::from(to[usize::from(id)]);
     let maybe = |id: Option<Id>| id.map_or(7, at);
     let mut sum = 0u64;
@@ -293,8 +293,16 @@ fn tries(event: Event) -> usize {
     use Event as E;
     match event {
         E::Elect(_) | E::WriteRow(_) | E::Replicate(_) | E::PromoteByHand(_) => 6,
-        E::Start(_) | E::HostUp(_) | E::Thaw(_) | E::StartRepmgrd(_) | E::Attach(_) => 4,
-        E::Rejoin(..) | E::Follow(..) | E::FollowByHand(..) | E::Recovery(_) | E::Switch(_) => 4,
+        E::Start(_)
+        | E::HostUp(_)
+        | E::Thaw(_)
+        | E::StartRepmgrd(_)
+        | E::Attach(_)
+        | E::Rejoin(..)
+        | E::Follow(..)
+        | E::FollowByHand(..)
+        | E::Recovery(_)
+        | E::Switch(_) => 4,
         E::Part(_) | E::Failure(_) | E::Crash(_) | E::HealAll => 2,
         _ => 1,
     }
