@@ -2,7 +2,7 @@
 
 use crate::said::{
     LIFE, Primary, RULES, Said, Standby, Witness, YES, at, fails, follows, id, isolated, orphan,
-    outvoted, primary, ruled, seen, with,
+    outvoted, primary, ruled, seen, vote, with,
 };
 use rolecall::electorate::Registered;
 use rolecall::observation::ErrorKind;
