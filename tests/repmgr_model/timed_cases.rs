@@ -15,8 +15,8 @@ const MANY_PHASES: u64 = 1000;
 
 type Script = dyn Fn(&mut Sim);
 
-fn play(script: &Script, witness: bool, mutant: Option<Mutant>, seed: u64) -> Totals {
-    let settings = Settings {
+fn settings(mutant: Option<Mutant>) -> Settings {
+    Settings {
         detection: 20_000,
         hold: 15_000,
         mutant,
@@ -24,8 +24,11 @@ fn play(script: &Script, witness: bool, mutant: Option<Mutant>, seed: u64) -> To
         slow: 20,
         shadow: mutant.is_none(),
         trace: false,
-    };
-    let mut sim = Sim::new(Cluster::healthy(3, witness), settings, seed);
+    }
+}
+
+fn play(script: &Script, witness: bool, mutant: Option<Mutant>, seed: u64) -> Totals {
+    let mut sim = Sim::new(Cluster::healthy(3, witness), settings(mutant), seed);
     script(&mut sim);
     sim.run(70_000);
     sim.totals
@@ -144,6 +147,35 @@ fn a_record_is_good_as_long_as_its_answers() {
         sim.later(last, Step::CutHaproxy(0, true));
     };
     shows(&script, false, Mutant::RecordForALife, MANY_PHASES);
+}
+
+/// A restart costs a healthy primary nothing; one that finds its voters gone says so once all of them
+/// have been asked, however long its record is good.
+#[test]
+fn a_restored_word_stands_until_everybody_was_asked() {
+    let play = |lost: bool| {
+        let settings = settings(None);
+        let mut sim = Sim::new(Cluster::healthy(3, false), settings, 1);
+        sim.run(20_000);
+        for id in [1, 2] {
+            if lost {
+                sim.step(Step::Event(E::Crash(id)));
+            }
+        }
+        sim.step(Step::KillDaemon(0));
+        sim.step(Step::StartDaemon(0));
+        let mut said = Vec::new();
+        for _ in 0..200 {
+            sim.run(sim.now + 1);
+            if sim.daemons[0].answers() {
+                said.push(sim.daemons[0].ready);
+            }
+        }
+        said.dedup();
+        said
+    };
+    assert_eq!(play(false), [true]);
+    assert_eq!(play(true), [true, false]);
 }
 
 #[test]
