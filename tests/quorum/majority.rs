@@ -1,0 +1,125 @@
+//! Conditions 6 and 7: the majority, and the belt.
+
+use std::time::Duration;
+
+use crate::said::{
+    Primary, RULES, STALE_YES, Said, Standby, YES, at, fails, follows, id, isolated, orphan,
+    outvoted, primary, ruled, seen, with,
+};
+use rolecall::observation::ErrorKind;
+use rolecall::quorum::{Electorate, FRESH, Round, Ruling, TwoNode, rule};
+use rolecall::reason::Reason;
+use rolecall::role::Timeline;
+
+// 6. The majority.
+
+#[test]
+fn one_contrary_vote_makes_missing_votes_a_no() {
+    let names_3 = [(2, Standby, true), (3, Primary, true)];
+    let facts = seen(primary(), [(2, follows(3).by(&names_3))]);
+    assert_eq!(ruled(&facts).ruling, outvoted(1, 3));
+}
+
+#[test]
+fn two_nodes_write_alone_only_where_that_was_chosen() {
+    let two = [(1, Primary, true), (2, Standby, true)];
+    let lost = with(seen(primary().by(&two), []), 2, fails(ErrorKind::Timeout));
+    let ready = Electorate { two_node: TwoNode::Ready, ..RULES };
+    assert_eq!(ruled(&lost).ruling, isolated(1, 2));
+    assert_eq!(rule(at(1), &lost, &ready).ruling, STALE_YES);
+
+    let promoted = primary().by(&[(1, Primary, false), (2, Primary, true)]).on(2);
+    let rival = seen(primary().by(&two), [(2, promoted)]);
+    assert_eq!(rule(at(1), &rival, &ready).ruling, Ruling::No(Reason::Rival(id(2))));
+
+    // Three nodes of which one is deposed are two that vote.
+    let three = primary().by(&[(1, Primary, true), (2, Standby, true), (3, Primary, false)]);
+    let lost = with(seen(three, []), 2, fails(ErrorKind::Timeout));
+    assert_eq!(rule(at(1), &lost, &ready).ruling, STALE_YES);
+    let healthy = seen(primary(), []);
+    assert_eq!(rule(at(1), &healthy, &ready).ruling, isolated(1, 3));
+}
+
+#[test]
+fn a_yes_is_fresh_while_a_majority_attests_contact() {
+    let contact = |seen: u64| {
+        let mut said = follows(1);
+        said.answer.upstream_seen = Some(Duration::from_secs(seen));
+        said
+    };
+    let facts = seen(primary(), [(2, contact(2)), (3, contact(60))]);
+    assert_eq!(rule(at(1000), &facts, &RULES).ruling, YES);
+    // The age of the answer adds to what it says.
+    assert_eq!(rule(at(1001), &facts, &RULES).ruling, STALE_YES);
+    assert_eq!(FRESH, Duration::from_secs(3));
+    let mut never = follows(1);
+    never.answer.upstream_seen = None;
+    let facts = seen(primary(), [(2, never.clone()), (3, never)]);
+    assert_eq!(ruled(&facts).ruling, STALE_YES);
+}
+
+// 7. The belt: four rows of which one is deposed, so that two votes of three are no majority of all.
+
+fn four(peer: Said) -> Round {
+    let rows = [(1, Primary, true), (2, Standby, true), (3, Standby, true), (4, Primary, false)];
+    ruled(&seen(primary().by(&rows), [(2, follows(1)), (3, peer)]))
+}
+
+#[test]
+fn the_belt_is_loose_where_nothing_speaks_against_the_node() {
+    let round = four(orphan().by(&[(3, Standby, true)]));
+    assert_eq!((round.ruling, round.votes, round.electors), (YES, 2, 3));
+}
+
+#[test]
+fn a_peer_on_a_newer_timeline_stops_it() {
+    let reason = Reason::NewerTimeline { node: id(3), timeline: Timeline(2) };
+    assert_eq!(four(follows(1).on(2)).ruling, Ruling::No(reason));
+}
+
+#[test]
+fn a_peer_that_has_it_as_a_failed_primary_stops_it() {
+    let rows = [(1, Primary, false), (3, Standby, true), (4, Primary, true)];
+    assert_eq!(four(orphan().by(&rows)).ruling, Ruling::No(Reason::DeposedBy(id(3))));
+    // Where nobody is the primary instead, nobody deposed it.
+    assert_eq!(four(orphan().by(&[(1, Primary, false), (3, Standby, true)])).ruling, YES);
+}
+
+#[test]
+fn a_rival_on_no_older_timeline_stops_it() {
+    let rows = [(1, Primary, false), (3, Primary, true)];
+    let rival = |timeline| primary().by(&rows).on(timeline);
+    assert_eq!(four(rival(1)).ruling, Ruling::No(Reason::Rival(id(3))));
+    assert_eq!(four(rival(2)).ruling, Ruling::No(Reason::Rival(id(3))));
+    assert_eq!(four(rival(0)).ruling, YES);
+}
+
+#[test]
+fn a_rival_on_an_older_timeline_with_a_majority_behind_it_stops_it() {
+    let rows: Vec<_> = [(1, Primary, true), (2, Primary, false)]
+        .into_iter()
+        .chain((3..=5).map(|number| (number, Standby, true)))
+        .collect();
+    let rival = [(1, Primary, false), (3, Primary, true)];
+    let facts = seen(
+        primary().by(&rows).on(2),
+        [(3, primary().by(&rival)), (4, follows(3).by(&rival)), (5, follows(3).by(&rival))],
+    );
+    assert_eq!(ruled(&facts).ruling, Ruling::No(Reason::DeposedBy(id(4))));
+    let rival = [(3, Primary, true)];
+    let facts = seen(
+        primary().by(&rows).on(2),
+        [(3, primary().by(&rival)), (4, follows(3).by(&rival)), (5, follows(3).by(&rival))],
+    );
+    assert_eq!(ruled(&facts).ruling, Ruling::No(Reason::Rival(id(3))));
+}
+
+/// Else two nodes could keep each other out for ever after a partition heals.
+#[test]
+fn the_belt_gives_way_to_a_majority_of_all_rows() {
+    let rows = [(1, Primary, false), (3, Primary, true)];
+    let rival = primary().by(&rows).on(2);
+    let own = primary();
+    let facts = seen(own, [(2, follows(1)), (3, rival)]);
+    assert_eq!(ruled(&facts).ruling, YES);
+}

@@ -1,0 +1,179 @@
+//! Conditions 3 to 5: who counts, whose answer it is, and for whom it votes.
+
+use crate::said::{
+    LIFE, Primary, RULES, Standby, Witness, YES, at, fails, follows, healthy, id, isolated, orphan,
+    outvoted, primary, ruled, seen, vote, with, witness,
+};
+use rolecall::electorate::Attached;
+use rolecall::observation::ErrorKind;
+use rolecall::quorum::{Electorate, Vote, rule};
+use rolecall::role::Timeline;
+
+// 3. Who counts.
+
+#[test]
+fn one_deposed_primary_leaves_the_count_and_a_second_one_stays() {
+    let one = primary().by(&[(1, Primary, true), (2, Standby, true), (3, Primary, false)]);
+    let round = ruled(&seen(one, [(2, follows(1))]));
+    assert_eq!((round.ruling, round.votes, round.electors), (YES, 2, 2));
+
+    let two = primary().by(&[(1, Primary, true), (2, Primary, false), (3, Primary, false)]);
+    assert_eq!(ruled(&seen(two, [])).ruling, isolated(1, 2));
+}
+
+#[test]
+fn an_inactive_row_leaves_the_count_only_while_its_server_refuses() {
+    for kind in [Standby, Witness] {
+        let own = primary().by(&[(1, Primary, true), (2, kind, false)]);
+        for error in ErrorKind::ALL {
+            let facts = with(seen(own.clone(), []), 2, fails(*error));
+            if *error == ErrorKind::ServerDown {
+                assert_eq!(vote(&facts, 2), Vote::Refused);
+                assert_eq!(ruled(&facts).ruling, YES);
+                assert_eq!(rule(at(LIFE), &facts, &RULES).peers[&id(2)], Vote::Unreachable);
+            } else {
+                assert_eq!(ruled(&facts).ruling, isolated(1, 2), "{error:?}");
+            }
+        }
+    }
+    let active = primary().by(&[(1, Primary, true), (2, Standby, true)]);
+    let facts = with(seen(active, []), 2, fails(ErrorKind::ServerDown));
+    assert_eq!(ruled(&facts).ruling, isolated(1, 2));
+}
+
+#[test]
+fn a_deposed_primary_that_refuses_leaves_the_count_once() {
+    let own = primary().by(&[(1, Primary, true), (2, Standby, true), (3, Primary, false)]);
+    let facts = with(seen(own, []), 3, fails(ErrorKind::ServerDown));
+    assert_eq!(ruled(&facts).ruling, isolated(1, 2));
+}
+
+#[test]
+fn a_refusal_counts_for_nothing_where_it_is_not_trusted() {
+    let own = primary().by(&[(1, Primary, true), (2, Standby, false)]);
+    let facts = with(seen(own, []), 2, fails(ErrorKind::ServerDown));
+    let rules = Electorate { trust_refused: false, ..RULES };
+    assert_eq!(rule(at(1), &facts, &rules).ruling, isolated(1, 2));
+}
+
+// 4. Whose answer it is.
+
+#[test]
+fn another_clusters_answer_is_none() {
+    let mut other = follows(1);
+    other.answer.system = "7009".into();
+    let facts = seen(primary(), [(2, other)]);
+    assert_eq!(vote(&facts, 2), Vote::Foreign);
+    assert_eq!(ruled(&facts).ruling, isolated(1, 3));
+}
+
+#[test]
+fn a_witness_is_a_cluster_of_its_own() {
+    let own = primary().by(&[(1, Primary, true), (2, Standby, true), (3, Witness, true)]);
+    let said = witness(1, 0).by(&[(1, Primary, true), (2, Standby, true), (3, Witness, true)]);
+    assert_eq!(vote(&seen(own, [(3, said)]), 3), Vote::ForMe { fresh: true });
+}
+
+#[test]
+fn an_answer_from_another_nodes_server_is_none() {
+    let mut other = follows(1);
+    other.answer.local_id = Some(id(3));
+    assert_eq!(vote(&seen(primary(), [(2, other.clone())]), 2), Vote::Foreign);
+    assert_eq!(vote(&seen(primary(), [(3, other)]), 3), Vote::ForMe { fresh: true });
+}
+
+#[test]
+fn a_row_that_shares_its_address_has_no_vote() {
+    let mut own = primary();
+    let mut rows = healthy().to_vec();
+    rows[1].shares_address = true;
+    rows[2].shares_address = true;
+    own.answer.table = rows.into();
+    let facts = seen(own, [(2, follows(1)), (3, follows(1))]);
+    assert_eq!(
+        ruled(&facts).peers.into_values().collect::<Vec<_>>(),
+        [Vote::Foreign, Vote::Foreign]
+    );
+}
+
+// 5. Votes.
+
+#[test]
+fn whom_a_standby_votes_for() {
+    let fresh = Vote::ForMe { fresh: true };
+    let stale = Vote::ForMe { fresh: false };
+    let names_3 = [(1, Primary, false), (2, Standby, true), (3, Primary, true)];
+    let names_nobody = [(1, Standby, true), (2, Standby, true), (3, Standby, true)];
+    let mut unknown = follows(1);
+    unknown.answer.attached = Attached::Unknown("10.9.9.9:5432".into());
+    let cases = [
+        ("streams from this node", follows(1), fresh),
+        ("whatever its table says", follows(1).by(&names_3), Vote::ForMe { fresh: true }),
+        ("attached to nobody, names this node", orphan(), stale.clone()),
+        ("attached to nobody, names another", orphan().by(&names_3), Vote::Neutral),
+        ("attached to nobody, names nobody", orphan().by(&names_nobody), Vote::Neutral),
+        ("streams from another primary", follows(3).by(&names_3), Vote::ForOther(id(3))),
+        ("streams from a standby of this node", follows(3), stale),
+        (
+            "streams from a standby that it knows no primary of",
+            follows(3).by(&names_nobody),
+            Vote::Neutral,
+        ),
+        ("streams from an address that is in no row", unknown, Vote::UnknownUpstream),
+        ("is on a newer timeline", follows(1).on(2), Vote::NewerTimeline(Timeline(2))),
+    ];
+    for (what, said, expected) in cases {
+        assert_eq!(vote(&seen(primary(), [(2, said)]), 2), expected, "{what}");
+    }
+}
+
+#[test]
+fn an_unknown_upstream_is_neutral_and_not_contrary() {
+    let mut unknown = follows(1);
+    unknown.answer.attached = Attached::Unknown("10.9.9.9:5432".into());
+    let facts = seen(primary(), [(2, unknown), (3, orphan().by(&[(3, Primary, true)]))]);
+    assert_eq!(ruled(&facts).ruling, isolated(1, 3));
+}
+
+#[test]
+fn whom_a_witness_votes_for() {
+    let rows = [(1, Primary, true), (2, Standby, true), (3, Witness, true)];
+    let names_2 = [(1, Primary, false), (2, Primary, true), (3, Witness, true)];
+    let cases = [
+        ("follows this node", witness(1, 0).by(&rows), Vote::ForMe { fresh: true }),
+        ("and its table is older", witness(1, 2).by(&names_2), Vote::ForMe { fresh: true }),
+        (
+            "has lost its upstream and names this node",
+            witness(2, 4).by(&rows),
+            Vote::ForMe { fresh: false },
+        ),
+        (
+            "has lost its upstream and names another",
+            witness(1, 4).by(&names_2),
+            Vote::ForOther(id(2)),
+        ),
+        ("follows another", witness(2, 0).by(&rows), Vote::ForOther(id(2))),
+    ];
+    for (what, said, expected) in cases {
+        let facts = seen(primary().by(&rows), [(3, said)]);
+        assert_eq!(vote(&facts, 3), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_deposed_primary_votes_only_once_it_is_registered_again() {
+    let rows = [(1, Primary, true), (2, Primary, false), (3, Standby, true)];
+    let facts = seen(primary().by(&rows), [(2, follows(1))]);
+    assert_eq!(vote(&facts, 2), Vote::Deposed);
+    assert_eq!(ruled(&facts).ruling, isolated(1, 2));
+}
+
+#[test]
+fn a_writable_server_never_votes() {
+    let rows = [(1, Primary, false), (2, Primary, true), (3, Standby, true)];
+    let rival = seen(primary(), [(2, primary().by(&rows).on(2))]);
+    assert_eq!(vote(&rival, 2), Vote::Rival(Timeline(2)));
+    let by_hand = seen(primary(), [(2, primary().on(2))]);
+    assert_eq!(vote(&by_hand, 2), Vote::WritableUnregistered);
+    assert_eq!(ruled(&by_hand).ruling, outvoted(1, 3));
+}

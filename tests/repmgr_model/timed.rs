@@ -1,0 +1,104 @@
+//! Ten simulated minutes a seed: never two READY, in the daemons' view and in HAProxy's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::cluster::Cluster;
+use crate::reference::Mutant;
+use crate::rng::Rng;
+use crate::sim::{Settings, Sim, Totals};
+
+const MINUTES_10: u64 = 600_000;
+/// Seeds of the default run, and the most that a search for a mutant takes.
+const SEEDS: u64 = 1000;
+const SEEDS_FOR_A_HOLE: u64 = 400;
+/// Faults that a seed must have at least.
+const FEWEST_FAULTS: u32 = 20;
+
+fn from_env(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is not a number")))
+}
+
+fn one_seed(seed: u64, mutant: Option<Mutant>, trace: bool) -> Totals {
+    let mut rng = Rng::new(seed);
+    let (size, witness) =
+        rng.pick(&[(2, false), (3, true), (3, false), (4, true), (4, false), (5, false)]).unwrap();
+    let detection = rng.pick(&[10_000, 10_000, 20_000]).unwrap();
+    let hold = if rng.one_in(4) { 0 } else { (detection - 5000).min(15_000) };
+    let settings = Settings {
+        detection,
+        hold,
+        mutant,
+        automatic: true,
+        slow: 20,
+        shadow: trace || seed.is_multiple_of(8),
+        trace,
+    };
+    if trace {
+        println!("seed {seed}: {size} nodes, witness {witness}, {settings:?}");
+    }
+    let mut sim = Sim::new(Cluster::healthy(size, witness), settings, seed);
+    sim.let_things_happen();
+    sim.run(MINUTES_10);
+    sim.totals
+}
+
+#[test]
+fn never_two_ready_over_time() {
+    if let Some(seed) = from_env("SIM_SEED") {
+        let totals = one_seed(seed, None, true);
+        println!("{totals:?}");
+        assert_eq!(totals.first_double, None);
+        return;
+    }
+    let seeds = from_env("SIM_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return done;
+            }
+            done.push((seed, one_seed(seed, None, false)));
+        }
+    };
+    let done: Vec<(u64, Totals)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    let sum =
+        |part: &dyn Fn(&Totals) -> u64| done.iter().map(|(_, totals)| part(totals)).sum::<u64>();
+    let hours = seeds * MINUTES_10 / 3_600_000;
+    println!(
+        "{seeds} seeds, {hours} hours: {} faults, {} promotions, one READY {} % of the time; two READY: {} ms by the daemons, {} ms by HAProxy",
+        sum(&|t| t.faults.into()),
+        sum(&|t| t.promotions.into()),
+        100 * sum(&|t| t.one_ready) / (seeds * MINUTES_10),
+        sum(&|t| t.double_daemons),
+        sum(&|t| t.double_haproxy),
+    );
+    let bad: Vec<_> = done.iter().filter(|(_, t)| t.first_double.is_some()).collect();
+    assert!(
+        bad.is_empty(),
+        "two READY in {} seeds, such as {:?}; SIM_SEED=n shows one",
+        bad.len(),
+        bad[..bad.len().min(3)].to_vec()
+    );
+    let few = done.iter().filter(|(_, totals)| totals.faults < FEWEST_FAULTS).count();
+    assert_eq!(few, 0, "seeds with fewer than {FEWEST_FAULTS} faults");
+}
+
+/// The same faults find the holes that are wide enough for chance; the others have their scripts.
+#[test]
+fn the_simulation_would_find_a_hole() {
+    let wide =
+        [Mutant::ChainByOthersWord, Mutant::NoSettle, Mutant::NoExpiry, Mutant::CompanionOnMaint];
+    for mutant in wide {
+        let hole = |seed: &u64| one_seed(*seed, Some(mutant), false).first_double.is_some();
+        let first = (0..SEEDS_FOR_A_HOLE).find(hole);
+        println!("{mutant:?}: two READY in seed {first:?}");
+        assert!(first.is_some(), "{mutant:?} is not caught");
+    }
+}
