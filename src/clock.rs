@@ -20,6 +20,11 @@ impl Stamp {
         Self(since_boot)
     }
 
+    /// Time since the host booted.
+    pub const fn since_boot(self) -> Duration {
+        self.0
+    }
+
     /// How long before this moment `earlier` was; zero where it was not before it.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

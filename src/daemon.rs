@@ -24,6 +24,7 @@ use crate::failure::{Exit, Failure};
 use crate::keeper::{Announced, Keeper, Plan, Planned};
 use crate::logging::Logging;
 use crate::poller::{self, Rhythm};
+use crate::record::Records;
 use crate::snapshot::NodeFacts;
 use crate::sockets::{self, Inherited};
 use crate::source::Source;
@@ -49,8 +50,9 @@ pub fn run(load: &Load<'_>, config: Config, logging: Logging) -> Result<(), Fail
     let (facts_out, facts) = watch::channel(NodeFacts::default());
     let (announced_out, announced) = watch::channel(Vec::new());
     let (plans, plans_in) = mpsc::channel(1);
-    let keeper =
-        Keeper::new(config.node.name.as_str().into(), clock.clone(), facts_out, announced_out);
+    let node = config.node.name.as_str().into();
+    let records = Records::from_env();
+    let keeper = Keeper::new(node, clock.clone(), facts_out, announced_out, records);
     let looking = runtime()?;
     let looking_thread = std::thread::Builder::new()
         .name("sources".to_owned())

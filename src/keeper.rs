@@ -13,10 +13,13 @@ use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Stamp};
 use crate::config::Source;
+use crate::electorate::NodeId;
 use crate::policy::Policy;
 use crate::poller::{Look, PollerId};
+use crate::quorum;
+use crate::record::{Records, Yes};
 use crate::snapshot::{NodeFacts, ServiceFacts, SourceFacts};
-use crate::verdict::{State, Verdict, judge};
+use crate::verdict::{Standing, State, Verdict, judge};
 use crate::watched::{Poller, PollerIds, StartPeer, Watched};
 
 /// Looks that wait to be folded in. Every poller waits for room, so this bounds memory, not facts.
@@ -68,6 +71,8 @@ pub struct Keeper {
     /// A plan whose new sources have not all looked yet; the present one stays in force meanwhile.
     staged: Option<Staged>,
     ids: PollerIds,
+    /// Where a repmgr node's yes is kept over a restart.
+    records: Option<Records>,
 }
 
 struct Staged {
@@ -80,8 +85,8 @@ struct Staged {
 enum Coming {
     /// It is watched already, but nothing rests on it yet.
     New(Box<Watched>),
-    /// It is equal to one that is watched, and will be taken over.
-    Kept(Box<Source>),
+    /// The one watched at this place is equal, and will be taken over.
+    Kept(usize),
 }
 
 impl Coming {
@@ -107,6 +112,7 @@ impl Keeper {
         clock: Clock,
         facts: watch::Sender<NodeFacts>,
         announced: watch::Sender<Vec<Announced>>,
+        records: Option<Records>,
     ) -> Self {
         Self {
             node,
@@ -116,6 +122,7 @@ impl Keeper {
             watched: Vec::new(),
             staged: None,
             ids: PollerIds::default(),
+            records,
         }
     }
 
@@ -144,12 +151,17 @@ impl Keeper {
 
     /// Starts what a plan adds; it comes into force once all of that has looked.
     fn stage(&mut self, plan: Plan, report: &mpsc::Sender<Look>) {
+        let mut kept = vec![false; self.watched.len()];
         let sources = plan
             .sources
             .into_iter()
             .map(|planned| {
-                if self.watched.iter().any(|watched| watched.source == planned.source) {
-                    return Coming::Kept(Box::new(planned.source));
+                let equal = |(at, watched): (usize, &Watched)| {
+                    !kept[at] && watched.source == planned.source
+                };
+                if let Some(at) = self.watched.iter().enumerate().position(equal) {
+                    kept[at] = true;
+                    return Coming::Kept(at);
                 }
                 let id = self.ids.take();
                 let poller = Poller { id, task: (planned.start)(id, report.clone()) };
@@ -165,22 +177,23 @@ impl Keeper {
         let ready = |staged: &mut Staged| staged.sources.iter().all(Coming::has_looked);
         let Some(staged) = self.staged.take_if(ready) else { return };
         let now = self.clock.now();
-        let mut old = std::mem::take(&mut self.watched);
+        let mut old: Vec<_> = std::mem::take(&mut self.watched).into_iter().map(Some).collect();
         self.watched = staged
             .sources
             .into_iter()
             .filter_map(|source| match source {
                 Coming::New(watched) => Some(*watched),
-                Coming::Kept(same) => {
-                    let index = old.iter().position(|watched| watched.source == *same)?;
-                    Some(old.swap_remove(index))
-                }
+                Coming::Kept(at) => old.get_mut(at).and_then(Option::take),
             })
             .collect();
         let sources = self.sources();
+        let records = &self.records;
         self.facts.send_modify(|facts| {
             let services = staged.services.into_iter().map(|(name, policy)| {
-                let before = facts.service(&name).map(|known| known.standing).unwrap_or_default();
+                let before = match facts.service(&name) {
+                    Some(known) => known.standing,
+                    None => restored(now, records.as_ref(), &name, &policy, &sources),
+                };
                 let standing = before.fold(now, &facts.sources, &sources, &policy);
                 ServiceFacts { name, policy, standing }
             });
@@ -215,8 +228,25 @@ impl Keeper {
                 }
                 facts.sources = sources;
             });
+            self.keep_yes(now);
         }
         self.enforce_when_looked();
+    }
+
+    /// Writes down each yes that was counted by rule R on this process's own answers.
+    fn keep_yes(&mut self, now: Stamp) {
+        let Some(records) = &mut self.records else { return };
+        let facts = self.facts.borrow();
+        for service in &facts.services {
+            for (trust, source) in service.policy.trust.iter().zip(&facts.sources) {
+                let Some(electorate) = &trust.electorate else { continue };
+                let round = quorum::rule(now, source, electorate);
+                let counted = round.good_until.zip(service.standing.yes_since).zip(me(source));
+                if let Some(((good_until, since), node)) = counted {
+                    records.keep(&service.name, &service.policy, &Yes { node, since, good_until });
+                }
+            }
+        }
     }
 
     /// Announces every verdict that is not the one last announced, and tells when the next change
@@ -272,6 +302,31 @@ impl Keeper {
 
 fn saturated(ms: u128) -> u64 {
     u64::try_from(ms).unwrap_or(u64::MAX)
+}
+
+fn me(source: &SourceFacts) -> Option<NodeId> {
+    source.own.good()?.1.repmgr.as_ref()?.me
+}
+
+/// The memory of a service that begins: empty, or what a predecessor's record says of this node.
+fn restored(
+    now: Stamp,
+    records: Option<&Records>,
+    service: &str,
+    policy: &Policy,
+    sources: &[SourceFacts],
+) -> Standing {
+    let by_rule = policy.trust.iter().any(|trust| trust.electorate.is_some());
+    let yes = records.filter(|_| by_rule).and_then(|r| r.restore(now, service, policy));
+    let same_node = |yes: &Yes| sources.iter().any(|source| me(source) == Some(yes.node));
+    match yes.filter(same_node) {
+        Some(Yes { since, good_until, .. }) => Standing {
+            yes_since: Some(since),
+            restored_until: Some(good_until),
+            ..Standing::default()
+        },
+        None => Standing::default(),
+    }
 }
 
 /// A failing source is warned of once, and again when it fails in another way.

@@ -37,6 +37,7 @@ pub mod policy;
 pub mod poller;
 pub mod quorum;
 pub mod reason;
+pub mod record;
 pub mod reply;
 pub mod role;
 pub mod schema;

@@ -120,6 +120,8 @@ pub struct Round {
     pub peers: BTreeMap<NodeId, Vote>,
     /// Whether every server of the own table has been looked at at least once.
     pub everybody_asked: bool,
+    /// For a yes: until when the answers it was counted from may be used.
+    pub good_until: Option<Stamp>,
 }
 
 /// An answer with the observation it came with.
@@ -155,6 +157,7 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
         votes: 0,
         peers: BTreeMap::new(),
         everybody_asked: own_asked,
+        good_until: None,
     };
 
     // 1. The own server, on a new connection, says it is the one active primary of its own table.
@@ -215,7 +218,12 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
     };
     let asked = |id| facts.peers.get(id).is_some_and(|peer| peer.last_look().is_some());
     let everybody_asked = own_asked && peers.keys().all(asked);
-    Round { ruling, electors, votes, peers, everybody_asked }
+    let counted = |id: &NodeId| matches!(peers[id], Vote::ForMe { .. } | Vote::Refused);
+    let used = facts.peers.iter().filter(|(id, _)| peers.contains_key(id) && counted(id));
+    let looks = used.filter_map(|(_, peer)| peer.last_look()).chain([own.began]);
+    let yes = matches!(ruling, Ruling::Yes { .. });
+    let good_until = looks.min().filter(|_| yes).map(|began| began.plus(electorate.life));
+    Round { ruling, electors, votes, peers, everybody_asked, good_until }
 }
 
 /// When each answer that may be used now ceases to be: the moments at which the ruling can change

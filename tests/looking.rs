@@ -110,7 +110,7 @@ impl World {
         let (facts_out, facts) = watch::channel(NodeFacts::default());
         let (announced_out, announced) = watch::channel(Vec::new());
         let (plans, plans_in) = mpsc::channel(1);
-        let keeper = Keeper::new(node.into(), clock.clone(), facts_out, announced_out);
+        let keeper = Keeper::new(node.into(), clock.clone(), facts_out, announced_out, None);
         tokio::spawn(keeper.run(plans_in));
         Self { clock, facts, announced, plans }
     }
@@ -347,6 +347,15 @@ async fn a_reload_to_another_source_is_ready_throughout() {
     let begun = old.begun.load(Ordering::SeqCst);
     world.pass(ms(2000)).await;
     assert_eq!(old.begun.load(Ordering::SeqCst), begun, "the old poller has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_asks_the_same_source_twice_watches_it_twice() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    world.plan(&[("a", &source), ("a", &source)]).await.await.unwrap();
+    assert_eq!(world.facts.borrow().sources.len(), 2);
+    assert_eq!(world.says(), READY);
 }
 
 #[tokio::test(start_paused = true)]

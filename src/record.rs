@@ -1,0 +1,183 @@
+//! What a repmgr node's yes is remembered by over a restart of the daemon.
+//!
+//! A yes has to settle for seconds before it counts, and a restart must not cost a healthy primary
+//! its sessions. So the beginning of the yes is written down, with the moment until which the
+//! answers it was counted from may be used: no longer may a successor rest on them.
+//!
+//! The record lives in the runtime directory that systemd makes (`RuntimeDirectory=` with
+//! `RuntimeDirectoryPreserve=restart`), which does not survive a boot. Without one there is none, and
+//! every start settles anew.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::clock::Stamp;
+use crate::electorate::NodeId;
+use crate::policy::Policy;
+
+/// Longest record that is read, in bytes; a real one has some 200.
+const MAX_RECORD: usize = 4096;
+
+/// A yes, and what it was counted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Yes {
+    /// Which node said it.
+    pub node: NodeId,
+    /// Since when it has been said without a break.
+    pub since: Stamp,
+    /// Until when the answers it was counted from may be used.
+    pub good_until: Stamp,
+}
+
+/// The form of the record. Another boot's, another configuration's or a damaged one is none.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    boot: String,
+    settings: String,
+    node: i32,
+    since_ns: u64,
+    good_until_ns: u64,
+}
+
+/// The records of a daemon.
+#[derive(Debug)]
+pub struct Records {
+    dir: PathBuf,
+    boot: String,
+    told: bool,
+}
+
+impl Records {
+    /// The records in systemd's runtime directory; `None` where there is none.
+    pub fn from_env() -> Option<Self> {
+        let dirs = std::env::var_os("RUNTIME_DIRECTORY")?;
+        let first = std::env::split_paths(&dirs).next()?;
+        Some(Self::in_dir(&first))
+    }
+
+    /// The records in this directory.
+    pub fn in_dir(dir: &Path) -> Self {
+        // Hidden by the unit's sandbox, and then not needed: the directory is younger than the boot.
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self { dir: dir.to_owned(), boot: boot.trim().to_owned(), told: false }
+    }
+
+    /// The yes of a service's predecessor, where it may still be used at `now`.
+    pub fn restore(&self, now: Stamp, service: &str, policy: &Policy) -> Option<Yes> {
+        let text = std::fs::read(self.file(service)).ok()?;
+        let written: Written =
+            serde_json::from_slice(text.get(..text.len().min(MAX_RECORD))?).ok()?;
+        let yes = Yes {
+            node: NodeId(written.node),
+            since: Stamp::new(Duration::from_nanos(written.since_ns)),
+            good_until: Stamp::new(Duration::from_nanos(written.good_until_ns)),
+        };
+        let usable = written.boot == self.boot
+            && written.settings == settings(policy)
+            && yes.since <= now
+            && now < yes.good_until;
+        usable.then_some(yes)
+    }
+
+    /// Writes a yes down. A failure is warned of once: the next start settles anew, nothing else.
+    pub fn keep(&mut self, service: &str, policy: &Policy, yes: &Yes) {
+        let written = Written {
+            boot: self.boot.clone(),
+            settings: settings(policy),
+            node: yes.node.0,
+            since_ns: nanos(yes.since),
+            good_until_ns: nanos(yes.good_until),
+        };
+        if let Err(error) = self.write(service, &written)
+            && !std::mem::replace(&mut self.told, true)
+        {
+            let dir = self.dir.display();
+            warn!(%error, %dir, "the yes cannot be kept over a restart; is the runtime directory ours?");
+        }
+    }
+
+    fn write(&self, service: &str, written: &Written) -> io::Result<()> {
+        let file = self.file(service);
+        let new = file.with_extension("new");
+        std::fs::write(&new, serde_json::to_vec(written)?)?;
+        std::fs::rename(new, file)
+    }
+
+    fn file(&self, service: &str) -> PathBuf {
+        self.dir.join(format!("{service}.yes"))
+    }
+}
+
+/// All that the safety of a restored yes rests on beside the answers.
+fn settings(policy: &Policy) -> String {
+    let rule = policy.trust.iter().map(|trust| (trust.hold, trust.electorate));
+    format!("{:?} {:?}", policy.settle, rule.collect::<Vec<_>>())
+}
+
+fn nanos(stamp: Stamp) -> u64 {
+    u64::try_from(stamp.since_boot().as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Trust;
+    use crate::quorum::{Electorate, TwoNode};
+    use crate::role::Role;
+
+    fn policy(settle: u64) -> Policy {
+        let electorate = Electorate {
+            life: Duration::from_millis(1700),
+            two_node: TwoNode::Maint,
+            trust_refused: true,
+        };
+        let trust = Trust {
+            hold: Duration::ZERO,
+            look: Duration::from_millis(1300),
+            knows_lag: true,
+            electorate: Some(electorate),
+        };
+        Policy {
+            roles: vec![Role::Primary],
+            lag: None,
+            settle: Duration::from_millis(settle),
+            trust: vec![trust],
+        }
+    }
+
+    fn at(ms: u64) -> Stamp {
+        Stamp::new(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn a_yes_is_restored_until_its_answers_are_too_old_and_under_the_same_settings_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut records = Records::in_dir(dir.path());
+        let yes = Yes { node: NodeId(2), since: at(1000), good_until: at(9000) };
+        records.keep("primary", &policy(3800), &yes);
+        let restored = |now, settle| records.restore(at(now), "primary", &policy(settle));
+        assert_eq!(restored(8999, 3800), Some(yes));
+        assert_eq!(restored(9000, 3800), None, "too old");
+        assert_eq!(restored(999, 3800), None, "from the future");
+        assert_eq!(restored(8999, 3900), None, "another settle");
+        assert_eq!(records.restore(at(8999), "replica", &policy(3800)), None);
+    }
+
+    #[test]
+    fn a_damaged_record_and_another_boots_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut records = Records::in_dir(dir.path());
+        for text in ["", "{", "{}", "null", "[1]", "\u{0}"] {
+            std::fs::write(records.file("primary"), text).unwrap();
+            assert_eq!(records.restore(at(1), "primary", &policy(1)), None, "{text:?}");
+        }
+        let yes = Yes { node: NodeId(2), since: at(0), good_until: at(9000) };
+        records.keep("primary", &policy(1), &yes);
+        records.boot = "another".to_owned();
+        assert_eq!(records.restore(at(1), "primary", &policy(1)), None);
+    }
+}
