@@ -53,7 +53,7 @@ pub fn who_when(all: &BTreeMap<u8, Series>, zero: Stamp) -> String {
             let began = rest[begin].0;
             let end = rest[begin..].iter().position(|(_, held)| !held);
             let mut span = format!("{node} ");
-            if began > zero {
+            if began > zero && began > series[0].0 {
                 write!(span, "{:.1}", began.since(zero).as_secs_f64()).expect("a string");
             }
             span += "..";
@@ -187,7 +187,7 @@ pub fn prove() {
     assert_eq!(none_and_two(&all, at(0), at(600)), (ms(100), ms(20)));
     assert_eq!(who_when(&all, at(90)), "1 ..0.0, 2 ..0.2, 2 0.3..");
 
-    let row = |n, by, server_time| Row { n, at: at(0), taken: Taken::By { by, server_time } };
+    let row = |n, by, server_time| Row { n, taken: Taken::By { by, server_time } };
     let promoted = |node, server_time| Promotion { node, server_time };
     let counts = |rows: &[Row], promotions: &[Promotion]| {
         let strays = strays(rows, promotions);

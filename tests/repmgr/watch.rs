@@ -55,8 +55,6 @@ pub enum Taken {
 pub struct Row {
     /// Its number, from 1 on.
     pub n: u64,
-    /// When the connection was begun.
-    pub at: Stamp,
     /// What became of it.
     pub taken: Taken,
 }
@@ -67,14 +65,13 @@ pub fn writer(front: SocketAddr) -> Recorder<Row> {
     let mut n = 0;
     Recorder::start(Duration::from_millis(25), move || {
         n += 1;
-        let at = now();
         let taken = match write(front, n) {
             Ok((by, server_time)) => Taken::By { by, server_time },
             // read_only_sql_transaction
             Err(PgError::Server(code, _)) if code == "25006" => Taken::InRecovery,
             Err(e) => Taken::Nobody(e.to_string()),
         };
-        Some(Row { n, at, taken })
+        Some(Row { n, taken })
     })
 }
 
