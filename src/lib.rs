@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod answering;
 pub mod ask;
 pub mod cli;
 pub mod clock;
@@ -41,13 +42,16 @@ pub mod record;
 pub mod reply;
 pub mod role;
 pub mod schema;
+mod schema_repmgr;
 mod schema_service;
 mod schema_source;
 pub mod secret;
 pub mod snapshot;
 pub mod sockets;
 pub mod source;
+pub mod standby;
 pub mod systemd;
 pub mod units;
 pub mod verdict;
+pub mod warning;
 pub mod watched;

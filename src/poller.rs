@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock::{Clock, Stamp};
+use crate::config::Rhythm;
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::source::RoleSource;
 
@@ -23,15 +24,6 @@ pub struct Look {
 /// Tells a keeper's pollers apart, over reloads too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PollerId(pub u64);
-
-/// How often a source is looked at, and how long a look may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rhythm {
-    /// Between the beginnings of two looks.
-    pub interval: Duration,
-    /// For one whole look.
-    pub timeout: Duration,
-}
 
 /// Looks once, within the deadline. The source's future is dropped when its time is up.
 pub async fn look<S: RoleSource>(

@@ -12,6 +12,7 @@
 //! old answer can live. The numbered conditions below are the rule's own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Stamp;
@@ -104,6 +105,29 @@ impl Vote {
                 | Self::WritableUnregistered
                 | Self::NewerTimeline(_)
         )
+    }
+}
+
+impl fmt::Display for Vote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForMe { fresh: true } => f.write_str("votes for this node, in fresh contact"),
+            Self::ForMe { fresh: false } => f.write_str("votes for this node"),
+            Self::ForOther(id) => write!(f, "votes for {id}"),
+            Self::Rival(timeline) => write!(f, "says it is the primary, on timeline {timeline}"),
+            Self::WritableUnregistered => f.write_str("takes writes, and nobody registered that"),
+            Self::NewerTimeline(timeline) => write!(f, "follows the newer timeline {timeline}"),
+            Self::Deposed => {
+                f.write_str("a deposed primary: its vote counts once it is registered")
+            }
+            Self::Neutral => f.write_str("votes for nobody"),
+            Self::UnknownUpstream => {
+                f.write_str("votes for nobody known: add its upstream's name to `addresses`")
+            }
+            Self::Foreign => f.write_str("not counted: another cluster's or another node's answer"),
+            Self::Unreachable => f.write_str("no answer, no vote"),
+            Self::Refused => f.write_str("down and inactive: not counted among the nodes"),
+        }
     }
 }
 
@@ -244,14 +268,15 @@ pub fn expiries<'a>(
 /// Condition 1: which node this is, or why it is not the primary by its own answer.
 fn own_place(own: Heard<'_>) -> Result<NodeId, Reason> {
     let said = own.said;
+    let row_of = |me| row(&said.table, me);
+    if said.me.and_then(row_of).is_some_and(|row| row.registered == Registered::Witness) {
+        return Err(Reason::Witness);
+    }
     if own.in_recovery() {
         return Err(Reason::OtherRole(own.seen.role.unwrap_or(Role::Replica)));
     }
     let me = said.me.ok_or(Reason::NodeUnknown)?;
-    let Some(row) = row(&said.table, me) else { return Err(Reason::NotRegistered(me)) };
-    if row.registered == Registered::Witness {
-        return Err(Reason::Witness);
-    }
+    let Some(row) = row_of(me) else { return Err(Reason::NotRegistered(me)) };
     if let Some(other) = said.local_id.filter(|id| *id != me) {
         return Err(Reason::OtherNode { configured: me, told: other });
     }

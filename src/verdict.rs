@@ -12,6 +12,7 @@ use crate::quorum::{self, Electorate, Ruling};
 use crate::reason::Reason;
 use crate::role::{Role, Timeline};
 use crate::snapshot::{NodeFacts, Snapshot, SourceFacts};
+use crate::standby;
 
 /// All the memory a verdict has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -352,8 +353,9 @@ fn meaning(
     if let Some(state) = &seen.not_running {
         return Finding::No(Reason::NotRunning(state.clone()));
     }
+    let unfit = standby::unfit(seen);
     let Some(role) = seen.role else {
-        return Finding::No(Reason::NoRole);
+        return Finding::No(unfit.unwrap_or(Reason::NoRole));
     };
     if !policy.roles.iter().any(|asked| role.fills(*asked)) {
         return Finding::No(Reason::OtherRole(role));
@@ -368,7 +370,8 @@ fn meaning(
     if seen.no_load_balance {
         return Finding::No(Reason::NoLoadBalance);
     }
-    match limit.and_then(|limit| behind(seen.replay, limit, standing)) {
+    let behind = || limit.and_then(|limit| behind(seen.replay, limit, standing));
+    match unfit.or_else(behind) {
         Some(reason) => Finding::No(reason),
         None => Finding::Yes(role),
     }

@@ -65,9 +65,14 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// A source whose poller runs and has not reported yet.
-    pub fn new(source: Source, poller: Poller, start_peer: Option<StartPeer>) -> Self {
-        let facts = SourceFacts::default();
+    /// A source whose poller runs and has not reported yet; `facts` are what another poller of the
+    /// same source saw before.
+    pub fn new(
+        source: Source,
+        poller: Poller,
+        start_peer: Option<StartPeer>,
+        facts: SourceFacts,
+    ) -> Self {
         Self { source, facts, poller, start_peer, peers: BTreeMap::new() }
     }
 
@@ -113,7 +118,7 @@ impl Watched {
             wanted.iter().any(|row| row.id == *id && row.places == *places)
         };
         self.peers.retain(|id, peer| stays(id, &peer.places));
-        self.facts.peers.retain(|id, _| self.peers.contains_key(id));
+        self.facts.peers.retain(|id, _| wanted.iter().any(|row| row.id == *id));
         for row in wanted {
             self.peers.entry(row.id).or_insert_with(|| {
                 let id = ids.take();
@@ -124,8 +129,8 @@ impl Watched {
     }
 }
 
-/// The rows of the other nodes, where the node says it is the registered primary.
-fn others(seen: &Observation) -> Vec<&Row> {
+/// The rows of the other nodes, where the node says it is the registered primary; else none.
+pub fn others(seen: &Observation) -> Vec<&Row> {
     let Some(said) = seen.repmgr.as_deref().filter(|_| seen.role == Some(Role::Primary)) else {
         return Vec::new();
     };

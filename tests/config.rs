@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rolecall::answering::{Answering, Listen};
 use rolecall::config::{
-    Config, Haproxy, Kind, Listen, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres, Service,
-    Source,
+    Config, Haproxy, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres, Service, Source,
 };
 use rolecall::document::Problem;
 use rolecall::policy::{Hysteresis, LagLimit, OnLag};
 use rolecall::reply::{Custom, Wording};
 use rolecall::role::Role;
-use rolecall::schema::{DEFAULT_PATH, Flags, Loaded, MAX_FILE, Warning, load, read};
+use rolecall::schema::{DEFAULT_PATH, Flags, Loaded, MAX_FILE, load, read};
 use rolecall::secret::Secret;
+use rolecall::warning::Warning;
 
 const FULL: &str = include_str!("data/config/full.toml");
 const PACKAGED: &str = include_str!("../packaging/rolecall.toml");
@@ -52,9 +53,11 @@ fn built_in() -> Config {
         services: vec![Service {
             name: "primary".to_owned(),
             roles: vec![Role::Primary],
-            listen: vec![Listen::Everywhere(5555)],
-            allow: vec![],
-            wording: Wording::plain(),
+            answering: Answering {
+                listen: vec![Listen::Everywhere(5555)],
+                allow: vec![],
+                wording: Wording::plain(),
+            },
             hold: None,
             lag: None,
         }],
@@ -153,23 +156,27 @@ fn every_key_reaches_its_value() {
             Service {
                 name: "primary".to_owned(),
                 roles: vec![Role::Primary],
-                listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
-                allow: vec![
-                    net("10.0.0.0/8"),
-                    net("192.0.2.1/32"),
-                    net("172.16.0.0/12"),
-                    net("2001:db8::/32"),
-                ],
-                wording: Wording::custom(own_words, true).expect("a wording"),
+                answering: Answering {
+                    listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
+                    allow: vec![
+                        net("10.0.0.0/8"),
+                        net("192.0.2.1/32"),
+                        net("172.16.0.0/12"),
+                        net("2001:db8::/32"),
+                    ],
+                    wording: Wording::custom(own_words, true).expect("a wording"),
+                },
                 hold: None,
                 lag: None,
             },
             Service {
                 name: "replica".to_owned(),
                 roles: vec![Role::Replica, Role::Primary],
-                listen: vec![Listen::Everywhere(5556)],
-                allow: vec![],
-                wording: Wording::full(),
+                answering: Answering {
+                    listen: vec![Listen::Everywhere(5556)],
+                    allow: vec![],
+                    wording: Wording::full(),
+                },
                 hold: Some(ms(10_000)),
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 16 << 20, resume: 12 << 20 }),
@@ -180,9 +187,11 @@ fn every_key_reaches_its_value() {
             Service {
                 name: "reports_2".to_owned(),
                 roles: vec![Role::Replica],
-                listen: vec![at("10.0.0.1:5557")],
-                allow: vec![],
-                wording: Wording::plain(),
+                answering: Answering {
+                    listen: vec![at("10.0.0.1:5557")],
+                    allow: vec![],
+                    wording: Wording::plain(),
+                },
                 hold: None,
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 1 << 30, resume: 0 }),
@@ -193,7 +202,10 @@ fn every_key_reaches_its_value() {
         ],
         log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
     };
-    assert_eq!(accepted(FULL), Loaded { config, warnings: vec![] });
+    let span = Duration::from_millis(750);
+    let passfile = Warning::NoFile { key: "passfile", path: "/etc/rolecall/pgpass".into() };
+    let warnings = vec![Warning::ShortFall { span }, passfile];
+    assert_eq!(accepted(FULL), Loaded { config, warnings });
 }
 
 /// Each `bad/NAME.toml` is refused with the very words of `bad/NAME.txt`.
@@ -244,8 +256,8 @@ fn flags_replace_the_sources_and_the_first_listener() {
     let kind = Kind::Patroni { url: "http://db1:8009".to_owned() };
     let source = Source { kind, interval: ms(1000), timeout: ms(1500), hold: ms(6000) };
     assert_eq!(config.node.sources, [source]);
-    assert_eq!(config.services[0].listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
-    assert_eq!(config.services[1].listen, [Listen::Everywhere(5556)]);
+    assert_eq!(config.services[0].answering.listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
+    assert_eq!(config.services[1].answering.listen, [Listen::Everywhere(5556)]);
 }
 
 #[test]
@@ -306,11 +318,17 @@ command line: --source: `patrony` is not known
 fn a_credential_is_a_file_in_systemds_directory() {
     let text =
         "[source]\nkind = \"postgres\"\nconninfo = \"host=db1\"\npassword_credential = \"pg\"";
-    let directory = Path::new("/run/credentials/rolecall.service");
-    let loaded = read("test.toml", text, &Flags::default(), Some(directory)).expect("accepted");
-    let Kind::Postgres(postgres) = &loaded.config.node.sources[0].kind else { panic!("postgres") };
-    let file = PasswordFrom::File("/run/credentials/rolecall.service/pg".into());
-    assert_eq!(postgres.password, file);
+    for (directory, file) in [
+        (Some(Path::new("/run/credentials/other.service")), "/run/credentials/other.service/pg"),
+        // A person who runs `check` is told of the running unit's.
+        (None, "/run/credentials/rolecall.service/pg"),
+    ] {
+        let loaded = read("test.toml", text, &Flags::default(), directory).expect("accepted");
+        let Kind::Postgres(postgres) = &loaded.config.node.sources[0].kind else {
+            panic!("postgres")
+        };
+        assert_eq!(postgres.password, PasswordFrom::File(file.into()));
+    }
 }
 
 #[test]
@@ -327,11 +345,31 @@ fn what_may_surprise_is_said() {
         ([postgres, fixed].concat(), vec![Warning::StaticRole]),
         (fixed.to_owned(), vec![Warning::StaticRole]),
         (patroni.to_owned(), vec![]),
+        (
+            "[haproxy]\nagent_inter = \"499ms\"".to_owned(),
+            vec![Warning::ShortFall { span: Duration::from_millis(998) }],
+        ),
+        ("[haproxy]\nagent_inter = \"500ms\"".to_owned(), vec![]),
+        (
+            [patroni, "hold = \"2s\"\ntimeout = \"1501ms\""].concat(),
+            vec![Warning::ShortMemory {
+                kind: "patroni",
+                memory: Duration::from_millis(2001),
+                timeout: Duration::from_millis(1501),
+            }],
+        ),
+        (
+            [patroni, "hold = \"7s\""].concat(),
+            vec![Warning::LongHold { span: Duration::from_secs(10) }],
+        ),
+        (
+            "[[source]]\nkind = \"command\"\ncommand = [\"/nowhere/role\"]".to_owned(),
+            vec![Warning::NoFile { key: "command", path: "/nowhere/role".into() }],
+        ),
     ] {
-        assert_eq!(accepted(&text).warnings, warnings, "{text}");
-    }
-    for warning in [Warning::PostgresAlone, Warning::StaticRole] {
-        assert!(!warning.to_string().is_empty() && !warning.hint().is_empty());
+        let said = accepted(&text).warnings;
+        assert_eq!(said, warnings, "{text}");
+        assert!(said.iter().all(|w| !w.to_string().is_empty() && !w.hint().is_empty()));
     }
 }
 
