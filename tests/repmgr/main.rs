@@ -23,12 +23,9 @@ use ledger::Line;
 use scenarios::Scenario;
 use stage::Stage;
 
-/// What the role `rolecall` needs on the primary and on the witness.
-const MONITOR: &str = "
-create role rolecall login;
-grant usage on schema repmgr to rolecall;
-grant select on repmgr.nodes to rolecall;
-grant pg_read_all_stats to rolecall";
+/// What the role `rolecall` needs on the primary and on the witness, as shipped.
+const MONITOR: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/sql/rolecall.sql"));
 
 /// Set once an ordinary user has got namespaces of its own.
 const INSIDE: &str = "ROLECALL_TEST_INSIDE";
@@ -92,7 +89,6 @@ fn run(template: &Template, scenario: &Scenario) -> Line {
     let line = stage.count(scenario.name, primary);
     println!("{}", line.text());
     assert!(line.taken > 0, "no row was taken");
-    if std::env::var_os("LAX").is_some() { return line; }
     if scenario.two_by_choice {
         assert!(line.two > Duration::ZERO, "two READY were chosen and not seen");
     } else {

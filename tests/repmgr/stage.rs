@@ -64,9 +64,9 @@ agent_inter = "1s"
 check_fall = 2
 
 [source]
-kind = "postgres"
+kind = "repmgr"
 conninfo = "host={host} port={PG_PORT} dbname=repmgr user=rolecall sslmode=disable"
-# {id}
+node_id = {id}
 {two_node}{failover_after}
 [[service]]
 name = "primary"
@@ -94,7 +94,7 @@ impl Stage {
                 .inside(node.space())
                 .env("RUNTIME_DIRECTORY", &records.display().to_string())
                 .sockets(vec![node.space().inside(|| held(agent))]);
-            one.launch();
+            one.start();
             roles.insert(id, one);
         }
         let client = cluster.net().space(CLIENT);
