@@ -89,9 +89,11 @@ pub fn fit(table: &Table<'_>, source: &mut Source, haproxy: &Haproxy) {
         repmgr.settle = least;
     } else if !repmgr.settle.is_zero() && repmgr.settle < least {
         let what = format!(
-            "{} is shorter than an answer's life of {} and what HAProxy takes to forget a word",
+            "{} is shorter than what an old word can live: {} as an answer, and `agent_inter` x \
+             `check_fall`, {}, in HAProxy",
             format_duration(repmgr.settle),
-            format_duration(life)
+            format_duration(life),
+            format_duration(haproxy.agent_inter * haproxy.check_fall)
         );
         let expected = format!("at least {}", format_duration(least));
         let hint = "leave it out, or lower `interval`, `timeout`, or `agent_inter` and `check_fall` \

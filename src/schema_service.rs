@@ -203,8 +203,8 @@ fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Kind]) -> Option<LagLimit> {
     };
 
     let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
-    let sees = |kind: &Kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_));
-    let seen = kinds.is_empty() || kinds.iter().any(sees);
+    let counts = |kind: &Kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_));
+    let seen = kinds.is_empty() || kinds.iter().any(counts);
     let by_patroni = kinds.iter().any(|kind| matches!(kind, Kind::Patroni { .. }));
     for key in ["max_lag", "max_lag_time"].into_iter().filter(|key| table.has(key)) {
         let source = "a source of kind postgres or repmgr";

@@ -7,10 +7,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rolecall::answering::{Answering, Listen};
 use rolecall::config::{
-    Config, Haproxy, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres, Service, Source,
+    Alias, Config, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres,
+    Repmgr, Service, Source,
 };
 use rolecall::document::Problem;
+use rolecall::electorate::NodeId;
 use rolecall::policy::{Hysteresis, LagLimit, OnLag};
+use rolecall::quorum::{Electorate, TwoNode};
 use rolecall::reply::{Custom, Wording};
 use rolecall::role::Role;
 use rolecall::schema::{DEFAULT_PATH, Flags, Loaded, MAX_FILE, load, read};
@@ -105,6 +108,7 @@ fn the_comments_of_the_packaged_file_are_right() {
         commented_source("command").as_str(),
         commented_source("static").as_str(),
         postgres.as_str(),
+        commented_source("repmgr").as_str(),
         "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"5555\"\n",
         first.join("\n").as_str(),
         "\n",
@@ -112,7 +116,8 @@ fn the_comments_of_the_packaged_file_are_right() {
     ]
     .concat();
     let config = accepted(&text).config;
-    assert_eq!(config.node.sources.len(), 3);
+    assert_eq!(config.node.sources.len(), 4);
+    assert_eq!(config.node.sources[3].hold, ms(15_000));
     assert_eq!(config.services[0].hold, Some(ms(6000)));
     let bytes = Hysteresis { max: 16 << 20, resume: 12 << 20 };
     let lag = LagLimit { bytes: Some(bytes), time: Some(ms(5000)), on_lag: OnLag::Maint };
@@ -208,6 +213,97 @@ fn every_key_reaches_its_value() {
     assert_eq!(accepted(FULL), Loaded { config, warnings });
 }
 
+/// A source of kind `repmgr` with these keys, under this `[haproxy]`.
+fn repmgr(haproxy: &str, keys: &str) -> (Source, Config) {
+    let conninfo = "conninfo = \"host=/run/postgresql dbname=repmgr\"";
+    let text = format!("[haproxy]\n{haproxy}\n[source]\nkind = \"repmgr\"\n{conninfo}\n{keys}");
+    let config = accepted(&text).config;
+    (config.node.sources[0].clone(), config)
+}
+
+fn keys_of(source: &Source) -> &Repmgr {
+    match &source.kind {
+        Kind::Repmgr(repmgr) => repmgr,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn repmgrs_times_follow_from_each_other() {
+    let (source, config) = repmgr("", "");
+    assert_eq!((source.interval, source.timeout, source.hold), (ms(500), ms(800), ms(0)));
+    assert_eq!(source.life(), ms(1700));
+    let wanted = Repmgr {
+        server: Postgres {
+            conninfo: "host=/run/postgresql dbname=repmgr".parse().expect("a connection string"),
+            password: PasswordFrom::Nowhere,
+        },
+        node: Identity::Told,
+        two_node: TwoNode::Maint,
+        failover_after: None,
+        settle: ms(3800),
+        trust_refused: true,
+        addresses: [].into(),
+    };
+    assert_eq!(*keys_of(&source), wanted);
+    let policy = config.services[0].policy(&config.node);
+    let electorate = Electorate { life: ms(1700), two_node: TwoNode::Maint, trust_refused: true };
+    assert_eq!(policy.settle, ms(3800));
+    assert_eq!(policy.trust[0].electorate, Some(electorate));
+    assert!(policy.trust[0].knows_lag);
+    let reads = Service { roles: vec![Role::Replica], ..config.services[0].clone() };
+    assert_eq!(reads.policy(&config.node).settle, ms(0));
+
+    for (haproxy, keys, life, settle, hold) in [
+        ("agent_inter = \"500ms\"\ncheck_fall = 1", "", 1700, 2300, 0),
+        ("", "interval = \"2s\"", 2900, 5000, 0),
+        ("", "settle = \"3800ms\"", 1700, 3800, 0),
+        ("", "settle = \"10s\"", 1700, 10_000, 0),
+        ("", "failover_after = \"9999ms\"", 1700, 3800, 0),
+        ("", "failover_after = \"10s\"", 1700, 3800, 5000),
+        ("", "failover_after = \"1m\"", 1700, 3800, 15_000),
+        ("", "failover_after = \"1m\"\nhold = \"55s\"", 1700, 3800, 55_000),
+        ("", "failover_after = \"6s\"\nhold = \"1s\"", 1700, 3800, 1000),
+        ("", "failover_after = \"1m\"\nhold = \"0s\"", 1700, 3800, 0),
+        ("", "hold = \"0s\"", 1700, 3800, 0),
+    ] {
+        let (source, _) = repmgr(haproxy, keys);
+        assert_eq!(source.life(), ms(life), "{haproxy} {keys}");
+        assert_eq!(keys_of(&source).settle, ms(settle), "{haproxy} {keys}");
+        assert_eq!(source.hold, ms(hold), "{haproxy} {keys}");
+    }
+}
+
+#[test]
+fn every_key_of_repmgr_reaches_its_value() {
+    let (source, config) = repmgr(
+        "",
+        "node_id = 2\ntwo_node = \"ready\"\ntrust_refused = false\n\
+         addresses = { 3 = [\"10.1.0.3\", \"db3-repl:5433\", \"[fd00::3]:5434\", \"fd00::3\"], 1 = \"db1-repl\" }",
+    );
+    let alias = |host: &str, port| Alias { host: host.to_owned(), port };
+    let addresses = [
+        (NodeId(1), vec![alias("db1-repl", None)]),
+        (
+            NodeId(3),
+            vec![
+                alias("10.1.0.3", None),
+                alias("db3-repl", Some(5433)),
+                alias("fd00::3", Some(5434)),
+                alias("fd00::3", None),
+            ],
+        ),
+    ];
+    let keys = keys_of(&source);
+    assert_eq!(keys.node, Identity::Id(NodeId(2)));
+    assert_eq!(keys.addresses, addresses.into());
+    let electorate = Electorate { life: ms(1700), two_node: TwoNode::Ready, trust_refused: false };
+    let policy = config.services[0].policy(&config.node);
+    assert_eq!(policy.trust[0].electorate, Some(electorate));
+    let (source, _) = repmgr("", "node_name = \"db 2\"");
+    assert_eq!(keys_of(&source).node, Identity::Name("db 2".to_owned()));
+}
+
 /// Each `bad/NAME.toml` is refused with the very words of `bad/NAME.txt`.
 #[test]
 fn every_problem_is_named_with_its_place_and_remedy() {
@@ -215,7 +311,7 @@ fn every_problem_is_named_with_its_place_and_remedy() {
     let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
     let files: Vec<PathBuf> =
         files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
-    assert_eq!(files.len(), 14);
+    assert_eq!(files.len(), 16);
     for path in files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let text = fs::read_to_string(&path).expect(name);
@@ -308,7 +404,7 @@ command line: --url: a source of kind `postgres` has no such key
     let flags = Flags { source: Some("patrony".to_owned()), ..Flags::default() };
     let wanted = "\
 command line: --source: `patrony` is not known
-  expected: one of patroni, postgres, command, static
+  expected: one of patroni, repmgr, postgres, command, static
   hint: did you mean `patroni`?
 ";
     assert_eq!(printed(&refused("", &flags)), wanted);
@@ -336,6 +432,8 @@ fn what_may_surprise_is_said() {
     let postgres = "[[source]]\nkind = \"postgres\"\nconninfo = \"host=db1\"\n";
     let patroni = "[[source]]\nkind = \"patroni\"\n";
     let fixed = "[[source]]\nkind = \"static\"\nrole = \"primary\"\n";
+    let repmgr = "[[source]]\nkind = \"repmgr\"\nconninfo = \"host=db1\"\n";
+    let patient = format!("{repmgr}failover_after = \"1m\"\n");
     let reads = "[[service]]\nname = \"a\"\nroles = [\"replica\"]\nlisten = \"5556\"\n";
     for (text, warnings) in [
         (postgres.to_owned(), vec![Warning::PostgresAlone]),
@@ -345,6 +443,9 @@ fn what_may_surprise_is_said() {
         ([postgres, fixed].concat(), vec![Warning::StaticRole]),
         (fixed.to_owned(), vec![Warning::StaticRole]),
         (patroni.to_owned(), vec![]),
+        (repmgr.to_owned(), vec![Warning::NoFailoverAfter]),
+        ([repmgr, reads].concat(), vec![]),
+        (patient, vec![]),
         (
             "[haproxy]\nagent_inter = \"499ms\"".to_owned(),
             vec![Warning::ShortFall { span: Duration::from_millis(998) }],

@@ -48,6 +48,14 @@ struct Known {
     under_way: Option<Pending>,
 }
 
+/// A look-up, and what was known before.
+struct Asked {
+    under_way: Pending,
+    good: Option<Arc<[IpAddr]>>,
+    /// How long one waits who has good addresses.
+    patience: Duration,
+}
+
 impl Resolver {
     /// Asks the host's resolver (`getaddrinfo`: `/etc/hosts`, DNS and what else nsswitch.conf names).
     pub fn system() -> Self {
@@ -71,9 +79,9 @@ impl Resolver {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let (under_way, known, patience) = self.under_way(host)?;
+        let Asked { under_way, good, patience } = self.under_way(host)?;
         let ended = outcome(host, under_way);
-        let Some(good) = known else { return Ok(ended.await?.to_vec()) };
+        let Some(good) = good else { return Ok(ended.await?.to_vec()) };
         let fresh = timeout(patience, ended).await.ok().and_then(Result::ok);
         Ok(fresh.unwrap_or(good).to_vec())
     }
@@ -85,31 +93,26 @@ impl Resolver {
         if let Ok(address) = host.parse() {
             return vec![address];
         }
-        match self.under_way(host) {
-            Ok((_, Some(good), _)) => good.to_vec(),
-            Ok((under_way, None, _)) => {
-                let found = timeout(PATIENCE, outcome(host, under_way)).await;
-                found.ok().and_then(Result::ok).map(|found| found.to_vec()).unwrap_or_default()
-            }
-            Err(_) => Vec::new(),
+        let Ok(asked) = self.under_way(host) else { return Vec::new() };
+        if let Some(good) = asked.good {
+            return good.to_vec();
         }
+        let found = timeout(PATIENCE, outcome(host, asked.under_way)).await;
+        found.ok().and_then(Result::ok).map(|found| found.to_vec()).unwrap_or_default()
     }
 
-    /// The look-up of `host` that is under way, or is begun here; the addresses known before; and how
-    /// long those who have such may wait.
-    fn under_way(
-        &self,
-        host: &str,
-    ) -> Result<(Pending, Option<Arc<[IpAddr]>>, Duration), SourceError> {
+    /// Begins a look-up of `host`, or joins the one that is under way.
+    fn under_way(&self, host: &str) -> Result<Asked, SourceError> {
         let mut names = self.0.names();
         make_room(&mut names, host)?;
         let known = names.entry(host.to_owned()).or_default();
+        let good = known.good.clone();
         if let Some(earlier) = &known.under_way {
-            return Ok((earlier.clone(), known.good.clone(), Duration::ZERO));
+            return Ok(Asked { under_way: earlier.clone(), good, patience: Duration::ZERO });
         }
         let started = self.start(host)?;
         known.under_way = Some(started.clone());
-        Ok((started, known.good.clone(), PATIENCE))
+        Ok(Asked { under_way: started, good, patience: PATIENCE })
     }
 
     /// Starts the one look-up of `host`; its thread waits for the names' lock before it records.
@@ -266,7 +269,7 @@ mod tests {
         let (resolver, outcomes, _) = led();
         let clock = crate::clock::Clock::held();
         let before = clock.now();
-        assert_eq!(resolver.glance("db1").await, []);
+        assert!(resolver.glance("db1").await.is_empty());
         assert!(clock.now().since(before) >= PATIENCE);
         outcomes.send(Ok(vec![address(1)])).unwrap();
         while resolver.glance("db1").await != [address(1)] {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::column;
 use crate::observation::{ErrorKind, Observation, Replay, SourceError};
 use crate::role::{Lsn, Role, Timeline};
+use crate::source::pg::column;
 
 /// The columns of [`RoleRow`]; names that PostgreSQL 12 to 18 have.
 ///
@@ -51,8 +51,8 @@ const FROM: &str = "
 /// The query of a look: the columns of [`RoleRow`], then these, which may name the receiver as `w`
 /// and what `joins` adds. One row.
 pub fn query(columns: &[&str], joins: &str) -> String {
-    let columns: String = columns.iter().map(|column| format!(",\n       {column}")).collect();
-    format!("\nSELECT{COLUMNS}{columns}{FROM}{joins}")
+    let columns = [&[COLUMNS], columns].concat().join(",\n       ");
+    format!("\nSELECT{columns}{FROM}{joins}")
 }
 
 /// What a server says of its role, as it came.

@@ -99,15 +99,16 @@ pub async fn attached(
     if let Some(id) = only(table, |row| own(row).contains(&sender)) {
         return Attached::To(id);
     }
-    let aliased = |row: &Row| alias_ends(row, aliases);
-    let ends: Vec<End> = table.iter().flat_map(|row| [own(row), aliased(row)].concat()).collect();
+    let other_names = |row: &Row| alias_ends(row, aliases);
+    let ends: Vec<End> =
+        table.iter().flat_map(|row| [own(row), other_names(row)].concat()).collect();
     let known = Known::of(resolver, ends.iter().chain([&sender])).await;
     let from = known.resolved(&sender);
     let leads = |ends: Vec<End>| {
         ends.iter().flat_map(|end| known.resolved(end)).any(|end| from.contains(&end))
     };
     only(table, |row| leads(own(row)))
-        .or_else(|| only(table, |row| leads(aliased(row))))
+        .or_else(|| only(table, |row| leads(other_names(row))))
         .or(told)
         .map_or_else(|| Attached::Unknown(shown(host, *port)), Attached::To)
 }
