@@ -38,7 +38,9 @@ fn main() -> ExitCode {
     }
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     if std::env::args().any(|a| a == "--list") {
-        scenarios::ALL.iter().for_each(|s| println!("{}: test", s.name));
+        for scenario in &scenarios::ALL {
+            println!("{}: test", scenario.name);
+        }
         return ExitCode::SUCCESS;
     }
     let all = std::env::var_os("ROLECALL_ALL").is_some_and(|v| v == "1");
@@ -60,15 +62,12 @@ fn main() -> ExitCode {
     for scenario in chosen {
         let began = now();
         // The panic has been printed; everything started has been ended on the way here.
-        match catch_unwind(AssertUnwindSafe(|| run(&template, scenario))) {
-            Ok(line) => {
-                println!("scenario {} ... ok, {:.0?}", scenario.name, now().since(began));
-                table.push(line.text());
-            }
-            Err(_) => {
-                println!("scenario {} ... FAILED", scenario.name);
-                failed.push(scenario.name);
-            }
+        if let Ok(line) = catch_unwind(AssertUnwindSafe(|| run(&template, scenario))) {
+            println!("scenario {} ... ok, {:.0?}", scenario.name, now().since(began));
+            table.push(line.text());
+        } else {
+            println!("scenario {} ... FAILED", scenario.name);
+            failed.push(scenario.name);
         }
     }
     println!("\n{}\n{}", ledger::HEAD, table.join("\n"));

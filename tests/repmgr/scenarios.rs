@@ -239,6 +239,7 @@ fn two_by_choice(stage: &mut Stage) -> u8 {
     stage.fault();
     stage.cluster.partition(&[&[1], &[2]]);
     stage.wait_ready(2);
+    stage.look_on(LONG_ENOUGH);
     stage.cluster.heal();
     stage.wait_maint(1);
     stage.wait_row(2);
