@@ -8,6 +8,8 @@ use crate::fixtures::{find_postgres, haproxies};
 pub struct Needs {
     /// rolecall, built beside this program.
     pub rolecall: PathBuf,
+    /// The folder of PostgreSQL's programs; repmgr's are in there too.
+    pub postgres: PathBuf,
     /// HAProxy.
     pub haproxy: PathBuf,
     /// Its version, `MAJOR.MINOR`.
@@ -34,7 +36,8 @@ impl Needs {
             let profile = if cfg!(debug_assertions) { "" } else { " --release" };
             miss(&built.display().to_string(), &format!("cargo build{profile}"));
         }
-        match find_postgres() {
+        let postgres = find_postgres();
+        match &postgres {
             None => miss("PostgreSQL's server below /usr/lib/postgresql", INSTALL),
             Some(bin) if with_repmgr && !bin.join("repmgrd").is_file() => {
                 miss(&bin.join("repmgrd").display().to_string(), INSTALL);
@@ -45,9 +48,9 @@ impl Needs {
         if haproxy.is_none() {
             miss("haproxy on the PATH or in /usr/sbin", INSTALL);
         }
-        match haproxy {
-            Some((haproxy_version, haproxy)) if missing.is_empty() => {
-                Ok(Self { rolecall: built, haproxy, haproxy_version })
+        match (postgres, haproxy) {
+            (Some(postgres), Some((haproxy_version, haproxy))) if missing.is_empty() => {
+                Ok(Self { rolecall: built, postgres, haproxy, haproxy_version })
             }
             _ => Err(missing.join("\n")),
         }

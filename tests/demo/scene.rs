@@ -65,19 +65,19 @@ pub struct Scene {
 
 impl Scene {
     /// Starts the rolecalls, HAProxy and the clients for two servers that run.
-    pub fn set(ground: &Ground, needs: &Needs, places: [Place; 2]) -> Self {
+    pub fn set(ground: &Ground, needs: &Needs, servers: [Place; 2]) -> Self {
         say("a rolecall for each ...");
-        let [place1, place2] = places;
+        let [first, second] = servers;
         let agent = |place: &Place| SocketAddr::new(place.addr.ip(), AGENT_PORT);
-        let (agent1, agent2) = (agent(&place1), agent(&place2));
-        let rolecall1 = rolecall(ground, needs, &place1, agent1);
-        let rolecall2 = rolecall(ground, needs, &place2, agent2);
+        let (agent1, agent2) = (agent(&first), agent(&second));
+        let rolecall1 = rolecall(ground, needs, &first, agent1);
+        let rolecall2 = rolecall(ground, needs, &second, agent2);
 
         say(&format!("HAProxy {} with haproxy/haproxy.cfg as shipped ...", needs.haproxy_version));
         let (front, page) = (ground.addr(FRONT, FRONT_PORT), ground.addr(FRONT, HTTP_PORT));
         let variables = [
-            ("ROLECALL_PG1", place1.addr.to_string()),
-            ("ROLECALL_PG2", place2.addr.to_string()),
+            ("ROLECALL_PG1", first.addr.to_string()),
+            ("ROLECALL_PG2", second.addr.to_string()),
             ("ROLECALL_AGENT_PORT", AGENT_PORT.to_string()),
             ("ROLECALL_BIND_RW", front.to_string()),
         ];
@@ -92,8 +92,8 @@ impl Scene {
             rolecall,
             agent,
         };
-        let one = node(place1, rolecall1, agent1, "pg1");
-        let two = node(place2, rolecall2, agent2, "pg2");
+        let one = node(first, rolecall1, agent1, "pg1");
+        let two = node(second, rolecall2, agent2, "pg2");
         say("every 20 ms a client that writes a row through HAProxy ...");
         let clients = Some(Clients::start(front, WRITE_EVERY));
         Self { one, two, clients, front, page, _haproxy: haproxy }
