@@ -17,6 +17,12 @@ die() {
     exit 1
 }
 
+# What goes on goes to standard error, the table to standard output.
+say() { printf "bench: %3d s: %s\n" "$SECONDS" "$*" >&2; }
+heading() { printf '\n%s\n' "$1"; }
+# limit WHAT VALUE LIMIT: a line of the table that holds a figure against its stated limit.
+limit() { printf '  %-52s %8s   limit %-6s %s\n' "$1" "$2" "$3" "$(at_most "$2" "$3")"; }
+
 # start NAME SIGNAL COMMAND...: starts COMMAND in the background, its output in $tmp/NAME.log, its process id in $pid.
 start() {
     local name=$1 signal=$2

@@ -16,7 +16,8 @@ CPU_CHECKS=4000         # checks of one responder in one round
 ALONE=50                # checks a second where each is to be alone
 BASE=20                 # checks of the first of two counts of instructions or system calls: start-up, first allocations
 COUNTED=200             # more checks of the second, where each is alone
-BURST=3000              # and in a burst
+BURST=3000              # and where they come
+ABREAST=16              # so many at a time
 TAIL=0.3                # seconds until a responder has closed the last connections
 LINES=500               # checks that send a line first
 RATE=200                # checks a second of each daemon where answers are timed
@@ -32,10 +33,6 @@ MAX_INSTRUCTIONS=2500 MAX_SYSCALLS=9 MAX_ANON_KIB=5120 MAX_GROWTH_KIB=256 MAX_IL
 for tool in gcc valgrind strace openssl cargo; do
     command -v "$tool" >/dev/null || die "$tool is not installed; tests/tools/install.sh bench installs what Debian has"
 done
-
-say() { printf "bench: %3d s: %s\n" "$SECONDS" "$*" >&2; }
-heading() { printf '\n%s\n' "$1"; }
-limit() { printf '  %-52s %8s   limit %-6s %s\n' "$1" "$2" "$3" "$(at_most "$2" "$3")"; }
 
 # === Build ===
 
@@ -169,7 +166,7 @@ measure_check() {
         say "one check: $what"
         per_check alone "$what" "${responders[*]}" "$COUNTED" -m eof -r "$ALONE"
         per_check reset "$what" "${responders[*]}" "$COUNTED" -m rst -r "$ALONE"
-        for who in "${responders[@]}"; do per_check burst "$what" "$who" "$BURST" -m eof; done
+        for who in "${responders[@]}"; do per_check abreast "$what" "$who" "$BURST" -m eof -c "$ABREAST"; done
     done
 }
 
@@ -179,24 +176,25 @@ print_check() {
     # shellcheck disable=SC2059
     {
         printf "$form" "" CPU CPU "user in" "structi" "ons" "" "system" "calls" p50 p99 RSS RssAnon resets
-        printf "$form" "" "x C" us alone reset burst alone reset burst us us KiB KiB "of $LINES"
+        printf "$form" "" "x C" us alone reset "x $ABREAST" alone reset "x $ABREAST" us us KiB KiB "of $LINES"
         for who in "${responders[@]}"; do
             printf "$form" "${title[$who]}" "$(calc "${cell[$who,ratio]}")" "$(calc "${cell[$who,cpu]}" %.1f)" \
                 "$(calc "${cell[$who,instructions,alone]}" %.0f)" "$(calc "${cell[$who,instructions,reset]}" %.0f)" \
-                "$(calc "${cell[$who,instructions,burst]}" %.0f)" \
-                "${cell[$who,syscalls,alone]}" "${cell[$who,syscalls,reset]}" "${cell[$who,syscalls,burst]}" \
+                "$(calc "${cell[$who,instructions,abreast]}" %.0f)" \
+                "${cell[$who,syscalls,alone]}" "${cell[$who,syscalls,reset]}" "${cell[$who,syscalls,abreast]}" \
                 "$(calc "${cell[$who,p50]}" %.0f)" "$(calc "${cell[$who,p99]}" %.0f)" \
                 "${cell[$who,rss]}" "${cell[$who,anon]}" "${cell[$who,resets]}"
             ((cell[$who,lost] == 0)) || echo "  ${cell[$who,lost]} of $((ROUNDS * CPU_CHECKS)) checks of ${title[$who]} failed"
         done
     }
     cat <<NOTE
-  CPU, p50, p99: a burst of $CPU_CHECKS checks, each begun when the one before has ended; median of $ROUNDS rounds in turns, the ratio within a
-  round; CPU is user and kernel. instructions: callgrind, every thread. system calls: strace, every thread. alone: about $ALONE a second, so
-  that nothing is shared between two checks. reset: the same, but the client resets once it has its line, as HAProxy does. resets: of checks
-  that send a line first, as HAProxy's agent-send does, those that ended in a reset or without an answer.
+  CPU, p50, p99: $CPU_CHECKS checks, each begun when the one before has ended; median of $ROUNDS rounds in turns, the ratio within a
+  round; CPU is user and kernel. instructions: callgrind, every thread. system calls: strace, every thread. alone: about
+  $ALONE a second, so that nothing is shared between two checks. reset: the same, but the client resets once it has its line,
+  as HAProxy does. x $ABREAST: by $ABREAST clients at a time, as fast as they go. resets: of checks that send a line first, as HAProxy's
+  agent-send does, those that ended in a reset or without an answer.
 NOTE
-    for mode in burst alone; do
+    for mode in abreast alone; do
         limit "user instructions per check, lingering, $mode" "$(calc "${cell[rolecall,instructions,$mode]}" %.0f)" "$MAX_INSTRUCTIONS"
         limit "system calls per check, lingering, $mode" "${cell[rolecall,syscalls,$mode]}" "$MAX_SYSCALLS"
     done
@@ -272,11 +270,11 @@ print_memory() {
 
 # The second healthy one shows how far from 1 the noise of the machine takes a ratio.
 scenes=(healthy twin hung refused dripping unresolvable)
-declare -A url=([healthy]=$address:$PATRONI_HEALTHY [twin]=$address:$PATRONI_HEALTHY [hung]=$address:$PATRONI_HUNG [refused]=$address:$PATRONI_NONE
-    [dripping]=$address:$PATRONI_DRIP [unresolvable]=nosuch.invalid:8008)
+declare -A url=([healthy]=$address:$PATRONI_HEALTHY [twin]=$address:$PATRONI_HEALTHY [hung]=$address:$PATRONI_HUNG
+    [refused]=$address:$PATRONI_NONE [dripping]=$address:$PATRONI_DRIP [unresolvable]=nosuch.invalid:8008)
 
 measure_ill() {
-    local round index scene answer before=() ports=() pids=() at=5571
+    local round index scene answer after before=() ports=() pids=() at=5571
     say "answers while the source is ill: $ROUNDS rounds of $SECONDS_A_ROUND s"
     for scene in "${scenes[@]}"; do
         answer=MAINT
@@ -294,14 +292,19 @@ measure_ill() {
     done
     for index in "${!scenes[@]}"; do
         scene=${scenes[index]}
-        cell[$scene,cpu]=$(calc "($(cpu_ns "${pids[index]}") - ${before[index]}) / 1e6 / $((ROUNDS * SECONDS_A_ROUND))" %.1f)
+        after=$(cpu_ns "${pids[index]}")
+        cell[$scene,cpu]=$(calc "($after - ${before[index]}) / 1e6 / $((ROUNDS * SECONDS_A_ROUND))" %.1f)
         stop "${pids[index]}"
         paste "$tmp/ill.$scene" "$tmp/ill.healthy" | awk '{ print $8 / $16 }' >"$tmp/ill_ratio.$scene"
         cell[$scene,ratio]=$(median <"$tmp/ill_ratio.$scene")
         cell[$scene,p50]=$(awk '{ print $7 }' "$tmp/ill.$scene" | median)
         cell[$scene,p99]=$(awk '{ print $8 }' "$tmp/ill.$scene" | median)
         awk -v scene="$scene" '{ n += $2; ready += $3; maint += $4 }
-            END { if ((scene ~ /healthy|twin/ ? ready : maint) != n) { print scene ": " ready " READY, " maint " MAINT of " n; exit 1 } }' \
+            END {
+                if ((scene ~ /healthy|twin/ ? ready : maint) == n) exit
+                print scene ": " ready " READY, " maint " MAINT of " n
+                exit 1
+            }' \
             "$tmp/ill.$scene" >"$tmp/wrong" || die "a wrong answer while Patroni is $(<"$tmp/wrong")"
     done
 }
@@ -313,8 +316,8 @@ print_ill() {
     {
         printf "$form" "" "p50 us" "p99 us" "p99 x well" "CPU ms/s"
         for scene in "${scenes[@]}"; do
-            printf "$form" "$([[ $scene == twin ]] && echo "healthy, another one" || echo "$scene")" "$(calc "${cell[$scene,p50]}" %.0f)" "$(calc "${cell[$scene,p99]}" %.0f)" \
-                "$(calc "${cell[$scene,ratio]}")" "${cell[$scene,cpu]}"
+            printf "$form" "$([[ $scene == twin ]] && echo "healthy, another one" || echo "$scene")" \
+                "$(calc "${cell[$scene,p50]}" %.0f)" "$(calc "${cell[$scene,p99]}" %.0f)" "$(calc "${cell[$scene,ratio]}")" "${cell[$scene,cpu]}"
         done
     }
     for scene in "${scenes[@]:2}"; do
@@ -324,7 +327,8 @@ print_ill() {
 
 # === 4. Answers under many expensive looks ===
 
-# timed_pair PHASE PORT: one round of timed answers of the C responder and the daemon at PORT, one line for each in $tmp/PHASE.c and .rolecall.
+# timed_pair PHASE PORT: one round of timed answers of the C responder and of the daemon at PORT, a line more in $tmp/PHASE.c and
+# $tmp/PHASE.rolecall.
 timed_pair() {
     "$load" -r "$RATE" -n $((RATE * SECONDS_A_ROUND)) "$address" "${port[c]}" "$2" >"$tmp/load.out"
     sed -n 1p "$tmp/load.out" >>"$tmp/$1.c"

@@ -6,8 +6,10 @@
 //! closes with a reset once it has its line; that is normal.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -28,8 +30,11 @@ use crate::verdict::decide;
 const LINGERING: usize = 256;
 /// How long a connection is read to its end.
 const LINGER: Duration = Duration::from_secs(1);
-/// How often the lingering connections are looked at.
-const SWEEP: Duration = Duration::from_millis(10);
+/// How often all lingering connections are looked at. A timer set anew for each connection costs more
+/// than the answer; this one runs on by itself, and every answer looks at the oldest connections too.
+const SWEEP: Duration = Duration::from_millis(250);
+/// Lingering connections looked at before an answer, so that their number falls under any load.
+const SWEPT_PER_ANSWER: usize = 2;
 /// Bytes read from one connection before it is closed all the same.
 const LINGER_BYTES: usize = 4096;
 /// Connections answered before other work of the thread has its turn.
@@ -70,13 +75,18 @@ impl Port {
         };
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopped = pin!(stop.cancelled());
         loop {
             tokio::select! {
-                ready = listener.readable() => {
+                // In this order, so that no flood of checks puts off the stop; the sweep it may put off
+                // is made up for by the answers themselves.
+                biased;
+                () = &mut stopped => {
+                    door.answer_batch(listener.get_ref());
+                    return Ok(());
+                }
+                ready = poll_fn(|cx| listener.poll_read_ready(cx)) => {
                     let mut ready = ready?;
-                    if door.lingering.is_empty() {
-                        sweeps.reset();
-                    }
                     match door.answer_batch(listener.get_ref()) {
                         Waiting::None => ready.clear_ready(),
                         Waiting::Some => tokio::task::yield_now().await,
@@ -87,11 +97,7 @@ impl Port {
                         }
                     }
                 }
-                _ = sweeps.tick(), if !door.lingering.is_empty() => door.sweep(),
-                () = stop.cancelled() => {
-                    door.answer_batch(listener.get_ref());
-                    return Ok(());
-                }
+                _ = sweeps.tick() => door.sweep(),
             }
         }
     }
@@ -147,6 +153,7 @@ impl Door {
 
     fn answer(&mut self, socket: OwnedFd, peer: Option<IpAddr>) {
         let now = self.clock.now();
+        self.sweep_oldest(now);
         {
             let facts = self.facts.borrow();
             // A reload has taken the service away, and its port closes in a moment.
@@ -168,6 +175,15 @@ impl Door {
             && rustix::net::shutdown(&socket, Shutdown::Write).is_ok()
         {
             self.lingering.push_back(Lingering { socket, until: now.plus(LINGER), read: 0 });
+        }
+    }
+
+    fn sweep_oldest(&mut self, now: Stamp) {
+        for _ in 0..SWEPT_PER_ANSWER {
+            let Some(mut oldest) = self.lingering.pop_front() else { return };
+            if oldest.still_open(now) {
+                self.lingering.push_back(oldest);
+            }
         }
     }
 

@@ -49,7 +49,10 @@ pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Result<Answe
     for configured in &config.node.sources {
         sources.push((configured, Source::new(configured, &resolver)?));
     }
-    let looks = sources.iter_mut().map(|(configured, source)| look(configured, source, &clock));
+    let lag_matters = config.services.iter().any(|service| service.lag.is_some());
+    let looks = sources
+        .iter_mut()
+        .map(|(configured, source)| look(configured, source, lag_matters, &clock));
     let looks = join_all(looks).await;
     let now = clock.now();
     let facts: Vec<_> = looks.iter().map(|look| look.facts.clone()).collect();
@@ -63,7 +66,12 @@ pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Result<Answe
     Ok(Answer { node: config.node.name.clone(), decided: decided.collect(), looks })
 }
 
-async fn look(configured: &Configured, source: &mut Source, clock: &Clock) -> Looked {
+async fn look(
+    configured: &Configured,
+    source: &mut Source,
+    lag_matters: bool,
+    clock: &Clock,
+) -> Looked {
     let began = clock.now();
     let seen = poller::look(source, configured.timeout).await;
     let took = clock.now().since(began).as_millis();
@@ -71,7 +79,7 @@ async fn look(configured: &Configured, source: &mut Source, clock: &Clock) -> Lo
     let mut facts = SourceFacts::default();
     facts.own.record(began, seen.clone());
     if let (Source::Repmgr(own), Ok(seen)) = (&*source, &seen) {
-        let peers = others(seen).into_iter().map(async |row| {
+        let peers = others(seen, lag_matters).into_iter().map(async |row| {
             let began = clock.now();
             let looked = poller::look(&mut own.peer(row), configured.timeout).await;
             let mut snapshot = Snapshot::default();

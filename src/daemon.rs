@@ -234,9 +234,11 @@ impl Daemon<'_> {
     /// Hands the keeper what to watch and judge; the ports follow when that is in force.
     async fn plan(&mut self, loaded: Loaded, sockets: Vec<TcpListener>) -> Result<(), Failure> {
         let config = &loaded.config;
-        let sources = config.node.sources.iter().map(|source| {
+        let count = u32::try_from(config.node.sources.len()).unwrap_or(u32::MAX).max(1);
+        let sources = (1..=count).zip(&config.node.sources).map(|(nth, source)| {
             let built = Source::new(source, &self.resolver)?;
             let rhythm = source.rhythm();
+            let phase = rhythm.interval * nth / count;
             let clock = self.clock.clone();
             let start_peer = match &built {
                 Source::Repmgr(repmgr) => {
@@ -247,7 +249,8 @@ impl Daemon<'_> {
             Ok(Planned {
                 source: source.clone(),
                 start: Box::new(move |id, report| {
-                    tokio::spawn(poller::run(built, rhythm, clock, id, report)).abort_handle()
+                    tokio::spawn(poller::run(built, rhythm, phase, clock, id, report))
+                        .abort_handle()
                 }),
                 start_peer,
             })
@@ -318,7 +321,8 @@ impl Daemon<'_> {
 fn start_peer(own: Repmgr, rhythm: Rhythm, clock: Clock) -> StartPeer {
     Box::new(move |row, id, report| {
         let peer = own.peer(row);
-        tokio::spawn(poller::run(peer, rhythm, clock.clone(), id, report)).abort_handle()
+        let phase = rhythm.interval;
+        tokio::spawn(poller::run(peer, rhythm, phase, clock.clone(), id, report)).abort_handle()
     })
 }
 

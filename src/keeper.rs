@@ -202,6 +202,10 @@ impl Keeper {
                 Coming::Kept(at) => old.get_mut(at).and_then(Option::take),
             })
             .collect();
+        let lag_matters = staged.services.iter().any(|serving| serving.policy.lag.is_some());
+        for watched in &mut self.watched {
+            watched.lag_matters = lag_matters;
+        }
         let sources = self.sources();
         let records = &self.records;
         self.facts.send_modify(|facts| {

@@ -32,6 +32,7 @@ pub mod electorate;
 pub mod failure;
 pub mod grammar;
 pub mod keeper;
+pub mod lag;
 pub mod logging;
 pub mod observation;
 pub mod policy;

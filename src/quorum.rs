@@ -150,10 +150,13 @@ pub struct Round {
 
 /// An answer with the observation it came with.
 #[derive(Clone, Copy)]
-struct Heard<'a> {
-    began: Stamp,
-    seen: &'a Observation,
-    said: &'a Answer,
+pub struct Heard<'a> {
+    /// When it was asked for.
+    pub began: Stamp,
+    /// What PostgreSQL said of itself.
+    pub seen: &'a Observation,
+    /// What it said of the cluster.
+    pub said: &'a Answer,
 }
 
 impl Heard<'_> {
@@ -168,7 +171,7 @@ fn heard(snapshot: &Snapshot) -> Option<Heard<'_>> {
 }
 
 /// The answer that may be used now: asked for less than its life ago, and no later look failed.
-fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'_>> {
+pub fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'_>> {
     heard(snapshot).filter(|h| snapshot.failing().is_none() && now.since(h.began) < life)
 }
 

@@ -39,6 +39,8 @@ pub enum Reason {
     Stale,
     /// The last look failed.
     Failed(SourceError),
+    /// repmgr: a standby replays an older timeline than its primary writes.
+    OldTimeline(Timeline),
     /// repmgr: nobody said which node this is.
     NodeUnknown,
     /// repmgr: the node has no row in its own table.
@@ -114,6 +116,7 @@ impl Reason {
             Self::LagUnknown => "lag_unknown",
             Self::Stale => "stale",
             Self::Failed(error) => error.kind.label(),
+            Self::OldTimeline(_) => "old_timeline",
             Self::NodeUnknown => "node_unknown",
             Self::NotRegistered(_) => "not_registered",
             Self::Witness => "witness",
@@ -143,6 +146,9 @@ impl Reason {
             Self::LagUnknown => Some(
                 "the WAL receiver is not streaming, or rolecall may not see it: GRANT pg_read_all_stats",
             ),
+            Self::OldTimeline(_) => {
+                Some("let it follow the primary: repmgr standby follow, or node rejoin")
+            }
             Self::NodeUnknown => Some(
                 "set `node_id` or `node_name` as its row in repmgr.nodes has them, or start repmgrd",
             ),
@@ -190,6 +196,9 @@ impl fmt::Display for Reason {
             Self::LagUnknown => f.write_str("how far behind is unknown"),
             Self::Stale => f.write_str("the last good look is too old"),
             Self::Failed(error) => write!(f, "{}: {error}", error.kind.label()),
+            Self::OldTimeline(timeline) => {
+                write!(f, "replays timeline {timeline}, which its primary has left")
+            }
             Self::NodeUnknown => f.write_str("which repmgr node this is, is unknown"),
             Self::NotRegistered(who) => write!(f, "{who} is not in its own repmgr.nodes"),
             Self::Witness => f.write_str("is a witness"),

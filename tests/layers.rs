@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "role",
     "observation",
     "reason",
@@ -14,6 +14,7 @@ const PURE: [&str; 13] = [
     "policy",
     "electorate",
     "quorum",
+    "lag",
     "standby",
     "verdict",
     "reply",

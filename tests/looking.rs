@@ -144,7 +144,8 @@ impl World {
             Planned {
                 source: configured(name, interval),
                 start: Box::new(move |id, report| {
-                    tokio::spawn(poller::run(script, rhythm, clock, id, report)).abort_handle()
+                    tokio::spawn(poller::run(script, rhythm, interval, clock, id, report))
+                        .abort_handle()
                 }),
                 start_peer: None,
             }
@@ -256,6 +257,22 @@ async fn never_two_looks_at_one_time_and_no_burst_after_a_slow_one() {
     assert!(source.under_way.load(Ordering::SeqCst) <= 1);
     let looks = source.begun.load(Ordering::SeqCst) - begun;
     assert!((10..=12).contains(&looks), "{looks} looks in 5 s at every 500 ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_look_comes_a_phase_after_the_first_and_the_rhythm_goes_on_from_there() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let clock = Clock::held();
+    let (report, mut looks) = mpsc::channel(16);
+    let rhythm = Rhythm { interval: INTERVAL, timeout: TIMEOUT };
+    let id = rolecall::poller::PollerId(1);
+    let begun = clock.now();
+    let poller = tokio::spawn(poller::run(source, rhythm, ms(200), clock, id, report));
+    for expected in [0, 200, 700, 1200] {
+        let look = looks.recv().await.expect("a look");
+        assert_eq!(look.began.since(begun), ms(expected));
+    }
+    poller.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -96,7 +96,7 @@ pub const ALL: [Scenario; 16] = [
         setting: Setting { two_node: Some("ready"), ..TWO },
         fools_simple_rules: true,
         two_by_choice: true,
-        play: |stage| parted(stage, &[&[1], &[2]]),
+        play: two_by_choice,
         ..USUAL
     },
     Scenario { name: "rolling restart", play: rolling_restart, ..USUAL },
@@ -139,9 +139,8 @@ fn parted(stage: &mut Stage, sides: &[&[u8]]) -> u8 {
     stage.look_on(LONG_ENOUGH);
     stage.cluster.rejoin(1, new);
     stage.look_on(LONG_ENOUGH);
-    if sides.len() == 2 && stage.roles.len() > 2 {
-        stage.never_ready_since(1, moved);
-    }
+    stage.wait_row(new);
+    stage.never_ready_since(1, moved);
     new
 }
 
@@ -232,6 +231,22 @@ fn slots_full(stage: &mut Stage) -> u8 {
     stage.look_on(LONG_ENOUGH);
     stage.always_ready(1);
     1
+}
+
+/// The price of `two_node = "ready"`: both are READY until the link heals, and only then does the old
+/// primary learn that it is deposed.
+fn two_by_choice(stage: &mut Stage) -> u8 {
+    stage.fault();
+    stage.cluster.partition(&[&[1], &[2]]);
+    stage.wait_ready(2);
+    stage.cluster.heal();
+    stage.wait_maint(1);
+    stage.wait_row(2);
+    let yielded = now();
+    stage.cluster.rejoin(1, 2);
+    stage.wait_ready(2);
+    stage.never_ready_since(1, yielded);
+    2
 }
 
 /// The price of `two_node = "maint"`.
