@@ -8,8 +8,6 @@ use crate::fixtures::{find_postgres, haproxies};
 pub struct Needs {
     /// rolecall, built beside this program.
     pub rolecall: PathBuf,
-    /// The folder of PostgreSQL's programs; repmgr's are in there too.
-    pub postgres: PathBuf,
     /// HAProxy.
     pub haproxy: PathBuf,
     /// Its version, `MAJOR.MINOR`.
@@ -36,8 +34,7 @@ impl Needs {
             let profile = if cfg!(debug_assertions) { "" } else { " --release" };
             miss(&built.display().to_string(), &format!("cargo build{profile}"));
         }
-        let postgres = find_postgres();
-        match &postgres {
+        match find_postgres() {
             None => miss("PostgreSQL's server below /usr/lib/postgresql", INSTALL),
             Some(bin) if with_repmgr && !bin.join("repmgrd").is_file() => {
                 miss(&bin.join("repmgrd").display().to_string(), INSTALL);
@@ -48,9 +45,9 @@ impl Needs {
         if haproxy.is_none() {
             miss("haproxy on the PATH or in /usr/sbin", INSTALL);
         }
-        match (postgres, haproxy) {
-            (Some(postgres), Some((haproxy_version, haproxy))) if missing.is_empty() => {
-                Ok(Self { rolecall: built, postgres, haproxy, haproxy_version })
+        match haproxy {
+            Some((haproxy_version, haproxy)) if missing.is_empty() => {
+                Ok(Self { rolecall: built, haproxy, haproxy_version })
             }
             _ => Err(missing.join("\n")),
         }

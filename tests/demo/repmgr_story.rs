@@ -11,16 +11,20 @@ use std::time::Duration;
 use rolecall::clock::Stamp;
 
 use crate::cluster::{Cluster, own_row, place};
-use crate::fixtures::{Ground, now};
+use crate::fixtures::{Ground, find_postgres, now};
 use crate::needs::Needs;
 use crate::scene::{Scene, latest, turned};
 use crate::screen::{Ink, event, heading, ink, row, say, try_it};
 use crate::timeline::{Happening, await_all};
 use crate::{PATIENCE, keeping, wait_for_the_end};
 
-/// How long the old primary is watched after its return: over twice rolecall's `settle` (3.8 s),
-/// the time after which a node that convinces a majority is READY.
+/// rolecall's `settle` where nothing is set and HAProxy asks every second, twice before it gives up:
+/// how long a node must have had a majority before it is READY.
+const SETTLE: Duration = Duration::from_millis(3800);
+/// How long the old primary is watched after its return: over twice [`SETTLE`].
 const WATCHED: Duration = Duration::from_secs(8);
+/// What a server lets a client do that asks it directly, and what is left of it: nothing.
+const TRIAL: &str = "begin; insert into rows default values; rollback";
 
 /// How many rows a server has that were written since it was last started.
 const ROWS_SINCE_START: &str = "select count(*) from rows where at >= pg_postmaster_start_time()";
@@ -123,6 +127,9 @@ fn fail_over(stage: &mut Stage) -> Result<(), String> {
     if first < promoted {
         return Err("node2 took a write before it was a primary".to_owned());
     }
+    if ready.since(promoted) < SETTLE {
+        return Err("node2 was READY before the settling time was over".to_owned());
+    }
     say("");
     say(&format!(
         "No client could write for {} ms. repmgrd needed {} ms to give",
@@ -165,7 +172,13 @@ fn come_back(stage: &mut Stage, needs: &Needs) -> Result<(), String> {
     )?;
     say("");
     stage.show(returned)?;
+    stage.cluster.node1.postgres.execute(TRIAL);
+    say("");
+    say("node1 takes writes from whoever asks it directly (tried, and rolled back).");
 
+    if own_row(&cluster.node1)? != "primary, active" {
+        return Err("node1 does not call itself the primary".to_owned());
+    }
     for (what, changes) in
         [("its rolecall said READY", &node1.answer), ("HAProxy had it UP", &node1.state)]
     {
@@ -255,9 +268,9 @@ fn keep(stage: &Stage, needs: &Needs) -> ! {
     };
     // repmgr, like PostgreSQL, refuses to run as root.
     let user = stage.ground.user().map(|u| format!("runuser -u {} -- ", u.name));
-    let (user, repmgr) = (user.unwrap_or_default(), needs.postgres.join("repmgr"));
+    let (user, bin) = (user.unwrap_or_default(), find_postgres().unwrap_or_default());
     let conf = cluster.node1.conf().display();
-    let cluster_show = format!("{user}{} -f {conf} cluster show", repmgr.display());
+    let cluster_show = format!("{user}{}/repmgr -f {conf} cluster show", bin.display());
     try_it("ask the rolecall of node1", format!("nc {} {}", agent.ip(), agent.port()));
     try_it("the same, with its reasons", ask("node1"));
     try_it("and that of node2", ask("node2"));
