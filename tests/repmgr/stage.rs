@@ -12,7 +12,7 @@ use crate::fixtures::repmgr::{CLIENT, Cluster, DATA, PATIENCE, Shape};
 use crate::fixtures::repmgr_template::Template;
 use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, Recorder, Rolecall,
-    Sample, checker, eventually, find_haproxy, haproxies, held, now, open_session, sampler,
+    Sample, checker, eventually, haproxies, held, now, open_session, sampler,
 };
 use crate::ledger::{Line, Series, lost, none_and_two, promotions, strays, who_when};
 use crate::watch::{Row, Simple, Taken, simple_rules, writer};
@@ -98,8 +98,7 @@ impl Stage {
             roles.insert(id, one);
         }
         let client = cluster.net().space(CLIENT);
-        let program = find_haproxy("2.6").or_else(|| haproxies().pop().map(|h| h.1));
-        let program = program.expect("HAProxy; hint: tests/tools/install.sh test");
+        let (_, program) = haproxies().swap_remove(0);
         let haproxy =
             Haproxy::start_in(Some(client), &ground, &program, Path::new(CFG), &addresses());
         let look = |id: &u8| {
