@@ -17,8 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use fixtures::repmgr_template::{Template, found};
-use fixtures::{Ground, Haproxy, haproxies, missing, now};
+use fixtures::repmgr_template::Template;
+use fixtures::{Ground, Haproxy, find_postgres, haproxies, missing, now};
 use ledger::Line;
 use scenarios::Scenario;
 use stage::Stage;
@@ -43,7 +43,8 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    if !found() || haproxies().is_empty() {
+    let repmgr = find_postgres().is_some_and(|bin| bin.join("repmgr").exists());
+    if !repmgr || haproxies().is_empty() {
         missing("repmgr beside the newest PostgreSQL, or haproxy");
         return ExitCode::SUCCESS;
     }
