@@ -124,7 +124,7 @@ fn killed_and_back(stage: &mut Stage) -> u8 {
     stage.look_on(LONG_ENOUGH);
     stage.never_ready_since(1, back);
     stage.cluster.rejoin(1, new);
-    stage.look_on(LONG_ENOUGH);
+    stage.wait_row(new);
     stage.never_ready_since(1, back);
     new
 }
@@ -138,7 +138,6 @@ fn parted(stage: &mut Stage, sides: &[&[u8]]) -> u8 {
     stage.cluster.heal();
     stage.look_on(LONG_ENOUGH);
     stage.cluster.rejoin(1, new);
-    stage.look_on(LONG_ENOUGH);
     stage.wait_row(new);
     stage.never_ready_since(1, moved);
     new
