@@ -4,7 +4,8 @@
 .PHONY: help demo test test-all bench bench-flip
 
 help:
-	@echo "make demo        two PostgreSQL servers, rolecall and HAProxy through a failover, live"
+	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
+	@echo "                 SOURCE=postgres: two PostgreSQL servers alone"
 	@echo "make test        everything that must hold before a change goes in"
 	@echo "make test-all    also HAProxy's newest releases, many repeats and more random cases"
 	@echo "make bench       what a check costs"
@@ -31,6 +32,7 @@ test-all: test
 	for run in $$(seq $(REPEATS)); do \
 		ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test system || exit 1; \
 	done
+	ROLECALL_ALL=1 cargo test --locked --test repmgr
 
 bench:
 	tests/tools/install.sh bench

@@ -34,8 +34,10 @@ need gcc "the C compiler behind the TLS library" has cc
 need haproxy "asks rolecall and routes" has haproxy
 need postgresql "the servers that are watched; Debian also starts one of its own" postgres_server
 case $what in
+test* | demo) need "$(repmgr_package)" "clusters of repmgr" repmgr ;;
+esac
+case $what in
 test*)
-    need "$(repmgr_package)" "clusters of repmgr" repmgr
     need systemd "a journal of its own for the log's fields" journald
     need iproute2 "a network of its own for the default port" has ip
     ;;
