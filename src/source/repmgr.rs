@@ -247,7 +247,8 @@ impl Own {
                 "two nodes vote. With \"maint\" the loss of either host stops the writes: of the \
                  standby's until it is back, of the primary's until repmgr has promoted the standby. \
                  With \"ready\" they go on, and both nodes take them where repmgr promotes a standby \
-                 whose primary lives but is cut off; hint: a witness or a third node ends this choice"
+                 whose primary lives but is cut off; hint: rejoin a deposed primary where there is one; \
+                 a witness or a third node ends this choice"
             );
         }
     }
