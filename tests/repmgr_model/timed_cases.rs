@@ -110,6 +110,22 @@ fn t2_a_lingering_receiver_attests_no_contact() {
     shows(&script, false, Mutant::FreshByReceiver, PHASES);
 }
 
+/// The witness follows a new primary before that has written its row, and loses it before it copies
+/// the table again; the old primary is back and sees the witness.
+#[test]
+fn a_witness_does_not_go_back_to_whom_its_table_names() {
+    let script = |sim: &mut Sim| {
+        sim.later(10_000, Step::Event(E::Part(0b001)));
+        sim.later(30_000, Step::Event(E::Elect(1)));
+        sim.later(30_300, Step::Event(E::WitnessFollow(2, 1)));
+        for (from, to) in [(0, 2), (2, 0)] {
+            sim.later(36_000, Step::Event(E::Heal(from, to)));
+        }
+        cut(sim, 36_500, 1, 2);
+    };
+    shows(&script, true, Mutant::WitnessByTable, PHASES);
+}
+
 #[test]
 fn a_silent_node_asks_its_peers() {
     let slots_full = |sim: &mut Sim| {
