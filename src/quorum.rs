@@ -356,7 +356,10 @@ fn vote(voter: NodeId, said: &Answer) -> Choice {
     let by_table = named(table).map_or(Choice::Nobody, Choice::For);
     if row(table, voter).is_some_and(|row| row.registered == Registered::Witness) {
         let seen = said.upstream_seen.is_some_and(|ago| ago <= FRESH);
-        return said.upstream.filter(|_| seen).map_or(by_table, Choice::For);
+        // Its table alone gives no vote: it may be older than what its repmgrd follows, and the vote
+        // would go back to the old primary without the time that repmgrd's detection takes.
+        let stands = |up: &NodeId| seen || named(table) == Some(*up);
+        return said.upstream.filter(stands).map_or(Choice::Nobody, Choice::For);
     }
     match &said.attached {
         Attached::Nobody => by_table,

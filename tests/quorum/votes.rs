@@ -139,20 +139,18 @@ fn an_unknown_upstream_is_neutral_and_not_contrary() {
 fn whom_a_witness_votes_for() {
     let rows = [(1, Primary, true), (2, Standby, true), (3, Witness, true)];
     let names_2 = [(1, Primary, false), (2, Primary, true), (3, Witness, true)];
+    let mut never = witness(1, 0).by(&rows);
+    never.answer.upstream = None;
+    let lost = Vote::ForMe { fresh: false };
     let cases = [
         ("follows this node", witness(1, 0).by(&rows), Vote::ForMe { fresh: true }),
         ("and its table is older", witness(1, 2).by(&names_2), Vote::ForMe { fresh: true }),
-        (
-            "has lost its upstream and names this node",
-            witness(2, 4).by(&rows),
-            Vote::ForMe { fresh: false },
-        ),
-        (
-            "has lost its upstream and names another",
-            witness(1, 4).by(&names_2),
-            Vote::ForOther(id(2)),
-        ),
+        ("has lost this node and names it", witness(1, 4).by(&rows), lost),
+        ("has lost this node and names another", witness(1, 4).by(&names_2), Vote::Neutral),
+        ("has lost another and names this node", witness(2, 4).by(&rows), Vote::Neutral),
+        ("has lost another and names it", witness(2, 4).by(&names_2), Vote::ForOther(id(2))),
         ("follows another", witness(2, 0).by(&rows), Vote::ForOther(id(2))),
+        ("follows nobody that is known", never, Vote::Neutral),
     ];
     for (what, said, expected) in cases {
         let facts = seen(primary().by(&rows), [(3, said)]);

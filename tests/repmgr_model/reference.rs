@@ -25,6 +25,8 @@ pub enum Mutant {
     NoExpiry,
     /// F6: a streaming receiver attests contact.
     FreshByReceiver,
+    /// A witness that has lost its upstream votes for whom its table names, as at first.
+    WitnessByTable,
     /// A silent node holds without asking what the peers say.
     SilenceAlone,
     /// A restart record is good for a whole life from when it is written.
@@ -125,6 +127,9 @@ impl Reference {
                 Attached::Nobody => None,
             }
         };
+        if witness && by.is_none() && !self.is(Mutant::WitnessByTable) {
+            return f.said.upstream.filter(|up| named(table) == Some(*up));
+        }
         let Some(by) = by else { return named(table) };
         if self.is(Mutant::ChainByOthersWord) && by != me {
             let theirs = self.answer(facts.peers.get(&by), now);

@@ -5,6 +5,10 @@ use std::time::Duration;
 use crate::cluster::{Event, Host, Id};
 use crate::sim::{Sim, at};
 
+/// repmgrd elects when its reconnection attempts have failed; after that it only looks for a new
+/// primary to follow (its degraded monitoring).
+const ELECTION: u64 = 5000;
+
 impl Sim {
     /// `get_upstream_last_seen()`: whole seconds.
     pub fn seen(&self, id: Id) -> Option<Duration> {
@@ -24,6 +28,7 @@ impl Sim {
             && let Some(upstream) = upstream
         {
             self.contact[at(id)] = Some((upstream, self.now));
+            self.reached[at(id)] = self.contact[at(id)];
             if witness && self.rng.one_in(15) {
                 self.event(Event::Sync(id));
             }
@@ -33,18 +38,20 @@ impl Sim {
         }
         self.event(Event::Failure(id));
         self.event(Event::Recovery(id));
-        let lost = match self.contact[at(id)] {
-            Some((_, when)) => self.now - when >= self.settings.detection,
-            None => !self.cluster.has_contact(id) && self.rng.one_in(10),
+        let lost = match self.reached[at(id)] {
+            Some((_, when)) => self.now - when,
+            // A repmgrd that is started without its upstream: the witness's looks for a primary.
+            None if witness && !self.cluster.has_contact(id) => self.settings.detection,
+            None => return,
         };
-        if !lost {
+        if lost < self.settings.detection {
             return;
         }
         let to = self.rng.between(0, u64::from(self.cluster.size));
         let to = Id::try_from(to).unwrap();
         if witness {
             self.event(Event::WitnessFollow(id, to));
-        } else if self.rng.one_in(2) {
+        } else if lost < self.settings.detection + ELECTION && self.rng.one_in(2) {
             self.event(Event::Elect(id));
         } else if self.cluster.writable(to) {
             self.event(Event::Follow(id, to));

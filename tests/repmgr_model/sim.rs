@@ -120,8 +120,10 @@ pub struct Sim {
     pub sequence: u64,
     pub loops: u32,
     pub waiting: Vec<(Id, Due)>,
-    /// When the repmgrd of each node last reached its upstream, and which it was.
+    /// When the repmgrd of each node last reached its upstream, and which it was: as its server's
+    /// shared memory has it, which a restart of the server clears, and as the process itself knows.
     pub contact: [Option<(Id, u64)>; MOST],
+    pub reached: [Option<(Id, u64)>; MOST],
     pub impaired: [Option<ErrorKind>; MOST],
     pub slow: [u64; MOST],
     pub replay_paused: [u64; MOST],
@@ -157,6 +159,7 @@ impl Sim {
             loops: 0,
             waiting: Vec::new(),
             contact: [None; MOST],
+            reached: [None; MOST],
             impaired: [None; MOST],
             slow: [0; MOST],
             replay_paused: [0; MOST],
@@ -320,13 +323,14 @@ impl Sim {
         match event {
             Event::Elect(id) | Event::PromoteByHand(id) => {
                 self.totals.promotions += 1;
-                self.contact[at(id)] = None;
+                (self.contact[at(id)], self.reached[at(id)]) = (None, None);
                 let wait = self.rng.between(800, 1100);
                 self.later(wait, Step::Event(Event::WriteRow(id)));
             }
             Event::Crash(id) | Event::Start(id) => self.contact[at(id)] = None,
+            Event::StopRepmgrd(id) => self.reached[at(id)] = None,
             Event::HostDown(id) => {
-                self.contact[at(id)] = None;
+                (self.contact[at(id)], self.reached[at(id)]) = (None, None);
                 if self.cluster.witness != Some(id) {
                     self.kill_daemon(id);
                     // It is kept in memory that a boot clears.

@@ -110,6 +110,44 @@ fn t2_a_lingering_receiver_attests_no_contact() {
     shows(&script, false, Mutant::FreshByReceiver, PHASES);
 }
 
+/// The witness follows a new primary before that has written its row, and loses it before it copies
+/// the table again; the old primary is back and sees the witness.
+#[test]
+fn a_witness_does_not_go_back_to_whom_its_table_names() {
+    let script = |sim: &mut Sim| {
+        sim.later(10_000, Step::Event(E::Part(0b001)));
+        sim.later(30_000, Step::Event(E::Elect(1)));
+        sim.later(30_300, Step::Event(E::WitnessFollow(2, 1)));
+        for (from, to) in [(0, 2), (2, 0)] {
+            sim.later(36_000, Step::Event(E::Heal(from, to)));
+        }
+        cut(sim, 36_500, 1, 2);
+    };
+    shows(&script, true, Mutant::WitnessByTable, PHASES);
+}
+
+/// Known and bounded: a stopped standby whose server refuses is out of the count, so nobody attests
+/// contact, and its repmgrd may have lost the primary long ago. It is elected "by default" as soon as
+/// it starts; the old primary holds when it loses sight of it at that moment.
+#[test]
+fn a_refusing_standby_attests_no_contact_and_the_hold_bounds_it() {
+    let mut most = 0;
+    for seed in 0..PHASES {
+        let settings = settings(None);
+        let mut sim = Sim::new(Cluster::healthy(2, false), settings, seed);
+        sim.later(10_000, Step::Event(E::Crash(1)));
+        sim.later(11_000, Step::Event(E::Failure(1)));
+        sim.later(20_000, Step::Event(E::Cut(1, 0)));
+        sim.later(38_000, Step::Event(E::Cut(0, 1)));
+        sim.later(38_000, Step::Event(E::Start(1)));
+        sim.later(40_000, Step::Event(E::Elect(1)));
+        sim.run(90_000);
+        most = most.max(sim.totals.double_daemons);
+        assert!(sim.totals.double_haproxy < settings.hold, "{:?}", sim.totals);
+    }
+    println!("a refusing standby: at most {most} ms with two READY");
+}
+
 #[test]
 fn a_silent_node_asks_its_peers() {
     let slots_full = |sim: &mut Sim| {
