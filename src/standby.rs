@@ -1,5 +1,7 @@
 //! Whether a standby of a repmgr cluster serves what its primary wrote.
 
+use std::time::Duration;
+
 use crate::electorate::{Registered, row};
 use crate::observation::Observation;
 use crate::reason::Reason;
@@ -10,7 +12,10 @@ use crate::role::Role;
 ///
 /// A receiver goes on "streaming" for up to `wal_receiver_timeout` after its upstream fell silent;
 /// a rejoined old primary is in recovery for a moment before its own row says standby.
-pub fn unfit(seen: &Observation) -> Option<Reason> {
+///
+/// A standby that is kept behind on purpose (`recovery_min_apply_delay`) serves only where the
+/// service's time limit, `most_behind`, covers that.
+pub fn unfit(seen: &Observation, most_behind: Option<Duration>) -> Option<Reason> {
     let said = seen.repmgr.as_deref()?;
     let own = said.me.and_then(|me| row(&said.table, me));
     if own.is_some_and(|row| row.registered == Registered::Witness) {
@@ -37,13 +42,13 @@ pub fn unfit(seen: &Observation) -> Option<Reason> {
     if replay.paused {
         return Some(Reason::ReplayPaused);
     }
-    (!upkeep.apply_delay.is_zero()).then_some(Reason::ApplyDelay(upkeep.apply_delay))
+    let delay = upkeep.apply_delay;
+    (delay > most_behind.unwrap_or_default()).then_some(Reason::ApplyDelay(delay))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::electorate::{Answer, Attached, NodeId, Row};
@@ -130,7 +135,17 @@ mod tests {
             (upkeep(|u| u.heard = Some(Duration::from_secs(36))), Some("upstream_silent")),
             (upkeep(|u| u.apply_delay = Duration::from_millis(1)), Some("apply_delay")),
         ] {
-            assert_eq!(unfit(&seen).map(|reason| reason.label()), label, "{seen:?}");
+            assert_eq!(unfit(&seen, None).map(|reason| reason.label()), label, "{seen:?}");
         }
+    }
+
+    #[test]
+    fn a_standby_kept_behind_serves_where_the_time_limit_covers_it() {
+        let mut seen = standby(said(table(Registered::Standby, true)));
+        let delay = Duration::from_secs(60);
+        seen.upkeep.as_mut().unwrap().apply_delay = delay;
+        assert_eq!(unfit(&seen, None), Some(Reason::ApplyDelay(delay)));
+        assert_eq!(unfit(&seen, Some(Duration::from_secs(59))), Some(Reason::ApplyDelay(delay)));
+        assert_eq!(unfit(&seen, Some(delay)), None);
     }
 }

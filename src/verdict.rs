@@ -345,7 +345,7 @@ fn meaning(seen: &Observation, behind: Option<Reason>, policy: &Policy) -> Findi
     if let Some(state) = &seen.not_running {
         return Finding::No(Reason::NotRunning(state.clone()));
     }
-    let unfit = standby::unfit(seen);
+    let unfit = standby::unfit(seen, policy.lag.and_then(|limit| limit.time));
     let Some(role) = seen.role else {
         return Finding::No(unfit.unwrap_or(Reason::NoRole));
     };

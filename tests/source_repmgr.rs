@@ -140,7 +140,7 @@ async fn who_is_me(primary: &Node, standby: &Node, witness: &Node) {
     assert_eq!(answer(&seen).local_id, Some(NodeId(3)));
     assert_eq!(answer(&seen).upstream, Some(NodeId(1)));
     assert!(answer(&seen).upstream_seen.unwrap() < PATIENCE);
-    assert_eq!(unfit(&seen).map(|reason| reason.label()), Some("witness"));
+    assert_eq!(unfit(&seen, None).map(|reason| reason.label()), Some("witness"));
 }
 
 /// A receiver's address against the rows: by name and by address, either way.
@@ -194,19 +194,20 @@ async fn ways_to_follow(primary: &Node, standby: &Node) {
 async fn upkeep_of(standby: &Node) {
     let mut source = standby.source();
     let seen = source.observe().await.unwrap();
-    assert_eq!(unfit(&seen), None);
+    assert_eq!(unfit(&seen, None), None);
     let set = |setting: &str| {
         standby.sql(&format!("ALTER SYSTEM SET {setting}"));
         standby.sql("SELECT pg_reload_conf()");
     };
-    let because = |seen: &Observation, label| unfit(seen).is_some_and(|no| no.label() == label);
+    let because =
+        |seen: &Observation, label| unfit(seen, None).is_some_and(|no| no.label() == label);
     set("recovery_min_apply_delay = '1d'");
     let seen = eventually(&mut source, |seen| because(seen, "apply_delay")).await;
     assert_eq!(seen.upkeep.unwrap().apply_delay, Duration::from_secs(24 * 3600));
     set("recovery_min_apply_delay = 0");
     set("wal_receiver_timeout = '100ms'");
     let short = |seen: &Observation| {
-        seen.upkeep.unwrap().silent_after == Duration::from_secs(10) && unfit(seen).is_none()
+        seen.upkeep.unwrap().silent_after == Duration::from_secs(10) && unfit(seen, None).is_none()
     };
     eventually(&mut source, short).await;
     set("wal_receiver_timeout = '1min'");
