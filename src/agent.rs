@@ -6,9 +6,10 @@
 //! closes with a reset once it has its line; that is normal.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, TcpListener};
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::pin::pin;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -21,17 +22,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::clock::{Clock, Stamp};
-use crate::reply::Wording;
 use crate::snapshot::NodeFacts;
-use crate::verdict::judge;
+use crate::verdict::decide;
 
 /// Connections that are read to their end at one time; over it the line is still written and the
 /// connection closed at once. A HAProxy that checks 1,000 times a second keeps about ten here.
 const LINGERING: usize = 256;
 /// How long a connection is read to its end.
 const LINGER: Duration = Duration::from_secs(1);
-/// How often the lingering connections are looked at.
-const SWEEP: Duration = Duration::from_millis(10);
+/// How often all lingering connections are looked at. A timer set anew for each connection costs more
+/// than the answer; this one runs on by itself, and every answer looks at the oldest connections too.
+const SWEEP: Duration = Duration::from_millis(250);
+/// Lingering connections looked at before an answer, so that their number falls under any load.
+const SWEPT_PER_ANSWER: usize = 2;
 /// Bytes read from one connection before it is closed all the same.
 const LINGER_BYTES: usize = 4096;
 /// Connections answered before other work of the thread has its turn.
@@ -39,24 +42,11 @@ const BATCH: usize = 64;
 /// Pause after an error of accept that waiting may cure (no file descriptors, no memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a port answers with; replaced as a whole at a reload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answering {
-    /// The service whose verdict is said.
-    pub service: Arc<str>,
-    /// In what words.
-    pub wording: Wording,
-    /// To whom; empty: everybody.
-    pub allow: Vec<IpNet>,
-}
-
 /// One open port.
 pub struct Port {
     /// The bound socket, listening and non-blocking.
     pub listener: TcpListener,
-    /// What it answers with.
-    pub answering: watch::Receiver<Answering>,
-    /// What the answer rests on.
+    /// What the answer rests on, and what is answered at this port.
     pub facts: watch::Receiver<NodeFacts>,
     /// The present moment.
     pub clock: Clock,
@@ -76,36 +66,38 @@ impl Port {
         )]
         let listener = AsyncFd::new(self.listener)?;
         let mut door = Door {
-            answering: self.answering,
+            addr: listener.get_ref().local_addr()?,
             facts: self.facts,
             clock: self.clock,
             lingering: VecDeque::new(),
             strangers: 0,
+            failing: false,
         };
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopped = pin!(stop.cancelled());
         loop {
             tokio::select! {
-                ready = listener.readable() => {
+                // In this order, so that no flood of checks puts off the stop; the sweep it may put off
+                // is made up for by the answers themselves.
+                biased;
+                () = &mut stopped => {
+                    door.answer_batch(listener.get_ref());
+                    return Ok(());
+                }
+                ready = poll_fn(|cx| listener.poll_read_ready(cx)) => {
                     let mut ready = ready?;
-                    if door.lingering.is_empty() {
-                        sweeps.reset();
-                    }
                     match door.answer_batch(listener.get_ref()) {
                         Waiting::None => ready.clear_ready(),
                         Waiting::Some => tokio::task::yield_now().await,
                         Waiting::Failed(error) => {
-                            warn!(%error, "accept failed; trying again");
+                            door.tell_failed(error);
                             door.lingering.clear();
                             tokio::time::sleep(ACCEPT_PAUSE).await;
                         }
                     }
                 }
-                _ = sweeps.tick(), if !door.lingering.is_empty() => door.sweep(),
-                () = stop.cancelled() => {
-                    door.answer_batch(listener.get_ref());
-                    return Ok(());
-                }
+                _ = sweeps.tick() => door.sweep(),
             }
         }
     }
@@ -119,11 +111,13 @@ enum Waiting {
 }
 
 struct Door {
-    answering: watch::Receiver<Answering>,
+    addr: SocketAddr,
     facts: watch::Receiver<NodeFacts>,
     clock: Clock,
     lingering: VecDeque<Lingering>,
     strangers: u64,
+    /// Accept fails now, and that was warned of.
+    failing: bool,
 }
 
 struct Lingering {
@@ -137,7 +131,8 @@ impl Door {
         for _ in 0..BATCH {
             match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC) {
                 Ok((socket, peer)) => {
-                    let peer = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
+                    self.failing = false;
+                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
                     self.answer(socket, peer.map(|peer| peer.ip()));
                 }
                 Err(Errno::AGAIN) => return Waiting::None,
@@ -149,26 +144,27 @@ impl Door {
         Waiting::Some
     }
 
+    fn tell_failed(&mut self, error: Errno) {
+        if !std::mem::replace(&mut self.failing, true) {
+            let hint = "raise LimitNOFILE= of the unit where file descriptors are short";
+            warn!(%error, hint, "connections cannot be accepted; trying again");
+        }
+    }
+
     fn answer(&mut self, socket: OwnedFd, peer: Option<IpAddr>) {
         let now = self.clock.now();
+        self.sweep_oldest(now);
         {
-            let answering = self.answering.borrow();
-            if !allowed(&answering.allow, peer) {
-                self.strangers += 1;
-                if self.strangers == 1 {
-                    let service = &*answering.service;
-                    warn!(
-                        service,
-                        ?peer,
-                        "closed without an answer: the address is not in `allow`"
-                    );
-                } else {
-                    debug!(?peer, strangers = self.strangers, "closed without an answer");
-                }
+            let facts = self.facts.borrow();
+            // A reload has taken the service away, and its port closes in a moment.
+            let Some(service) = facts.asked_at(self.addr) else { return };
+            if !allowed(&service.answering.allow, peer) {
+                let peer = peer.map(|peer| peer.to_canonical().to_string());
+                tell_stranger(&mut self.strangers, &service.name, peer.as_deref());
                 return;
             }
-            let verdict = judge(now, &self.facts.borrow(), &answering.service);
-            let line = answering.wording.line(verdict.state, &verdict.reason);
+            let verdict = decide(now, &facts.sources, service.standing, &service.policy);
+            let line = service.answering.wording.line(verdict.state, &verdict.reason);
             // One line always fits the send buffer of a new socket; a peer that is gone needs none.
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             if rustix::net::send(&socket, &line, flags).is_err() {
@@ -179,6 +175,15 @@ impl Door {
             && rustix::net::shutdown(&socket, Shutdown::Write).is_ok()
         {
             self.lingering.push_back(Lingering { socket, until: now.plus(LINGER), read: 0 });
+        }
+    }
+
+    fn sweep_oldest(&mut self, now: Stamp) {
+        for _ in 0..SWEPT_PER_ANSWER {
+            let Some(mut oldest) = self.lingering.pop_front() else { return };
+            if oldest.still_open(now) {
+                self.lingering.push_back(oldest);
+            }
         }
     }
 
@@ -202,6 +207,17 @@ impl Lingering {
                 return false;
             }
         }
+    }
+}
+
+/// Strangers are counted and warned of once; one that knocks every second must not fill the log.
+fn tell_stranger(strangers: &mut u64, service: &str, peer: Option<&str>) {
+    *strangers += 1;
+    if *strangers == 1 {
+        let hint = "add its network to `allow`, or let HAProxy ask from an address that is in it";
+        warn!(service, peer, hint, "closed without an answer: the address is not in `allow`");
+    } else {
+        debug!(service, peer, strangers, "closed without an answer");
     }
 }
 

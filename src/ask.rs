@@ -1,18 +1,24 @@
 //! `rolecall ask`: looks once without a daemon and explains what was decided, and why.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::clock::{Clock, Stamp};
+use crate::clock::Clock;
 use crate::config::{Config, Source as Configured};
+use crate::electorate::Attached;
 use crate::failure::Failure;
 use crate::observation::{Observation, SourceError};
+use crate::policy::Policy;
 use crate::poller;
+use crate::quorum::{self, Round};
 use crate::snapshot::{Snapshot, SourceFacts};
 use crate::source::Source;
 use crate::source::resolve::Resolver;
 use crate::verdict::{Standing, State, Verdict, decide};
+use crate::watched::others;
 
 /// What one look at every source showed and what each service makes of it.
 pub struct Answer {
@@ -25,10 +31,14 @@ struct Looked {
     kind: &'static str,
     seen: Result<Observation, SourceError>,
     took_ms: u64,
+    facts: SourceFacts,
+    /// For a repmgr node that is a candidate: how rule R counts.
+    round: Option<Round>,
 }
 
 /// Looks once at every source of `config`, all at one time, each within its own timeout, and
-/// decides for the services that `wanted` picks by name.
+/// decides for the services that `wanted` picks by name. A repmgr node that is a candidate for the
+/// primary has the other nodes of its table looked at too.
 ///
 /// # Errors
 /// A source cannot look at all: a file of its configuration cannot be read.
@@ -39,31 +49,50 @@ pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Result<Answe
     for configured in &config.node.sources {
         sources.push((configured, Source::new(configured, &resolver)?));
     }
-    let looks = sources.iter_mut().map(|(configured, source)| look(configured, source, &clock));
-    let mut snapshots = Vec::new();
-    let mut looked = Vec::new();
-    for (began, look) in futures_util::future::join_all(looks).await {
-        let mut snapshot = Snapshot::default();
-        snapshot.record(began, look.seen.clone());
-        snapshots.push(SourceFacts::of(snapshot));
-        looked.push(look);
-    }
+    let lag_matters = config.services.iter().any(|service| service.lag.is_some());
+    let looks = sources
+        .iter_mut()
+        .map(|(configured, source)| look(configured, source, lag_matters, &clock));
+    let looks = join_all(looks).await;
     let now = clock.now();
+    let facts: Vec<_> = looks.iter().map(|look| look.facts.clone()).collect();
     let services = config.services.iter().filter(|service| wanted(&service.name));
     let decided = services.map(|service| {
-        let policy = service.policy(&config.node);
-        let standing = Standing::default().fold(now, &[], &snapshots, &policy);
-        (service.name.clone(), decide(now, &snapshots, standing, &policy))
+        // One look says what is so now; for how long it has been so, only the daemon knows.
+        let policy = Policy { settle: Duration::ZERO, ..service.policy(&config.node) };
+        let standing = Standing::default().fold(now, &[], &facts, &policy);
+        (service.name.clone(), decide(now, &facts, standing, &policy))
     });
-    Ok(Answer { node: config.node.name.clone(), looks: looked, decided: decided.collect() })
+    Ok(Answer { node: config.node.name.clone(), decided: decided.collect(), looks })
 }
 
-async fn look(configured: &Configured, source: &mut Source, clock: &Clock) -> (Stamp, Looked) {
+async fn look(
+    configured: &Configured,
+    source: &mut Source,
+    lag_matters: bool,
+    clock: &Clock,
+) -> Looked {
     let began = clock.now();
     let seen = poller::look(source, configured.timeout).await;
     let took = clock.now().since(began).as_millis();
     let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
-    (began, Looked { kind: configured.kind.as_str(), seen, took_ms })
+    let mut facts = SourceFacts::default();
+    facts.own.record(began, seen.clone());
+    if let (Source::Repmgr(own), Ok(seen)) = (&*source, &seen) {
+        let peers = others(seen, lag_matters).into_iter().map(async |row| {
+            let began = clock.now();
+            let looked = poller::look(&mut own.peer(row), configured.timeout).await;
+            let mut snapshot = Snapshot::default();
+            snapshot.record(began, looked);
+            (row.id, snapshot)
+        });
+        facts.peers = join_all(peers).await.into_iter().collect();
+    }
+    let round = configured.electorate().map(|electorate| {
+        // The peers were asked after the own server, each within its own deadline.
+        quorum::rule(clock.now(), &facts, &electorate)
+    });
+    Looked { kind: configured.kind.as_str(), seen, took_ms, facts, round }
 }
 
 impl Answer {
@@ -91,6 +120,7 @@ impl Answer {
             };
             // Writing to a string cannot fail.
             let _ = writeln!(out, "  source {} ({} ms): {said}", look.kind, look.took_ms);
+            out.push_str(&look.cluster());
         }
         for (service, verdict) in &self.decided {
             let _ = writeln!(out, "  service {service}: {}, {}", verdict.state, verdict.reason);
@@ -106,6 +136,7 @@ impl Answer {
         let looks = self.looks.iter().map(|look| match &look.seen {
             Ok(seen) => json!({
                 "kind": look.kind, "took_ms": look.took_ms, "observation": observation(seen),
+                "votes": look.votes(),
             }),
             Err(error) => json!({
                 "kind": look.kind, "took_ms": look.took_ms,
@@ -125,6 +156,60 @@ impl Answer {
             "sources": looks.collect::<Vec<_>>(),
             "services": decided.collect::<Vec<_>>(),
         })
+    }
+}
+
+impl Looked {
+    /// Each node of the own table: what it said of itself, whom it follows, its vote.
+    fn cluster(&self) -> String {
+        let mut out = String::new();
+        let (Ok(seen), Some(round)) = (&self.seen, &self.round) else { return out };
+        let Some(said) = &seen.repmgr else { return out };
+        for row in said.table.iter() {
+            let active = if row.active { "" } else { ", inactive" };
+            let registered = row.registered.as_str();
+            let _ =
+                write!(out, "    {} {} (registered as {registered}{active}): ", row.id, row.name);
+            let snapshot = self.facts.peers.get(&row.id);
+            let answer =
+                snapshot.and_then(|snapshot| match (snapshot.failing(), snapshot.good()) {
+                    (Some((_, error)), _) => Some(format!("{}: {error}", error.kind.label())),
+                    (None, Some((_, seen))) => {
+                        Some(format!("{}{}", in_words(seen), following(seen)))
+                    }
+                    (None, None) => None,
+                });
+            let vote = round.peers.get(&row.id).map(|vote| format!("; {vote}"));
+            let line = match answer {
+                _ if said.me == Some(row.id) => "this node".to_owned(),
+                Some(answer) => answer + vote.as_deref().unwrap_or_default(),
+                None => "not asked".to_owned(),
+            };
+            let _ = writeln!(out, "{line}");
+        }
+        if round.electors > 0 {
+            let (votes, electors) = (round.votes, round.electors);
+            let _ = writeln!(out, "    {votes} of {electors} nodes vote for this one");
+        }
+        out
+    }
+
+    fn votes(&self) -> Value {
+        let Some(round) = &self.round else { return Value::Null };
+        let peers =
+            round.peers.iter().map(|(id, vote)| (id.0.to_string(), json!(vote.to_string())));
+        json!({
+            "votes": round.votes, "electors": round.electors,
+            "nodes": peers.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+}
+
+fn following(seen: &Observation) -> String {
+    match seen.repmgr.as_ref().map(|said| &said.attached) {
+        Some(Attached::To(id)) => format!(", follows {id}"),
+        Some(Attached::Unknown(address)) => format!(", follows {address}, which is no node's"),
+        Some(Attached::Nobody) | None => String::new(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing::{Level, warn};
+use tracing::Level;
 
 use crate::ask;
 use crate::config::Config;
@@ -52,7 +54,7 @@ enum Command {
 /// Flags that stand in for a configuration file.
 #[derive(Args)]
 struct Run {
-    /// Kind of the one source: patroni, postgres, command or static; replaces every [source].
+    /// Kind of the one source: patroni, repmgr, postgres, command or static; replaces every [source].
     #[arg(long, value_name = "KIND")]
     source: Option<String>,
     /// Patroni's REST API.
@@ -82,7 +84,8 @@ pub fn main() -> ExitCode {
     match cli.run() {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("rolecall: {failure}");
+            // Nothing is left to tell where even this cannot be printed.
+            let _ = writeln!(io::stderr(), "rolecall: {failure}");
             failure.exit.into()
         }
     }
@@ -106,31 +109,41 @@ impl Cli {
     }
 
     fn daemon(&self, flags: &Flags) -> Result<ExitCode, Failure> {
-        let loaded = self.load(flags)?;
-        let logging = logging::start(loaded.config.log)?;
-        warn_of(&loaded);
-        let again = || {
-            let loaded = self.load(flags)?;
-            warn_of(&loaded);
-            Ok(loaded.config)
-        };
-        daemon::run(&again, loaded.config, logging)?;
+        daemon::run(&|| self.load(flags))?;
         Ok(ExitCode::SUCCESS)
     }
 
     fn check(&self) -> Result<ExitCode, Failure> {
         let loaded = self.load(&Flags::default())?;
-        for source in &loaded.config.node.sources {
-            Source::new(source, &Resolver::system())?;
+        let resolver = Resolver::system();
+        let unusable: Vec<_> = loaded
+            .config
+            .node
+            .sources
+            .iter()
+            .filter_map(|source| Source::new(source, &resolver).err())
+            .map(|failure| failure.to_string())
+            .collect();
+        if !unusable.is_empty() {
+            return Err(Failure::new(Exit::Config, unusable.join("\n")));
         }
+        let mut said = String::new();
         for warning in &loaded.warnings {
-            println!("warning: {warning}\n  hint: {}", warning.hint());
+            // Writing to a string cannot fail.
+            let _ = writeln!(said, "warning: {warning}\n  hint: {}", warning.hint());
         }
-        match &self.config {
-            Some(file) => println!("{}: ok", file.display()),
-            None => println!("ok"),
-        }
+        let _ = match self.config_file() {
+            Some(file) => writeln!(said, "{}: ok", file.display()),
+            None => writeln!(said, "no configuration file, the built-in defaults: ok"),
+        };
+        print(&said)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The file that is read, if there is one.
+    fn config_file(&self) -> Option<&Path> {
+        let default = Path::new(schema::DEFAULT_PATH);
+        self.config.as_deref().or_else(|| default.exists().then_some(default))
     }
 
     fn ask(&self, target: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
@@ -145,9 +158,9 @@ impl Cli {
         // A name look-up that hangs must not keep the answer from being printed.
         runtime.shutdown_background();
         if json {
-            println!("{:#}", answer.json());
+            print(&format!("{:#}\n", answer.json()))?;
         } else {
-            print!("{}", answer.text());
+            print(&answer.text())?;
         }
         Ok(ExitCode::from(match answer.state() {
             State::Ready => 0,
@@ -169,10 +182,11 @@ impl Run {
     }
 }
 
-fn warn_of(loaded: &Loaded) {
-    for warning in &loaded.warnings {
-        warn!(hint = warning.hint(), "{warning}");
-    }
+/// Writes to stdout; a full disk or a closed pipe is no reason to panic.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::new(Exit::Unavailable, format_args!("stdout: {error}")))
 }
 
 /// Every problem of a configuration, as one failure.

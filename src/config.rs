@@ -3,14 +3,14 @@
 //! The TOML schema and its checks stand in [`crate::schema`]; here are the values and their
 //! defaults. Every duration and bound is the one that is used, nothing is optional that has a default.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
+use crate::answering::Answering;
+use crate::electorate::NodeId;
 use crate::policy::{LagLimit, Policy, Trust};
-use crate::reply::Wording;
+use crate::quorum::{Electorate, TwoNode};
 use crate::role::Role;
 use crate::source::conninfo::Conninfo;
 
@@ -63,15 +63,55 @@ pub struct Source {
     pub hold: Duration,
 }
 
+impl Source {
+    /// How often it is looked at, and how long a look may take.
+    pub fn rhythm(&self) -> Rhythm {
+        Rhythm { interval: self.interval, timeout: self.timeout }
+    }
+
+    /// For repmgr: the rule by which its node is the primary.
+    pub fn electorate(&self) -> Option<Electorate> {
+        let Kind::Repmgr(repmgr) = &self.kind else { return None };
+        let (two_node, trust_refused) = (repmgr.two_node, repmgr.trust_refused);
+        Some(Electorate { life: self.life(), two_node, trust_refused })
+    }
+
+    /// How long an answer of a repmgr node may be used, from the moment it was asked for. Twice the
+    /// timeout, because a peer that always takes most of it would lapse otherwise.
+    pub fn life(&self) -> Duration {
+        (self.interval + self.timeout).max(2 * self.timeout) + MARGIN
+    }
+
+    /// Least time for which a yes must have been continuous: as long as any older answer can live
+    /// in another daemon, and then in HAProxy, where the companion check must fail `check_fall`
+    /// times before a dead daemon's word is gone.
+    pub fn least_settle(&self, haproxy: &Haproxy) -> Duration {
+        self.life() + haproxy.agent_inter * haproxy.check_fall + MARGIN
+    }
+}
+
+/// How often a source is looked at, and how long a look may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythm {
+    /// Between the beginnings of two looks.
+    pub interval: Duration,
+    /// For one whole look.
+    pub timeout: Duration,
+}
+
+/// What scheduling may add to a time that safety rests on.
+const MARGIN: Duration = Duration::from_millis(100);
+
 /// The kinds of source and their own keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a handful of sources, made once")]
 pub enum Kind {
     /// Patroni's REST API.
     Patroni {
         /// Base URL, such as `http://127.0.0.1:8008`.
         url: String,
     },
+    /// repmgr: PostgreSQL, and the other nodes of its cluster.
+    Repmgr(Repmgr),
     /// PostgreSQL itself.
     Postgres(Postgres),
     /// A program of the operator's: path and arguments; never through a shell.
@@ -85,11 +125,62 @@ impl Kind {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Patroni { .. } => "patroni",
+            Self::Repmgr(_) => "repmgr",
             Self::Postgres(_) => "postgres",
             Self::Command(_) => "command",
             Self::Static(_) => "static",
         }
     }
+}
+
+/// How the nodes of a repmgr cluster are reached and judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repmgr {
+    /// The node's own server. The others are reached with all of this but host and port.
+    pub server: Postgres,
+    /// Which node this is.
+    pub node: Identity,
+    /// What a node says that has lost the only other voter.
+    pub two_node: TwoNode,
+    /// How long repmgr waits before it promotes another node; the least of all nodes'.
+    pub failover_after: Option<Duration>,
+    /// How long a yes must have been continuous before it counts.
+    pub settle: Duration,
+    /// Whether a refused connection comes from the host itself.
+    pub trust_refused: bool,
+    /// More names of nodes, under which others stream from them.
+    pub addresses: BTreeMap<NodeId, Vec<Alias>>,
+}
+
+/// Time between the end of what an isolated primary may still say and the earliest moment at which
+/// repmgr promotes another: what clocks, repmgrd's own pace and a loaded host may take of it.
+const BEFORE_FAILOVER: Duration = Duration::from_secs(5);
+
+impl Repmgr {
+    /// Longest `hold` of a service for primaries: over, before repmgr can have promoted another.
+    pub fn most_hold(&self) -> Duration {
+        self.failover_after.map_or(Duration::ZERO, |after| after.saturating_sub(BEFORE_FAILOVER))
+    }
+}
+
+/// Which of the nodes in `repmgr.nodes` this one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// The one repmgrd told the server.
+    Told,
+    /// `node_id`
+    Id(NodeId),
+    /// `node_name`
+    Name(String),
+}
+
+/// Another name of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// A name or an address.
+    pub host: String,
+    /// `None`: the ports that the node's own row has.
+    pub port: Option<u16>,
 }
 
 /// How PostgreSQL is reached.
@@ -119,12 +210,8 @@ pub struct Service {
     pub name: String,
     /// The roles that may serve.
     pub roles: Vec<Role>,
-    /// Where the question is asked; never empty.
-    pub listen: Vec<Listen>,
-    /// Who may ask; empty: everybody.
-    pub allow: Vec<IpNet>,
-    /// The words of the answer.
-    pub wording: Wording,
+    /// How it is asked and answered.
+    pub answering: Answering,
     /// Overrides the sources' `hold`.
     pub hold: Option<Duration>,
     /// How far behind a replica may be.
@@ -137,45 +224,19 @@ impl Service {
         let trust = |source: &Source| Trust {
             hold: self.hold.unwrap_or(source.hold),
             look: source.interval + source.timeout,
-            knows_lag: matches!(source.kind, Kind::Postgres(_)),
-            electorate: None,
+            knows_lag: matches!(source.kind, Kind::Postgres(_) | Kind::Repmgr(_)),
+            electorate: source.electorate(),
+        };
+        // Only of primaries there must never be two.
+        let settle = |source: &Source| match &source.kind {
+            Kind::Repmgr(repmgr) if self.roles.contains(&Role::Primary) => repmgr.settle,
+            _ => Duration::ZERO,
         };
         Policy {
             roles: self.roles.clone(),
             lag: self.lag,
-            settle: Duration::ZERO,
+            settle: node.sources.iter().map(settle).max().unwrap_or_default(),
             trust: node.sources.iter().map(trust).collect(),
-        }
-    }
-}
-
-/// An address to listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Listen {
-    /// Exactly this address.
-    At(SocketAddr),
-    /// Every address of the host: IPv6 and IPv4 on one socket, IPv4 alone where there is no IPv6.
-    Everywhere(u16),
-}
-
-impl Listen {
-    /// The addresses to try, best first.
-    pub fn candidates(self) -> Vec<SocketAddr> {
-        match self {
-            Self::At(addr) => vec![addr],
-            Self::Everywhere(port) => vec![
-                SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
-            ],
-        }
-    }
-}
-
-impl std::fmt::Display for Listen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::At(addr) => addr.fmt(f),
-            Self::Everywhere(port) => write!(f, "*:{port}"),
         }
     }
 }

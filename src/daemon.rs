@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,40 +17,53 @@ use tokio::time::{Interval, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::agent::{Answering, Port};
+use crate::agent::Port;
 use crate::clock::Clock;
-use crate::config::{Config, Listen, Service};
+use crate::config::{Config, Rhythm, Service};
 use crate::failure::{Exit, Failure};
-use crate::keeper::{Announced, Keeper, Plan, Planned};
-use crate::logging::Logging;
-use crate::poller::{self, Rhythm};
+use crate::keeper::{Announced, Keeper, Plan, Planned, Serving};
+use crate::logging::{self, Logging};
+use crate::poller;
 use crate::record::Records;
+use crate::schema::Loaded;
 use crate::snapshot::NodeFacts;
 use crate::sockets::{self, Inherited};
 use crate::source::Source;
+use crate::source::repmgr::Repmgr;
 use crate::source::resolve::Resolver;
 use crate::systemd;
+use crate::warning::Warning;
+use crate::watched::StartPeer;
 
 /// How long stopping waits for the pollers to let go of what they hold.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// Reads the configuration, at start and at every reload.
-pub type Load<'a> = dyn Fn() -> Result<Config, Failure> + 'a;
+pub type Load<'a> = dyn Fn() -> Result<Loaded, Failure> + 'a;
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// The configuration is wrong, a socket cannot be opened, or a part that must live for ever ended.
-pub fn run(load: &Load<'_>, config: Config, logging: Logging) -> Result<(), Failure> {
+pub fn run(load: &Load<'_>) -> Result<(), Failure> {
+    let answering = runtime()?;
+    // First of all: a reload that is asked for while the daemon starts must not end it.
+    let signals = {
+        let _within = answering.enter();
+        Signals::new().map_err(|error| internal("signals", &error))?
+    };
+    let loaded = load()?;
+    let logging = logging::start(loaded.config.log)?;
     let mut inherited = Inherited::from_env()?;
-    let sockets = open_new(&config, &BTreeMap::new(), &mut inherited)?;
+    let held = inherited.addresses();
+    let sockets = open_new(&loaded.config, &Ports::new(), &mut inherited)?;
     inherited.all_adopted()?;
 
     let clock = Clock::Boot;
     let (facts_out, facts) = watch::channel(NodeFacts::default());
     let (announced_out, announced) = watch::channel(Vec::new());
     let (plans, plans_in) = mpsc::channel(1);
-    let node = config.node.name.as_str().into();
+    let node = loaded.config.node.name.as_str().into();
     let records = Records::from_env();
     let keeper = Keeper::new(node, clock.clone(), facts_out, announced_out, records);
     let looking = runtime()?;
@@ -71,15 +84,19 @@ pub fn run(load: &Load<'_>, config: Config, logging: Logging) -> Result<(), Fail
         facts,
         announced,
         plans,
-        ports: BTreeMap::new(),
+        held,
+        ports: Ports::new(),
         serving: JoinSet::new(),
         coming: None,
         reload_again: false,
         started: false,
+        warned: Vec::new(),
     };
-    runtime()?.block_on(daemon.run(config, sockets))?;
+    let ended = answering.block_on(daemon.run(signals, loaded, sockets));
     // The keeper ends with the sender of plans, which went with the daemon.
-    looking_thread.join().map_err(|_| Failure::new(Exit::Internal, "the thread `sources` panicked"))
+    let panicked = |_| Failure::new(Exit::Internal, "the thread `sources` panicked");
+    looking_thread.join().map_err(panicked)?;
+    ended
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -90,30 +107,36 @@ fn internal(what: &str, error: &dyn std::error::Error) -> Failure {
     Failure::new(Exit::Internal, format_args!("{what}: {error}"))
 }
 
-type Sockets = BTreeMap<Listen, TcpListener>;
+/// The open ports by the address each is bound to, and what stops them.
+type Ports = BTreeMap<SocketAddr, CancellationToken>;
 
 /// Opens the sockets that `config` asks for and that are not open yet.
 fn open_new(
     config: &Config,
-    open: &BTreeMap<Listen, OpenPort>,
+    open: &Ports,
     inherited: &mut Inherited,
-) -> Result<Sockets, Failure> {
-    let wanted = config.services.iter().flat_map(|service| &service.listen);
-    wanted
-        .filter(|listen| !open.contains_key(listen))
-        .map(|listen| Ok((*listen, sockets::open(*listen, inherited)?)))
+) -> Result<Vec<TcpListener>, Failure> {
+    let wanted = config.services.iter().flat_map(|service| &service.answering.listen);
+    let missing = wanted.filter(|listen| !open.keys().any(|addr| listen.covers(*addr)));
+    missing
+        .map(|listen| {
+            sockets::open(*listen, inherited).map_err(|failure| {
+                let ours = open.keys().find(|addr| addr.port() == listen.port());
+                match ours {
+                    Some(addr) => failure.hint(format_args!(
+                        "rolecall itself listens on {addr}: restart it to change that"
+                    )),
+                    None => failure,
+                }
+            })
+        })
         .collect()
-}
-
-struct OpenPort {
-    answering: watch::Sender<Answering>,
-    stop: CancellationToken,
 }
 
 /// A configuration that was read and whose plan is not in force yet.
 struct Coming {
-    config: Config,
-    sockets: Sockets,
+    loaded: Loaded,
+    sockets: Vec<TcpListener>,
     in_force: oneshot::Receiver<()>,
 }
 
@@ -125,19 +148,27 @@ struct Daemon<'a> {
     facts: watch::Receiver<NodeFacts>,
     announced: watch::Receiver<Vec<Announced>>,
     plans: mpsc::Sender<Plan>,
-    ports: BTreeMap<Listen, OpenPort>,
+    /// The sockets that the service manager holds; each must stay a service's.
+    held: Vec<SocketAddr>,
+    ports: Ports,
     serving: JoinSet<std::io::Result<()>>,
     coming: Option<Coming>,
     /// SIGHUP came while a configuration was coming: read again once it is in force.
     reload_again: bool,
     started: bool,
+    /// What was warned of already.
+    warned: Vec<Warning>,
 }
 
 impl Daemon<'_> {
-    async fn run(mut self, config: Config, sockets: Sockets) -> Result<(), Failure> {
-        let mut signals = Signals::new().map_err(|error| internal("signals", &error))?;
+    async fn run(
+        mut self,
+        mut signals: Signals,
+        loaded: Loaded,
+        sockets: Vec<TcpListener>,
+    ) -> Result<(), Failure> {
         let mut watchdog = systemd::watchdog().map(interval);
-        self.plan(config, sockets).await?;
+        self.plan(loaded, sockets).await?;
         loop {
             tokio::select! {
                 () = in_force(&mut self.coming) => {
@@ -165,8 +196,8 @@ impl Daemon<'_> {
         }
         info!("stopping");
         systemd::stopping();
-        for port in self.ports.values() {
-            port.stop.cancel();
+        for stop in self.ports.values() {
+            stop.cancel();
         }
         while let Some(ended) = self.serving.join_next().await {
             port_ended(ended)?;
@@ -178,73 +209,92 @@ impl Daemon<'_> {
     async fn reload(&mut self) {
         systemd::reloading();
         let planned = match self.read_again() {
-            Ok((config, sockets)) => self.plan(config, sockets).await,
+            Ok((loaded, sockets)) => self.plan(loaded, sockets).await,
             Err(failure) => Err(failure),
         };
-        if let Err(failure) = planned {
-            error!("configuration not reloaded, nothing changed: {failure}");
+        if let Err(Failure { what, hint, .. }) = planned {
+            error!(error = what, hint, "configuration not reloaded, nothing changed");
             systemd::ready();
         }
     }
 
-    fn read_again(&mut self) -> Result<(Config, Sockets), Failure> {
-        let config = (self.load)()?;
-        let sockets = open_new(&config, &self.ports, &mut Inherited::none())?;
-        Ok((config, sockets))
+    fn read_again(&mut self) -> Result<(Loaded, Vec<TcpListener>), Failure> {
+        let loaded = (self.load)()?;
+        let services = &loaded.config.services;
+        let asked = |addr: SocketAddr| {
+            services.iter().flat_map(|s| &s.answering.listen).any(|listen| listen.covers(addr))
+        };
+        if let Some(addr) = self.held.iter().find(|addr| !asked(**addr)) {
+            return Err(sockets::unasked(*addr));
+        }
+        let sockets = open_new(&loaded.config, &self.ports, &mut Inherited::none())?;
+        Ok((loaded, sockets))
     }
 
     /// Hands the keeper what to watch and judge; the ports follow when that is in force.
-    async fn plan(&mut self, config: Config, sockets: Sockets) -> Result<(), Failure> {
-        let sources = config.node.sources.iter().map(|source| {
+    async fn plan(&mut self, loaded: Loaded, sockets: Vec<TcpListener>) -> Result<(), Failure> {
+        let config = &loaded.config;
+        let count = u32::try_from(config.node.sources.len()).unwrap_or(u32::MAX).max(1);
+        let sources = (1..=count).zip(&config.node.sources).map(|(nth, source)| {
             let built = Source::new(source, &self.resolver)?;
-            let rhythm = Rhythm { interval: source.interval, timeout: source.timeout };
+            let rhythm = source.rhythm();
+            let phase = rhythm.interval * nth / count;
             let clock = self.clock.clone();
+            let start_peer = match &built {
+                Source::Repmgr(repmgr) => {
+                    Some(start_peer(Repmgr::clone(repmgr), rhythm, clock.clone()))
+                }
+                _ => None,
+            };
             Ok(Planned {
                 source: source.clone(),
                 start: Box::new(move |id, report| {
-                    tokio::spawn(poller::run(built, rhythm, clock, id, report)).abort_handle()
+                    tokio::spawn(poller::run(built, rhythm, phase, clock, id, report))
+                        .abort_handle()
                 }),
-                start_peer: None,
+                start_peer,
             })
         });
         let sources = sources.collect::<Result<_, Failure>>()?;
-        let service = |service: &Service| {
-            (Arc::from(service.name.as_str()), Arc::new(service.policy(&config.node)))
+        let serving = |service: &Service| Serving {
+            name: service.name.as_str().into(),
+            policy: Arc::new(service.policy(&config.node)),
+            answering: Arc::new(service.answering.clone()),
         };
-        let services = config.services.iter().map(service).collect();
+        let services = config.services.iter().map(serving).collect();
         let (told, in_force) = oneshot::channel();
         let plan = Plan { sources, services, in_force: told };
         self.plans
             .send(plan)
             .await
             .map_err(|_| Failure::new(Exit::Internal, "the keeper ended"))?;
-        self.coming = Some(Coming { config, sockets, in_force });
+        self.coming = Some(Coming { loaded, sockets, in_force });
         Ok(())
     }
 
-    /// The coming configuration's facts are there: let its ports answer.
+    /// The coming configuration is in force: open its new ports, close those it left out.
     fn enforce(&mut self) {
-        let Some(Coming { config, mut sockets, .. }) = self.coming.take() else { return };
-        let mut before = std::mem::take(&mut self.ports);
-        for service in &config.services {
-            let answering = Answering {
-                service: service.name.as_str().into(),
-                wording: service.wording.clone(),
-                allow: service.allow.clone(),
-            };
-            for listen in &service.listen {
-                if let Some(port) = before.remove(listen) {
-                    port.answering.send_replace(answering.clone());
-                    self.ports.insert(*listen, port);
-                } else if let Some(listener) = sockets.remove(listen) {
-                    self.open(*listen, listener, answering.clone());
-                }
+        let Some(Coming { loaded, sockets, .. }) = self.coming.take() else { return };
+        let Loaded { config, warnings } = loaded;
+        for warning in warnings {
+            if !self.warned.contains(&warning) {
+                warn!(hint = warning.hint(), "{warning}");
+                self.warned.push(warning);
             }
         }
-        for (listen, port) in before {
-            info!(%listen, "port closed");
-            port.stop.cancel();
+        for listener in sockets {
+            self.open(listener);
         }
+        let facts = self.facts.borrow();
+        self.ports.retain(|addr, stop| {
+            let stays = facts.asked_at(*addr).is_some();
+            if !stays {
+                info!(%addr, "port closed");
+                stop.cancel();
+            }
+            stays
+        });
+        drop(facts);
         if self.logging.apply(config.log) {
             warn!("[log] `to` and `format` change at the next restart");
         }
@@ -253,19 +303,27 @@ impl Daemon<'_> {
         systemd::ready();
     }
 
-    fn open(&mut self, listen: Listen, listener: TcpListener, answering: Answering) {
-        info!(%listen, service = &*answering.service, "answering");
-        let (sender, receiver) = watch::channel(answering);
-        let stop = CancellationToken::new();
-        let port = Port {
-            listener,
-            answering: receiver,
-            facts: self.facts.clone(),
-            clock: self.clock.clone(),
+    fn open(&mut self, listener: TcpListener) {
+        let addr = match listener.local_addr() {
+            Ok(addr) => addr,
+            Err(error) => return error!(%error, "a socket has no address and is not served"),
         };
+        info!(%addr, "answering");
+        let stop = CancellationToken::new();
+        let port = Port { listener, facts: self.facts.clone(), clock: self.clock.clone() };
         self.serving.spawn(port.serve(stop.clone()));
-        self.ports.insert(listen, OpenPort { answering: sender, stop });
+        self.ports.insert(addr, stop);
     }
+}
+
+/// Starts pollers of the other nodes of a repmgr cluster, in the own one's rhythm: what one answer
+/// may be used for rests on both.
+fn start_peer(own: Repmgr, rhythm: Rhythm, clock: Clock) -> StartPeer {
+    Box::new(move |row, id, report| {
+        let peer = own.peer(row);
+        let phase = rhythm.interval;
+        tokio::spawn(poller::run(peer, rhythm, phase, clock.clone(), id, report)).abort_handle()
+    })
 }
 
 /// Ends when the coming plan is in force; never where none is coming.

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
+use crate::answering::Answering;
 use crate::clock::{Clock, Stamp};
 use crate::config::Source;
 use crate::electorate::NodeId;
@@ -30,13 +31,24 @@ const JUST_AFTER: Duration = Duration::from_millis(1);
 
 /// What a keeper shall watch and judge from now on.
 pub struct Plan {
-    /// The sources, in the order of the policies' `trust`. One that is equal to a source already
-    /// watched keeps its poller and its facts.
+    /// The sources, in the order of the policies' `trust`. One that asks the same place as a source
+    /// already watched keeps its facts, and its poller where the rhythm is the same too.
     pub sources: Vec<Planned>,
-    /// The services and their policies.
-    pub services: Vec<(Arc<str>, Arc<Policy>)>,
+    /// The services; one whose name is known already keeps its memory.
+    pub services: Vec<Serving>,
     /// Told when the plan is in force: each of its sources has finished, failed or timed out once.
     pub in_force: oneshot::Sender<()>,
+}
+
+/// A service that shall be answered for.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How its verdicts are made.
+    pub policy: Arc<Policy>,
+    /// Where it is asked, and in what words it is answered.
+    pub answering: Arc<Answering>,
 }
 
 /// Starts the poller of one source under the given name, reporting to the given channel.
@@ -77,7 +89,7 @@ pub struct Keeper {
 
 struct Staged {
     sources: Vec<Coming>,
-    services: Vec<(Arc<str>, Arc<Policy>)>,
+    services: Vec<Serving>,
     in_force: oneshot::Sender<()>,
 }
 
@@ -156,17 +168,21 @@ impl Keeper {
             .sources
             .into_iter()
             .map(|planned| {
-                let equal = |(at, watched): (usize, &Watched)| {
-                    !kept[at] && watched.source == planned.source
+                let same_place = |(at, watched): (usize, &Watched)| {
+                    !kept[at] && watched.source.kind == planned.source.kind
                 };
-                if let Some(at) = self.watched.iter().enumerate().position(equal) {
+                let known = self.watched.iter().enumerate().position(same_place);
+                if let Some(at) = known {
                     kept[at] = true;
-                    return Coming::Kept(at);
+                    if self.watched[at].source.rhythm() == planned.source.rhythm() {
+                        return Coming::Kept(at);
+                    }
                 }
                 let id = self.ids.take();
                 let poller = Poller { id, task: (planned.start)(id, report.clone()) };
-                let watched = Watched::new(planned.source, poller, planned.start_peer);
-                Coming::New(Box::new(watched))
+                let facts = known.map(|at| self.watched[at].facts.clone()).unwrap_or_default();
+                let Planned { source, start_peer, .. } = planned;
+                Coming::New(Box::new(Watched::new(source, poller, start_peer, facts)))
             })
             .collect();
         self.staged = Some(Staged { sources, services: plan.services, in_force: plan.in_force });
@@ -186,16 +202,21 @@ impl Keeper {
                 Coming::Kept(at) => old.get_mut(at).and_then(Option::take),
             })
             .collect();
+        let lag_matters = staged.services.iter().any(|serving| serving.policy.lag.is_some());
+        for watched in &mut self.watched {
+            watched.lag_matters = lag_matters;
+        }
         let sources = self.sources();
         let records = &self.records;
         self.facts.send_modify(|facts| {
-            let services = staged.services.into_iter().map(|(name, policy)| {
-                let before = match facts.service(&name) {
+            let services = staged.services.into_iter().map(|serving| {
+                let Serving { name, policy, answering } = serving;
+                let before = match facts.known(&name, &policy) {
                     Some(known) => known.standing,
                     None => restored(now, records.as_ref(), &name, &policy, &sources),
                 };
                 let standing = before.fold(now, &facts.sources, &sources, &policy);
-                ServiceFacts { name, policy, standing }
+                ServiceFacts { name, policy, standing, answering }
             });
             *facts = NodeFacts { services: services.collect(), sources };
         });

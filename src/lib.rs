@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod answering;
 pub mod ask;
 pub mod cli;
 pub mod clock;
@@ -31,6 +32,7 @@ pub mod electorate;
 pub mod failure;
 pub mod grammar;
 pub mod keeper;
+pub mod lag;
 pub mod logging;
 pub mod observation;
 pub mod policy;
@@ -41,13 +43,16 @@ pub mod record;
 pub mod reply;
 pub mod role;
 pub mod schema;
+mod schema_repmgr;
 mod schema_service;
 mod schema_source;
 pub mod secret;
 pub mod snapshot;
 pub mod sockets;
 pub mod source;
+pub mod standby;
 pub mod systemd;
 pub mod units;
 pub mod verdict;
+pub mod warning;
 pub mod watched;

@@ -31,6 +31,8 @@ pub struct Observation {
     pub lsn: Option<Lsn>,
     /// How a replica follows; `None` for a primary, and where the source cannot know.
     pub replay: Option<Replay>,
+    /// How well a standby of a repmgr cluster keeps up; `None` from every other source.
+    pub upkeep: Option<Upkeep>,
     /// What a node of a repmgr cluster said of the cluster; `None` from every other source.
     pub repmgr: Option<Arc<Answer>>,
 }
@@ -47,6 +49,7 @@ impl Observation {
             timeline: None,
             lsn: None,
             replay: None,
+            upkeep: None,
             repmgr: None,
         }
     }
@@ -70,6 +73,18 @@ pub struct Replay {
     /// Upper bound of how old the replayed data is: zero where nothing is left to replay, else the
     /// age of the last replayed commit. `None`: unknown.
     pub lag_time: Option<Duration>,
+}
+
+/// What a standby needs beside a streaming receiver, to serve what its primary wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upkeep {
+    /// How long ago the receiver last heard of its upstream. `None` without a receiver.
+    pub heard: Option<Duration>,
+    /// A receiver that hears nothing for longer than this streams from nobody: 5 s more than the
+    /// half of `wal_receiver_timeout`, when it asks an idle upstream for a sign, and 10 s at least.
+    pub silent_after: Duration,
+    /// `recovery_min_apply_delay`
+    pub apply_delay: Duration,
 }
 
 /// Why a look showed nothing.
@@ -140,6 +155,12 @@ error_kinds! {
     SlotsFull => "slots_full", "raise max_connections or grant the role pg_use_reserved_connections; find who holds the slots";
     /// The server answered a query with another error.
     Query => "query", "see the SQLSTATE in the message and the server's log";
+    /// The user may not read what a look needs (SQLSTATE 42501).
+    Grant => "grant", "the message says what is missing: grant it, on the primary and again on the witness, whose roles are its own";
+    /// The database holds no repmgr, or one that is too old.
+    NotRepmgr => "not_repmgr", "correct `dbname` in `conninfo`: repmgr.conf's own `conninfo` names the database that has the extension";
+    /// `repmgr.nodes` is empty.
+    NoNodes => "no_nodes", "register the nodes with repmgr, the primary first; on a witness: repmgr witness register";
     /// The HTTP status is neither 200 nor 503.
     Status => "status", "is this Patroni's REST API, and no proxy's error page?";
     /// The answer is not of the expected form.

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock::{Clock, Stamp};
+use crate::config::Rhythm;
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::source::RoleSource;
 
@@ -24,15 +25,6 @@ pub struct Look {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PollerId(pub u64);
 
-/// How often a source is looked at, and how long a look may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rhythm {
-    /// Between the beginnings of two looks.
-    pub interval: Duration,
-    /// For one whole look.
-    pub timeout: Duration,
-}
-
 /// Looks once, within the deadline. The source's future is dropped when its time is up.
 pub async fn look<S: RoleSource>(
     source: &mut S,
@@ -48,9 +40,13 @@ pub async fn look<S: RoleSource>(
 }
 
 /// Looks at a source for ever, one look at a time, and reports each. Ends when nobody listens.
+///
+/// The second look comes `phase`, at most the interval, after the first: sources that began at one
+/// moment do not go on looking at one moment.
 pub async fn run<S: RoleSource>(
     mut source: S,
     rhythm: Rhythm,
+    phase: Duration,
     clock: Clock,
     poller: PollerId,
     report: mpsc::Sender<Look>,
@@ -59,12 +55,14 @@ pub async fn run<S: RoleSource>(
     // A look that took longer than the interval is followed by the next one at once, and the
     // rhythm goes on from there: never a burst to catch up.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    ticks.reset_after(phase.min(rhythm.interval));
     loop {
-        ticks.tick().await;
         let began = clock.now();
         let result = look(&mut source, rhythm.timeout).await;
         if report.send(Look { poller, began, result }).await.is_err() {
             return;
         }
+        ticks.tick().await;
     }
 }

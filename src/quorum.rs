@@ -12,6 +12,7 @@
 //! old answer can live. The numbered conditions below are the rule's own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Stamp;
@@ -107,6 +108,29 @@ impl Vote {
     }
 }
 
+impl fmt::Display for Vote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForMe { fresh: true } => f.write_str("votes for this node, in fresh contact"),
+            Self::ForMe { fresh: false } => f.write_str("votes for this node"),
+            Self::ForOther(id) => write!(f, "votes for {id}"),
+            Self::Rival(timeline) => write!(f, "says it is the primary, on timeline {timeline}"),
+            Self::WritableUnregistered => f.write_str("takes writes, and nobody registered that"),
+            Self::NewerTimeline(timeline) => write!(f, "follows the newer timeline {timeline}"),
+            Self::Deposed => {
+                f.write_str("a deposed primary: its vote counts once it is registered")
+            }
+            Self::Neutral => f.write_str("votes for nobody"),
+            Self::UnknownUpstream => {
+                f.write_str("votes for nobody known: add its upstream's name to `addresses`")
+            }
+            Self::Foreign => f.write_str("not counted: another cluster's or another node's answer"),
+            Self::Unreachable => f.write_str("no answer, no vote"),
+            Self::Refused => f.write_str("down and inactive: not counted among the nodes"),
+        }
+    }
+}
+
 /// One evaluation of the rule, with all it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
@@ -126,10 +150,13 @@ pub struct Round {
 
 /// An answer with the observation it came with.
 #[derive(Clone, Copy)]
-struct Heard<'a> {
-    began: Stamp,
-    seen: &'a Observation,
-    said: &'a Answer,
+pub struct Heard<'a> {
+    /// When it was asked for.
+    pub began: Stamp,
+    /// What PostgreSQL said of itself.
+    pub seen: &'a Observation,
+    /// What it said of the cluster.
+    pub said: &'a Answer,
 }
 
 impl Heard<'_> {
@@ -144,7 +171,7 @@ fn heard(snapshot: &Snapshot) -> Option<Heard<'_>> {
 }
 
 /// The answer that may be used now: asked for less than its life ago, and no later look failed.
-fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'_>> {
+pub fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'_>> {
     heard(snapshot).filter(|h| snapshot.failing().is_none() && now.since(h.began) < life)
 }
 
@@ -244,14 +271,15 @@ pub fn expiries<'a>(
 /// Condition 1: which node this is, or why it is not the primary by its own answer.
 fn own_place(own: Heard<'_>) -> Result<NodeId, Reason> {
     let said = own.said;
+    let row_of = |me| row(&said.table, me);
+    if said.me.and_then(row_of).is_some_and(|row| row.registered == Registered::Witness) {
+        return Err(Reason::Witness);
+    }
     if own.in_recovery() {
         return Err(Reason::OtherRole(own.seen.role.unwrap_or(Role::Replica)));
     }
     let me = said.me.ok_or(Reason::NodeUnknown)?;
-    let Some(row) = row(&said.table, me) else { return Err(Reason::NotRegistered(me)) };
-    if row.registered == Registered::Witness {
-        return Err(Reason::Witness);
-    }
+    let Some(row) = row_of(me) else { return Err(Reason::NotRegistered(me)) };
     if let Some(other) = said.local_id.filter(|id| *id != me) {
         return Err(Reason::OtherNode { configured: me, told: other });
     }

@@ -39,6 +39,8 @@ pub enum Reason {
     Stale,
     /// The last look failed.
     Failed(SourceError),
+    /// repmgr: a standby replays an older timeline than its primary writes.
+    OldTimeline(Timeline),
     /// repmgr: nobody said which node this is.
     NodeUnknown,
     /// repmgr: the node has no row in its own table.
@@ -59,6 +61,21 @@ pub enum Reason {
         /// Whether the row is active.
         active: bool,
     },
+    /// repmgr: the server is in recovery and its own row does not say active standby.
+    NoStandby {
+        /// What the row says it is.
+        registered: Registered,
+        /// Whether the row is active.
+        active: bool,
+    },
+    /// repmgr: the standby streams from nobody.
+    NotStreaming,
+    /// repmgr: the standby's upstream has said nothing for this long.
+    UpstreamSilent(Duration),
+    /// repmgr: replay is paused.
+    ReplayPaused,
+    /// repmgr: `recovery_min_apply_delay` keeps the standby behind.
+    ApplyDelay(Duration),
     /// repmgr: the own table names several active primaries.
     SeveralPrimaries,
     /// repmgr: too few nodes vote for this one.
@@ -99,11 +116,17 @@ impl Reason {
             Self::LagUnknown => "lag_unknown",
             Self::Stale => "stale",
             Self::Failed(error) => error.kind.label(),
+            Self::OldTimeline(_) => "old_timeline",
             Self::NodeUnknown => "node_unknown",
             Self::NotRegistered(_) => "not_registered",
             Self::Witness => "witness",
             Self::OtherNode { .. } => "other_node",
             Self::OwnRow { .. } => "own_row",
+            Self::NoStandby { .. } => "no_standby",
+            Self::NotStreaming => "not_streaming",
+            Self::UpstreamSilent(_) => "upstream_silent",
+            Self::ReplayPaused => "replay_paused",
+            Self::ApplyDelay(_) => "apply_delay",
             Self::SeveralPrimaries => "several_primaries",
             Self::NoMajority { .. } => "no_majority",
             Self::NewerTimeline { .. } => "newer_timeline",
@@ -123,7 +146,12 @@ impl Reason {
             Self::LagUnknown => Some(
                 "the WAL receiver is not streaming, or rolecall may not see it: GRANT pg_read_all_stats",
             ),
-            Self::NodeUnknown => Some("set `node_id` or `node_name`, or start repmgrd"),
+            Self::OldTimeline(_) => {
+                Some("let it follow the primary: repmgr standby follow, or node rejoin")
+            }
+            Self::NodeUnknown => Some(
+                "set `node_id` or `node_name` as its row in repmgr.nodes has them, or start repmgrd",
+            ),
             Self::NotRegistered(_) => Some("register it: repmgr primary|standby register"),
             Self::OtherNode { .. } => {
                 Some("correct `node_id` or `conninfo`: one of them is another node's")
@@ -131,6 +159,14 @@ impl Reason {
             Self::OwnRow { .. } => Some(
                 "somebody promoted it by hand? once it is the only primary: repmgr primary register --force",
             ),
+            Self::NoStandby { .. } => Some(
+                "it is being rejoined? else: repmgr standby register --force, or start repmgrd",
+            ),
+            Self::NotStreaming | Self::UpstreamSilent(_) => {
+                Some("see the standby's log and primary_conninfo; repmgr standby follow")
+            }
+            Self::ReplayPaused => Some("SELECT pg_wal_replay_resume()"),
+            Self::ApplyDelay(_) => Some("a delayed standby is no place for reads; reset it"),
             Self::SeveralPrimaries => Some("see repmgr cluster show, and register the nodes again"),
             Self::NoMajority { .. } => {
                 Some("see rolecall ask for each node's vote; bring lost nodes back, or rejoin them")
@@ -160,6 +196,9 @@ impl fmt::Display for Reason {
             Self::LagUnknown => f.write_str("how far behind is unknown"),
             Self::Stale => f.write_str("the last good look is too old"),
             Self::Failed(error) => write!(f, "{}: {error}", error.kind.label()),
+            Self::OldTimeline(timeline) => {
+                write!(f, "replays timeline {timeline}, which its primary has left")
+            }
             Self::NodeUnknown => f.write_str("which repmgr node this is, is unknown"),
             Self::NotRegistered(who) => write!(f, "{who} is not in its own repmgr.nodes"),
             Self::Witness => f.write_str("is a witness"),
@@ -169,6 +208,18 @@ impl fmt::Display for Reason {
             Self::OwnRow { registered, active } => {
                 let active = if *active { "active" } else { "inactive" };
                 write!(f, "writable, but its own row says {active} {}", registered.as_str())
+            }
+            Self::NoStandby { registered, active } => {
+                let active = if *active { "active" } else { "inactive" };
+                write!(f, "in recovery, but its own row says {active} {}", registered.as_str())
+            }
+            Self::NotStreaming => f.write_str("its WAL receiver streams from nobody"),
+            Self::UpstreamSilent(time) => {
+                write!(f, "its upstream has said nothing for {:.1} s", time.as_secs_f64())
+            }
+            Self::ReplayPaused => f.write_str("replay is paused"),
+            Self::ApplyDelay(time) => {
+                write!(f, "recovery_min_apply_delay is {}", humantime::format_duration(*time))
             }
             Self::SeveralPrimaries => f.write_str("its own table names several primaries"),
             Self::NoMajority { votes, electors } => {

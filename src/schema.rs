@@ -2,7 +2,6 @@
 //! every problem they have.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -11,13 +10,13 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Config, Haproxy, Kind, Log, LogFormat, LogTo, Node, Source};
+use crate::config::{Config, Haproxy, Kind, Log, LogFormat, LogTo, Node};
 use crate::document::{Document, Fault, Problem, Table};
-use crate::role::Role;
 use crate::schema_service::services;
 use crate::schema_source::sources;
 use crate::secret::Secret;
 use crate::units::{duration, integer, string, version, word};
+use crate::warning::{Warning, warnings};
 
 /// Read where no other file is named, if it is there.
 pub const DEFAULT_PATH: &str = "/etc/rolecall/rolecall.toml";
@@ -86,37 +85,6 @@ pub struct Loaded {
     pub config: Config,
     /// To be said once, at start and by `check`.
     pub warnings: Vec<Warning>,
-}
-
-/// What is allowed and may still surprise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Warning {
-    /// PostgreSQL itself knows no rival: an old primary that returns is not in recovery either.
-    PostgresAlone,
-    /// Nothing is looked at.
-    StaticRole,
-}
-
-impl Warning {
-    /// What to do about it.
-    pub fn hint(self) -> &'static str {
-        match self {
-            Self::PostgresAlone => "let Patroni, where there is one, be the source or a second one",
-            Self::StaticRole => "use another kind of source where the role can change",
-        }
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PostgresAlone => {
-                "a source of kind `postgres` alone cannot tell a returned old primary from the \
-                 one that was promoted"
-            }
-            Self::StaticRole => "a source of kind `static` looks at nothing",
-        })
-    }
 }
 
 /// Reads the configuration: the file that is named, which must be there; else [`DEFAULT_PATH`] where
@@ -207,7 +175,7 @@ pub fn read(
 /// The whole document; `None` only where a problem was reported.
 fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> Option<Config> {
     let haproxy = haproxy(&root.table("haproxy"));
-    let sources = sources(root, flags.clone(), credentials);
+    let sources = sources(root, flags.clone(), credentials, &haproxy);
     let kinds: Vec<Kind> = sources.iter().flatten().map(|source| source.kind.clone()).collect();
     let services = services(root, flags, &kinds);
     let log = log(&root.table("log"));
@@ -253,19 +221,4 @@ fn log(table: &Table<'_>) -> Log {
     };
     table.finish();
     log
-}
-
-fn warnings(config: &Config) -> Vec<Warning> {
-    let sources = &config.node.sources;
-    let postgres = |source: &Source| matches!(source.kind, Kind::Postgres(_));
-    let fixed = |source: &Source| matches!(source.kind, Kind::Static(_));
-    let primaries = config.services.iter().any(|s| s.roles.contains(&Role::Primary));
-    let mut warnings = Vec::new();
-    if primaries && sources.iter().all(postgres) {
-        warnings.push(Warning::PostgresAlone);
-    }
-    if sources.iter().any(fixed) {
-        warnings.push(Warning::StaticRole);
-    }
-    warnings
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::config::{AGENT_PORT, Kind, Listen, Service};
+use crate::answering::{Answering, Listen};
+use crate::config::{AGENT_PORT, Kind, Service};
 use crate::document::{Fault, Spot, Table};
 use crate::policy::{Hysteresis, LagLimit, OnLag};
 use crate::reply::{Custom, Wording};
 use crate::role::Role;
+use crate::schema_repmgr;
 use crate::schema_source::HOLD;
 use crate::units::{boolean, clash, duration, listen, name, network, role, size, string, word};
 
@@ -52,9 +54,11 @@ fn default_service(listen: Option<Vec<(Spot<'_>, Listen)>>) -> Service {
     Service {
         name: Role::Primary.as_str().to_owned(),
         roles: vec![Role::Primary],
-        listen: listen.map_or_else(|| vec![Listen::Everywhere(AGENT_PORT)], values),
-        allow: Vec::new(),
-        wording: Wording::plain(),
+        answering: Answering {
+            listen: listen.map_or_else(|| vec![Listen::Everywhere(AGENT_PORT)], values),
+            allow: Vec::new(),
+            wording: Wording::plain(),
+        },
         hold: None,
         lag: None,
     }
@@ -102,6 +106,15 @@ fn service(
     let allow = table.take_all("allow", string("a network or an address", QUOTES, network));
     let wording = wording(table, serving.contains(&Role::Primary));
     let hold = table.take("hold", duration(HOLD.0..=HOLD.1));
+    let repmgr = kinds.iter().find_map(|kind| match kind {
+        Kind::Repmgr(repmgr) if serving.contains(&Role::Primary) => Some(repmgr),
+        _ => None,
+    });
+    if let Some(fault) =
+        hold.zip(repmgr).and_then(|(hold, repmgr)| schema_repmgr::too_long(hold, repmgr))
+    {
+        table.report("hold", fault);
+    }
     let lag = lag(table, serving, kinds);
 
     let off = |value: &DeValue<'_>| boolean(value).map(|on| !on);
@@ -115,9 +128,11 @@ fn service(
     Some(Service {
         name: name?,
         roles: roles?,
-        listen: values(listen),
-        allow: values(allow.unwrap_or_default()),
-        wording: wording?,
+        answering: Answering {
+            listen: values(listen),
+            allow: values(allow.unwrap_or_default()),
+            wording: wording?,
+        },
         hold,
         lag,
     })
@@ -134,7 +149,7 @@ fn roles(table: &Table<'_>, kinds: &[Kind]) -> Option<Vec<Role>> {
         table.report("roles", Fault::new("empty", ROLE, hint));
         return None;
     }
-    let blind = kinds.iter().find(|kind| matches!(kind, Kind::Postgres(_)));
+    let blind = kinds.iter().find(|kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_)));
     for (spot, role) in &roles {
         if let (Role::SyncReplica | Role::StandbyLeader, Some(kind)) = (role, blind) {
             let what = format!("a source of kind `{}` cannot tell a `{role}`", kind.as_str());
@@ -188,10 +203,11 @@ fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Kind]) -> Option<LagLimit> {
     };
 
     let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
-    let seen = kinds.is_empty() || kinds.iter().any(|kind| matches!(kind, Kind::Postgres(_)));
+    let counts = |kind: &Kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_));
+    let seen = kinds.is_empty() || kinds.iter().any(counts);
     let by_patroni = kinds.iter().any(|kind| matches!(kind, Kind::Patroni { .. }));
     for key in ["max_lag", "max_lag_time"].into_iter().filter(|key| table.has(key)) {
-        let source = "a source of kind postgres";
+        let source = "a source of kind postgres or repmgr";
         if only_primaries {
             let hint = "move it to a service that replicas serve";
             report(key, "a primary is never behind", "roles with a replica among them", hint);

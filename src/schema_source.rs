@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::config::{Kind, PasswordFrom, Postgres, Source};
+use crate::config::{Haproxy, Kind, PasswordFrom, Postgres, Source};
 use crate::document::{Fault, Table};
 use crate::role::Role;
+use crate::schema_repmgr;
 use crate::source::conninfo::Conninfo;
 use crate::units::{boolean, credential, duration, path, patroni_url, role, string, word};
 
@@ -15,14 +16,17 @@ use crate::units::{boolean, credential, duration, path, patroni_url, role, strin
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 
 /// Bounds of `timeout`: below, a loaded server never answers in time; above, a hung one is noticed
-/// too late to matter.
-const TIMEOUT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+/// too late to matter, and a start would outlast the unit's `TimeoutStartSec`.
+const TIMEOUT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(20));
 
 /// Bounds of `hold`: above, a verdict is memory and no fact.
 pub const HOLD: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(3600));
 
 /// Where Patroni answers unless its configuration says otherwise.
 const PATRONI_URL: &str = "http://127.0.0.1:8008";
+
+/// Where systemd keeps the credentials of the packaged unit while it runs.
+const CREDENTIALS: &str = "/run/credentials/rolecall.service";
 
 const URL: &str = "http://HOST:PORT";
 const CONNINFO: &str = "a libpq connection string";
@@ -34,15 +38,15 @@ const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     Patroni,
-    /// Its keys are known, and it is refused.
     Repmgr,
     Postgres,
     Command,
     Static,
 }
 
-const WORDS: [(&str, Word); 4] = [
+const WORDS: [(&str, Word); 5] = [
     ("patroni", Word::Patroni),
+    ("repmgr", Word::Repmgr),
     ("postgres", Word::Postgres),
     ("command", Word::Command),
     ("static", Word::Static),
@@ -72,15 +76,28 @@ const KEYS: [(&str, &[Word]); 18] = [
 
 impl Word {
     fn as_str(self) -> &'static str {
-        WORDS.iter().find(|(_, word)| *word == self).map_or("repmgr", |(word, _)| word)
+        WORDS.iter().find(|(_, word)| *word == self).map_or("", |(word, _)| word)
+    }
+
+    /// How long a look may take. A repmgr node's answers live for as long as the next look may take,
+    /// and the next primary has to wait until all of them are dead.
+    fn timeout(self) -> Duration {
+        match self {
+            Self::Repmgr => Duration::from_millis(800),
+            Self::Patroni | Self::Postgres | Self::Command | Self::Static => {
+                Duration::from_millis(1500)
+            }
+        }
     }
 
     /// How long the last yes stands unless the operator says otherwise. Patroni's may stand longer,
-    /// because nobody else is promoted before its lock has run out.
+    /// because nobody else is promoted before its lock has run out; repmgr's follows from its other
+    /// keys.
     fn hold(self) -> Duration {
         match self {
             Self::Patroni => Duration::from_secs(6),
-            Self::Repmgr | Self::Postgres | Self::Command | Self::Static => Duration::from_secs(3),
+            Self::Repmgr => Duration::ZERO,
+            Self::Postgres | Self::Command | Self::Static => Duration::from_secs(3),
         }
     }
 }
@@ -91,20 +108,21 @@ pub fn sources(
     root: &Table<'_>,
     flags: Table<'_>,
     credentials: Option<&Path>,
+    haproxy: &Haproxy,
 ) -> Option<Vec<Source>> {
     let defaults = root.table("defaults");
     read_defaults(&defaults, credentials);
     let written = root.tables("source");
     if flags.has("kind") {
         flags.spare("listen");
-        let source = source(&flags.starting_from(&defaults), credentials);
+        let source = source(&flags.starting_from(&defaults), credentials, haproxy);
         return source.map(|source| vec![source]);
     }
     if written.is_empty() {
         let empty = root.table("source").starting_from(&defaults);
-        return source(&empty, credentials).map(|source| vec![source]);
+        return source(&empty, credentials, haproxy).map(|source| vec![source]);
     }
-    let read = |table: Table<'_>| source(&table.starting_from(&defaults), credentials);
+    let read = |table: Table<'_>| source(&table.starting_from(&defaults), credentials, haproxy);
     // Every source is read before one that is wrong spoils the whole.
     let sources: Vec<Option<Source>> = written.into_iter().map(read).collect();
     sources.into_iter().collect()
@@ -118,16 +136,12 @@ fn read_defaults(defaults: &Table<'_>, credentials: Option<&Path>) {
     postgres(defaults, credentials);
     command(defaults);
     fixed(defaults);
-    for (key, kinds) in KEYS {
-        if kinds == [Word::Repmgr] {
-            defaults.later(key, "kind `repmgr`", "leave its keys out");
-        }
-    }
+    schema_repmgr::keys(defaults);
     defaults.finish();
 }
 
 /// One source, Patroni where it does not say its kind; `None` only where a problem was reported.
-fn source(table: &Table<'_>, credentials: Option<&Path>) -> Option<Source> {
+fn source(table: &Table<'_>, credentials: Option<&Path>, haproxy: &Haproxy) -> Option<Source> {
     let word = if table.has("kind") { table.take("kind", kind_word) } else { Some(Word::Patroni) };
     let (interval, timeout, hold) = rhythm(table, word.unwrap_or(Word::Patroni));
     let kind = word.and_then(|word| kind(table, word, credentials));
@@ -142,17 +156,12 @@ fn source(table: &Table<'_>, credentials: Option<&Path>) -> Option<Source> {
         table.report(key, Fault::new(what, format!("no `{key}`"), hint));
     }
     table.finish();
-    Some(Source { kind: kind?, interval, timeout, hold })
+    let mut source = Source { kind: kind?, interval, timeout, hold };
+    schema_repmgr::fit(table, &mut source, haproxy);
+    Some(source)
 }
 
 fn kind_word(value: &DeValue<'_>) -> Result<Word, Fault> {
-    if value.as_str() == Some("repmgr") {
-        return Err(Fault::new(
-            "kind `repmgr` is not part of this version",
-            "one of patroni, postgres, command, static",
-            "`postgres` sees the same server, without the votes of its peers",
-        ));
-    }
     word(&WORDS)(value)
 }
 
@@ -164,13 +173,11 @@ fn kind(table: &Table<'_>, word: Word, credentials: Option<&Path>) -> Option<Kin
             let default = || (!table.has("url")).then(|| PATRONI_URL.to_owned());
             url.or_else(default).map(|url| Kind::Patroni { url })
         }
-        Word::Postgres => {
-            let (conninfo, password) = postgres(table, credentials);
-            let hint = r#"such as "host=/run/postgresql user=rolecall dbname=postgres""#;
-            let conninfo = or_missing(table, "conninfo", conninfo, CONNINFO, hint);
-            conninfo
-                .zip(password)
-                .map(|(conninfo, password)| Kind::Postgres(Postgres { conninfo, password }))
+        Word::Postgres => server(table, credentials).map(Kind::Postgres),
+        Word::Repmgr => {
+            let server = server(table, credentials);
+            let keys = schema_repmgr::keys(table);
+            server.zip(keys).map(|(server, keys)| Kind::Repmgr(keys.with(server)))
         }
         Word::Command => {
             let command = command(table);
@@ -180,9 +187,15 @@ fn kind(table: &Table<'_>, word: Word, credentials: Option<&Path>) -> Option<Kin
             let role = fixed(table);
             or_missing(table, "role", role, ROLE, "say what the node is").map(Kind::Static)
         }
-        // Refused where its word was read.
-        Word::Repmgr => None,
     }
+}
+
+/// How PostgreSQL is reached; `None` only where a problem was reported.
+fn server(table: &Table<'_>, credentials: Option<&Path>) -> Option<Postgres> {
+    let (conninfo, password) = postgres(table, credentials);
+    let hint = r#"such as "host=/run/postgresql user=rolecall dbname=postgres""#;
+    let conninfo = or_missing(table, "conninfo", conninfo, CONNINFO, hint);
+    conninfo.zip(password).map(|(conninfo, password)| Postgres { conninfo, password })
 }
 
 /// Reports a key that is not there.
@@ -204,7 +217,7 @@ fn rhythm(table: &Table<'_>, kind: Word) -> (Duration, Duration, Duration) {
     let take = |key, bounds: (Duration, Duration)| table.take(key, duration(bounds.0..=bounds.1));
     (
         take("interval", INTERVAL).unwrap_or(Duration::from_millis(500)),
-        take("timeout", TIMEOUT).unwrap_or(Duration::from_millis(1500)),
+        take("timeout", TIMEOUT).unwrap_or(kind.timeout()),
         take("hold", HOLD).unwrap_or(kind.hold()),
     )
 }
@@ -229,9 +242,8 @@ fn postgres(
     let conninfo = table.take(
         "conninfo",
         string(CONNINFO, "write it in double quotes", |text| {
-            text.parse::<Conninfo>().map_err(|error| {
-                Fault::new(error.to_string(), CONNINFO, "write it as `psql` takes it")
-            })
+            text.parse::<Conninfo>()
+                .map_err(|error| Fault::new(error.problem.as_str(), CONNINFO, error.hint.as_str()))
         }),
     );
     let passfile = table
@@ -253,17 +265,12 @@ fn postgres(
     (conninfo, password)
 }
 
-/// The file of a systemd credential.
+/// The file of a systemd credential. A person who runs `check` or `ask` by hand has no
+/// `$CREDENTIALS_DIRECTORY`; then it is the one of the running unit.
 fn from_credential(value: &DeValue<'_>, directory: Option<&Path>) -> Result<PathBuf, Fault> {
     let expected = "the name of a credential";
     let name = string(expected, "write it in double quotes", credential)(value)?;
-    directory.map(|directory| directory.join(name)).ok_or_else(|| {
-        Fault::new(
-            "$CREDENTIALS_DIRECTORY is not set, so there are no credentials",
-            "rolecall started by systemd with LoadCredential= in its unit",
-            "use `passfile` where systemd does not start rolecall",
-        )
-    })
+    Ok(directory.unwrap_or(Path::new(CREDENTIALS)).join(name))
 }
 
 /// The keys of kind `command`.

@@ -1,8 +1,10 @@
 //! What is known of a node: facts with their time. Judged where they are used, never here.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::answering::Answering;
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
 use crate::observation::{Observation, SourceError};
@@ -73,8 +75,8 @@ impl SourceFacts {
 pub struct NodeFacts {
     /// One for each source, in the order of the configuration.
     pub sources: Vec<SourceFacts>,
-    /// One for each service. The policies travel with the facts, so that a reload changes both at
-    /// one moment.
+    /// One for each service. Policies and wordings travel with the facts, so that a reload changes
+    /// all of them at one moment.
     pub services: Vec<ServiceFacts>,
 }
 
@@ -87,12 +89,29 @@ pub struct ServiceFacts {
     pub policy: Arc<Policy>,
     /// The memory its verdicts have.
     pub standing: Standing,
+    /// Where it is asked, and in what words it is answered.
+    pub answering: Arc<Answering>,
 }
 
 impl NodeFacts {
     /// The facts of the service of this name.
     pub fn service(&self, name: &str) -> Option<&ServiceFacts> {
         self.services.iter().find(|service| &*service.name == name)
+    }
+
+    /// The facts of the service of this name, else of one with the same policy: a reload gave it
+    /// another name.
+    pub fn known(&self, name: &str, policy: &Policy) -> Option<&ServiceFacts> {
+        let same = |service: &&ServiceFacts| *service.policy == *policy;
+        self.service(name).or_else(|| self.services.iter().find(same))
+    }
+
+    /// The facts of the service that is asked at this socket.
+    pub fn asked_at(&self, addr: SocketAddr) -> Option<&ServiceFacts> {
+        let covers = |service: &&ServiceFacts| {
+            service.answering.listen.iter().any(|listen| listen.covers(addr))
+        };
+        self.services.iter().find(covers)
     }
 }
 

@@ -7,7 +7,7 @@ use listenfd::ListenFd;
 use rustix::io::{FdFlags, fcntl_setfd};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Listen;
+use crate::answering::Listen;
 use crate::failure::{Exit, Failure};
 
 /// Connections that may wait to be accepted: every server line of every HAProxy that asks, while
@@ -54,9 +54,13 @@ impl Inherited {
 
     /// The socket for this address, if one was handed over.
     fn adopt(&mut self, listen: Listen) -> Option<TcpListener> {
-        let wanted = listen.candidates();
-        let index = self.0.iter().position(|(addr, _)| wanted.contains(addr))?;
+        let index = self.0.iter().position(|(addr, _)| listen.covers(*addr))?;
         Some(self.0.swap_remove(index).1)
+    }
+
+    /// The addresses of the sockets that nobody has adopted.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|(addr, _)| *addr).collect()
     }
 
     /// Every socket that is left has no `listen` of its own: nobody would ever answer on it.
@@ -64,17 +68,20 @@ impl Inherited {
     /// # Errors
     /// There is one.
     pub fn all_adopted(&self) -> Result<(), Failure> {
-        let Some((addr, _)) = self.0.first() else { return Ok(()) };
-        Err(Failure::new(
-            Exit::Config,
-            format_args!(
-                "inherited socket {addr}: expected a service whose `listen` is this address"
-            ),
-        )
-        .hint(format_args!(
-            "add `listen = \"{addr}\"` to a [[service]], or remove the address from rolecall.socket"
-        )))
+        self.0.first().map_or(Ok(()), |(addr, _)| Err(unasked(*addr)))
     }
+}
+
+/// A socket that the service manager holds and no service listens on.
+pub fn unasked(addr: SocketAddr) -> Failure {
+    Failure::new(
+        Exit::Config,
+        format_args!("inherited socket {addr}: expected a service whose `listen` is this address"),
+    )
+    .hint(format_args!(
+        "add `listen = \"{addr}\"` to a [[service]], or remove the address from rolecall.socket \
+         and restart that"
+    ))
 }
 
 /// Opens the socket for `listen`: the inherited one where there is one, else a new one.

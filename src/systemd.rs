@@ -50,10 +50,10 @@ pub fn alive() {
     send(&[NotifyState::Watchdog]);
 }
 
-/// How often systemd wants to hear [`alive`]: half the time after which it would end the daemon.
-/// `None`: there is no watchdog.
+/// How often to say [`alive`]: a quarter of the time after which systemd would end the daemon, so
+/// that one beat may be skipped. `None`: there is no watchdog.
 pub fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|limit| limit / 2)
+    sd_notify::watchdog_enabled().map(|limit| limit / 4).filter(|every| !every.is_zero())
 }
 
 /// Whether every poller's last look began less than twice the time ago that interval and timeout

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use crate::config::Listen;
+use crate::answering::Listen;
 use crate::document::{Fault, quote, wrong_type};
 use crate::role::Role;
 

@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use crate::clock::Stamp;
-use crate::observation::{Observation, Replay};
-use crate::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
+use crate::lag;
+use crate::observation::Observation;
+use crate::policy::{OnLag, Policy, Trust};
 use crate::quorum::{self, Electorate, Ruling};
 use crate::reason::Reason;
 use crate::role::{Role, Timeline};
 use crate::snapshot::{NodeFacts, Snapshot, SourceFacts};
+use crate::standby;
 
 /// All the memory a verdict has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -163,7 +165,8 @@ impl Standing {
     ) -> Self {
         let restored = self.restored_until.is_some_and(|until| now < until);
         let stood = self.yes_since.is_some() && (restored || all_yes(now, before, self, policy));
-        let mut next = Self { over_lag: self.over_lag_after(after, policy), ..self };
+        let over_lag = lag::over(now, after, policy, self.over_lag);
+        let mut next = Self { over_lag, ..self };
         for (trust, source) in each_source(after, policy) {
             if let Some((electorate, facts)) = trust.electorate.as_ref().zip(source) {
                 next = next.evaluated(now, facts, electorate);
@@ -209,18 +212,6 @@ impl Standing {
         });
         let restored = self.restored_until.is_some_and(|until| now < until);
         (evaluated && known) || restored
-    }
-
-    fn over_lag_after(self, sources: &[SourceFacts], policy: &Policy) -> bool {
-        let Some(Hysteresis { max, resume }) = policy.lag.and_then(|lag| lag.bytes) else {
-            return false;
-        };
-        let mark = if self.over_lag { resume } else { max };
-        sources
-            .iter()
-            .filter_map(|source| source.own.good()?.1.replay?.lag_bytes)
-            .max()
-            .map_or(self.over_lag, |behind| behind > mark)
     }
 }
 
@@ -298,6 +289,8 @@ fn finding(
     if let Some(electorate) = source.and_then(|source| candidate(source, trust)) {
         return ruled(now, source, trust, standing, policy, electorate);
     }
+    let replay = source.and_then(|source| lag::replay(now, source, trust));
+    let forked = source.and_then(|source| lag::forked(now, source, trust));
     let source = source.map(|source| &source.own);
     let failure = source.and_then(Snapshot::failing).map(|(_, error)| error);
     let silent = |otherwise| {
@@ -312,8 +305,12 @@ fn finding(
     };
     let failing = failure.is_some();
     let over = now.since(began) > trust.limit(failing) || (failing && trust.hold.is_zero());
+    if over {
+        return silent(Reason::Stale);
+    }
     let limit = policy.lag.filter(|_| trust.knows_lag);
-    if over { silent(Reason::Stale) } else { meaning(seen, limit, standing, policy) }
+    let behind = limit.and_then(|limit| lag::behind(replay, limit, standing.over_lag));
+    meaning(seen, forked.or(behind), policy)
 }
 
 /// What rule R means for a service: only a service for primaries may have its yes.
@@ -341,19 +338,16 @@ fn ruled(
     }
 }
 
-/// What an observation means for a service.
-fn meaning(
-    seen: &Observation,
-    limit: Option<LagLimit>,
-    standing: Standing,
-    policy: &Policy,
-) -> Finding {
+/// What an observation means for a service; `behind`: what its
+/// primary has that a replica has not.
+fn meaning(seen: &Observation, behind: Option<Reason>, policy: &Policy) -> Finding {
     // A server that is not running serves nobody; Patroni then leaves out the optional keys.
     if let Some(state) = &seen.not_running {
         return Finding::No(Reason::NotRunning(state.clone()));
     }
+    let unfit = standby::unfit(seen);
     let Some(role) = seen.role else {
-        return Finding::No(Reason::NoRole);
+        return Finding::No(unfit.unwrap_or(Reason::NoRole));
     };
     if !policy.roles.iter().any(|asked| role.fills(*asked)) {
         return Finding::No(Reason::OtherRole(role));
@@ -368,29 +362,8 @@ fn meaning(
     if seen.no_load_balance {
         return Finding::No(Reason::NoLoadBalance);
     }
-    match limit.and_then(|limit| behind(seen.replay, limit, standing)) {
+    match unfit.or(behind) {
         Some(reason) => Finding::No(reason),
         None => Finding::Yes(role),
     }
-}
-
-/// The limit that a replica is over, if it is over one.
-fn behind(replay: Option<Replay>, limit: LagLimit, standing: Standing) -> Option<Reason> {
-    if let Some(Hysteresis { max, resume }) = limit.bytes {
-        let Some(bytes) = replay.and_then(|replay| replay.lag_bytes) else {
-            return Some(Reason::LagUnknown);
-        };
-        if bytes > if standing.over_lag { resume } else { max } {
-            return Some(Reason::LagBytes(bytes));
-        }
-    }
-    if let Some(most) = limit.time {
-        let Some(time) = replay.and_then(|replay| replay.lag_time) else {
-            return Some(Reason::LagUnknown);
-        };
-        if time > most {
-            return Some(Reason::LagTime(time));
-        }
-    }
-    None
 }

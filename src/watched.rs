@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::config::Source;
-use crate::electorate::{NodeId, Registered, Row};
+use crate::electorate::{NodeId, Registered, Row, named, row};
 use crate::observation::{ErrorKind, Observation};
 use crate::poller::{Look, PollerId};
 use crate::role::Role;
@@ -61,14 +61,21 @@ pub struct Watched {
     pub facts: SourceFacts,
     poller: Poller,
     start_peer: Option<StartPeer>,
+    /// A service has a limit on how far behind a replica may be.
+    pub lag_matters: bool,
     peers: BTreeMap<NodeId, Peer>,
 }
 
 impl Watched {
-    /// A source whose poller runs and has not reported yet.
-    pub fn new(source: Source, poller: Poller, start_peer: Option<StartPeer>) -> Self {
-        let facts = SourceFacts::default();
-        Self { source, facts, poller, start_peer, peers: BTreeMap::new() }
+    /// A source whose poller runs and has not reported yet; `facts` are what another poller of the
+    /// same source saw before.
+    pub fn new(
+        source: Source,
+        poller: Poller,
+        start_peer: Option<StartPeer>,
+        facts: SourceFacts,
+    ) -> Self {
+        Self { source, facts, poller, start_peer, lag_matters: false, peers: BTreeMap::new() }
     }
 
     /// Whether one of its pollers has this name.
@@ -105,15 +112,20 @@ impl Watched {
         }
     }
 
-    /// Looks at the other nodes of the own table while this one is a candidate; a standby asks nobody.
+    /// Looks at the other nodes of the own table: at all while this one is a candidate.
     fn follow_table(&mut self, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
         let Some(start_peer) = &self.start_peer else { return };
-        let wanted = self.facts.own.good().map(|(_, seen)| others(seen)).unwrap_or_default();
+        let wanted = self
+            .facts
+            .own
+            .good()
+            .map(|(_, seen)| others(seen, self.lag_matters))
+            .unwrap_or_default();
         let stays = |id: &NodeId, places: &Arc<[Place]>| {
             wanted.iter().any(|row| row.id == *id && row.places == *places)
         };
         self.peers.retain(|id, peer| stays(id, &peer.places));
-        self.facts.peers.retain(|id, _| self.peers.contains_key(id));
+        self.facts.peers.retain(|id, _| wanted.iter().any(|row| row.id == *id));
         for row in wanted {
             self.peers.entry(row.id).or_insert_with(|| {
                 let id = ids.take();
@@ -124,11 +136,14 @@ impl Watched {
     }
 }
 
-/// The rows of the other nodes, where the node says it is the registered primary.
-fn others(seen: &Observation) -> Vec<&Row> {
-    let Some(said) = seen.repmgr.as_deref().filter(|_| seen.role == Some(Role::Primary)) else {
-        return Vec::new();
-    };
+/// The other nodes to look at: all of them where the node says it is the registered primary; the
+/// primary alone for a standby that must know how far behind it is; else none.
+pub fn others(seen: &Observation, lag_matters: bool) -> Vec<&Row> {
+    let Some(said) = seen.repmgr.as_deref() else { return Vec::new() };
+    if seen.role != Some(Role::Primary) {
+        let primary = named(&said.table).filter(|_| lag_matters && said.me.is_some());
+        return primary.and_then(|id| row(&said.table, id)).into_iter().collect();
+    }
     let Some(me) = said.me.filter(|me| {
         said.table.iter().any(|row| row.id == *me && row.registered == Registered::Primary)
     }) else {

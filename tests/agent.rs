@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::agent::{Answering, Port};
+use rolecall::agent::Port;
+use rolecall::answering::{Answering, Listen};
 use rolecall::clock::{Clock, Stamp};
 use rolecall::observation::Observation;
 use rolecall::policy::{Policy, Trust};
@@ -23,12 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Open {
     addr: SocketAddr,
     facts: watch::Sender<NodeFacts>,
-    answering: watch::Sender<Answering>,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
-fn facts(role: Role) -> NodeFacts {
+/// A node of this role, and one service that wants primaries, asked at every port of these tests.
+fn facts(role: Role, answering: Answering) -> NodeFacts {
     let mut source = Snapshot::default();
     source.record(Clock::Boot.now(), Ok(Observation::of(role)));
     let hour = Duration::from_secs(3600);
@@ -42,24 +43,33 @@ fn facts(role: Role) -> NodeFacts {
         name: "primary".into(),
         policy: Arc::new(policy),
         standing: Standing::default(),
+        answering: Arc::new(answering),
     };
     NodeFacts { sources: vec![SourceFacts::of(source)], services: vec![service] }
 }
 
 fn plain() -> Answering {
-    Answering { service: "primary".into(), wording: Wording::plain(), allow: vec![] }
+    Answering { listen: vec![], wording: Wording::plain(), allow: vec![] }
+}
+
+impl Open {
+    fn now(&self, role: Role, answering: Answering) {
+        let listen = vec![Listen::At(self.addr)];
+        self.facts.send_replace(facts(role, Answering { listen, ..answering }));
+    }
 }
 
 fn open_at(addr: &str, answering: Answering) -> Open {
     let listener = TcpListener::bind(addr).unwrap();
     listener.set_nonblocking(true).unwrap();
     let addr = listener.local_addr().unwrap();
-    let (facts, facts_in) = watch::channel(facts(Role::Primary));
-    let (answering, answering_in) = watch::channel(answering);
+    let (facts, facts_in) = watch::channel(NodeFacts::default());
     let stop = CancellationToken::new();
-    let port = Port { listener, answering: answering_in, facts: facts_in, clock: Clock::Boot };
+    let port = Port { listener, facts: facts_in, clock: Clock::Boot };
     let serving = tokio::spawn(port.serve(stop.clone()));
-    Open { addr, facts, answering, stop, serving }
+    let open = Open { addr, facts, stop, serving };
+    open.now(Role::Primary, answering);
+    open
 }
 
 fn open(answering: Answering) -> Open {
@@ -88,14 +98,14 @@ async fn ask(addr: SocketAddr, first: &'static [u8]) -> std::io::Result<Vec<u8>>
 async fn the_line_comes_without_a_question_and_then_the_end() {
     let port = open(plain());
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
-    port.facts.send_replace(facts(Role::Replica));
+    port.now(Role::Replica, plain());
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"MAINT\n");
 }
 
 #[tokio::test]
 async fn facts_that_nobody_renewed_are_not_said() {
     let port = open(plain());
-    let mut old = facts(Role::Primary);
+    let mut old = port.facts.borrow().clone();
     let mut source = Snapshot::default();
     source.record(Stamp::new(Duration::ZERO), Ok(Observation::of(Role::Primary)));
     old.sources = vec![SourceFacts::of(source)];
@@ -112,10 +122,15 @@ async fn facts_that_nobody_renewed_are_not_said() {
 }
 
 #[tokio::test]
-async fn before_the_service_is_known_the_answer_is_maint() {
+async fn a_port_answers_for_the_service_that_is_asked_there_whatever_its_name() {
     let port = open(plain());
-    port.facts.send_replace(NodeFacts::default());
-    assert_eq!(ask(port.addr, b"").await.unwrap(), b"MAINT\n");
+    let mut renamed = port.facts.borrow().clone();
+    renamed.services[0].name = "writes".into();
+    port.facts.send_replace(renamed);
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
+    let elsewhere = Listen::At("127.0.0.1:1".parse().unwrap());
+    port.facts.send_replace(facts(Role::Primary, Answering { listen: vec![elsewhere], ..plain() }));
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"", "a reload took its service away");
 }
 
 #[tokio::test]
@@ -173,7 +188,7 @@ async fn a_stranger_is_closed_without_a_line() {
     let port = open(Answering { allow, ..plain() });
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"");
     let allow = vec!["127.0.0.0/8".parse().unwrap()];
-    port.answering.send_replace(Answering { allow, ..plain() });
+    port.now(Role::Primary, Answering { allow, ..plain() });
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
 }
 
@@ -190,9 +205,9 @@ async fn an_ipv4_asker_of_an_ipv6_socket_is_the_ipv4_address_it_is() {
 #[tokio::test]
 async fn a_reload_changes_the_words_of_an_open_port() {
     let port = open(plain());
-    port.answering.send_replace(Answering { wording: Wording::full(), ..plain() });
+    port.now(Role::Primary, Answering { wording: Wording::full(), ..plain() });
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"up ready\n");
-    port.facts.send_replace(facts(Role::Replica));
+    port.now(Role::Replica, Answering { wording: Wording::full(), ..plain() });
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"maint up #is replica\n");
 }
 

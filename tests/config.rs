@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rolecall::answering::{Answering, Listen};
 use rolecall::config::{
-    Config, Haproxy, Kind, Listen, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres, Service,
-    Source,
+    Alias, Config, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres,
+    Repmgr, Service, Source,
 };
 use rolecall::document::Problem;
+use rolecall::electorate::NodeId;
 use rolecall::policy::{Hysteresis, LagLimit, OnLag};
+use rolecall::quorum::{Electorate, TwoNode};
 use rolecall::reply::{Custom, Wording};
 use rolecall::role::Role;
-use rolecall::schema::{DEFAULT_PATH, Flags, Loaded, MAX_FILE, Warning, load, read};
+use rolecall::schema::{DEFAULT_PATH, Flags, Loaded, MAX_FILE, load, read};
 use rolecall::secret::Secret;
+use rolecall::warning::Warning;
 
 const FULL: &str = include_str!("data/config/full.toml");
 const PACKAGED: &str = include_str!("../packaging/rolecall.toml");
@@ -52,9 +56,11 @@ fn built_in() -> Config {
         services: vec![Service {
             name: "primary".to_owned(),
             roles: vec![Role::Primary],
-            listen: vec![Listen::Everywhere(5555)],
-            allow: vec![],
-            wording: Wording::plain(),
+            answering: Answering {
+                listen: vec![Listen::Everywhere(5555)],
+                allow: vec![],
+                wording: Wording::plain(),
+            },
             hold: None,
             lag: None,
         }],
@@ -102,6 +108,7 @@ fn the_comments_of_the_packaged_file_are_right() {
         commented_source("command").as_str(),
         commented_source("static").as_str(),
         postgres.as_str(),
+        commented_source("repmgr").as_str(),
         "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"5555\"\n",
         first.join("\n").as_str(),
         "\n",
@@ -109,7 +116,8 @@ fn the_comments_of_the_packaged_file_are_right() {
     ]
     .concat();
     let config = accepted(&text).config;
-    assert_eq!(config.node.sources.len(), 3);
+    assert_eq!(config.node.sources.len(), 4);
+    assert_eq!(config.node.sources[3].hold, ms(15_000));
     assert_eq!(config.services[0].hold, Some(ms(6000)));
     let bytes = Hysteresis { max: 16 << 20, resume: 12 << 20 };
     let lag = LagLimit { bytes: Some(bytes), time: Some(ms(5000)), on_lag: OnLag::Maint };
@@ -153,23 +161,27 @@ fn every_key_reaches_its_value() {
             Service {
                 name: "primary".to_owned(),
                 roles: vec![Role::Primary],
-                listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
-                allow: vec![
-                    net("10.0.0.0/8"),
-                    net("192.0.2.1/32"),
-                    net("172.16.0.0/12"),
-                    net("2001:db8::/32"),
-                ],
-                wording: Wording::custom(own_words, true).expect("a wording"),
+                answering: Answering {
+                    listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
+                    allow: vec![
+                        net("10.0.0.0/8"),
+                        net("192.0.2.1/32"),
+                        net("172.16.0.0/12"),
+                        net("2001:db8::/32"),
+                    ],
+                    wording: Wording::custom(own_words, true).expect("a wording"),
+                },
                 hold: None,
                 lag: None,
             },
             Service {
                 name: "replica".to_owned(),
                 roles: vec![Role::Replica, Role::Primary],
-                listen: vec![Listen::Everywhere(5556)],
-                allow: vec![],
-                wording: Wording::full(),
+                answering: Answering {
+                    listen: vec![Listen::Everywhere(5556)],
+                    allow: vec![],
+                    wording: Wording::full(),
+                },
                 hold: Some(ms(10_000)),
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 16 << 20, resume: 12 << 20 }),
@@ -180,9 +192,11 @@ fn every_key_reaches_its_value() {
             Service {
                 name: "reports_2".to_owned(),
                 roles: vec![Role::Replica],
-                listen: vec![at("10.0.0.1:5557")],
-                allow: vec![],
-                wording: Wording::plain(),
+                answering: Answering {
+                    listen: vec![at("10.0.0.1:5557")],
+                    allow: vec![],
+                    wording: Wording::plain(),
+                },
                 hold: None,
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 1 << 30, resume: 0 }),
@@ -193,7 +207,101 @@ fn every_key_reaches_its_value() {
         ],
         log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
     };
-    assert_eq!(accepted(FULL), Loaded { config, warnings: vec![] });
+    let span = Duration::from_millis(750);
+    let passfile = Warning::NoFile { key: "passfile", path: "/etc/rolecall/pgpass".into() };
+    let warnings = vec![Warning::ShortFall { span }, passfile];
+    assert_eq!(accepted(FULL), Loaded { config, warnings });
+}
+
+/// A source of kind `repmgr` with these keys, under this `[haproxy]`.
+fn repmgr(haproxy: &str, keys: &str) -> (Source, Config) {
+    let conninfo = "conninfo = \"host=/run/postgresql dbname=repmgr\"";
+    let text = format!("[haproxy]\n{haproxy}\n[source]\nkind = \"repmgr\"\n{conninfo}\n{keys}");
+    let config = accepted(&text).config;
+    (config.node.sources[0].clone(), config)
+}
+
+fn keys_of(source: &Source) -> &Repmgr {
+    match &source.kind {
+        Kind::Repmgr(repmgr) => repmgr,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn repmgrs_times_follow_from_each_other() {
+    let (source, config) = repmgr("", "");
+    assert_eq!((source.interval, source.timeout, source.hold), (ms(500), ms(800), ms(0)));
+    assert_eq!(source.life(), ms(1700));
+    let wanted = Repmgr {
+        server: Postgres {
+            conninfo: "host=/run/postgresql dbname=repmgr".parse().expect("a connection string"),
+            password: PasswordFrom::Nowhere,
+        },
+        node: Identity::Told,
+        two_node: TwoNode::Maint,
+        failover_after: None,
+        settle: ms(3800),
+        trust_refused: true,
+        addresses: [].into(),
+    };
+    assert_eq!(*keys_of(&source), wanted);
+    let policy = config.services[0].policy(&config.node);
+    let electorate = Electorate { life: ms(1700), two_node: TwoNode::Maint, trust_refused: true };
+    assert_eq!(policy.settle, ms(3800));
+    assert_eq!(policy.trust[0].electorate, Some(electorate));
+    assert!(policy.trust[0].knows_lag);
+    let reads = Service { roles: vec![Role::Replica], ..config.services[0].clone() };
+    assert_eq!(reads.policy(&config.node).settle, ms(0));
+
+    for (haproxy, keys, life, settle, hold) in [
+        ("agent_inter = \"500ms\"\ncheck_fall = 1", "", 1700, 2300, 0),
+        ("", "interval = \"2s\"", 2900, 5000, 0),
+        ("", "settle = \"3800ms\"", 1700, 3800, 0),
+        ("", "settle = \"10s\"", 1700, 10_000, 0),
+        ("", "failover_after = \"9999ms\"", 1700, 3800, 0),
+        ("", "failover_after = \"10s\"", 1700, 3800, 5000),
+        ("", "failover_after = \"1m\"", 1700, 3800, 15_000),
+        ("", "failover_after = \"1m\"\nhold = \"55s\"", 1700, 3800, 55_000),
+        ("", "failover_after = \"6s\"\nhold = \"1s\"", 1700, 3800, 1000),
+        ("", "failover_after = \"1m\"\nhold = \"0s\"", 1700, 3800, 0),
+        ("", "hold = \"0s\"", 1700, 3800, 0),
+    ] {
+        let (source, _) = repmgr(haproxy, keys);
+        assert_eq!(source.life(), ms(life), "{haproxy} {keys}");
+        assert_eq!(keys_of(&source).settle, ms(settle), "{haproxy} {keys}");
+        assert_eq!(source.hold, ms(hold), "{haproxy} {keys}");
+    }
+}
+
+#[test]
+fn every_key_of_repmgr_reaches_its_value() {
+    let (source, config) = repmgr(
+        "",
+        "node_id = 2\ntwo_node = \"ready\"\ntrust_refused = false\n\
+         addresses = { 3 = [\"10.1.0.3\", \"db3-repl:5433\", \"[fd00::3]:5434\", \"fd00::3\"], 1 = \"db1-repl\" }",
+    );
+    let alias = |host: &str, port| Alias { host: host.to_owned(), port };
+    let addresses = [
+        (NodeId(1), vec![alias("db1-repl", None)]),
+        (
+            NodeId(3),
+            vec![
+                alias("10.1.0.3", None),
+                alias("db3-repl", Some(5433)),
+                alias("fd00::3", Some(5434)),
+                alias("fd00::3", None),
+            ],
+        ),
+    ];
+    let keys = keys_of(&source);
+    assert_eq!(keys.node, Identity::Id(NodeId(2)));
+    assert_eq!(keys.addresses, addresses.into());
+    let electorate = Electorate { life: ms(1700), two_node: TwoNode::Ready, trust_refused: false };
+    let policy = config.services[0].policy(&config.node);
+    assert_eq!(policy.trust[0].electorate, Some(electorate));
+    let (source, _) = repmgr("", "node_name = \"db 2\"");
+    assert_eq!(keys_of(&source).node, Identity::Name("db 2".to_owned()));
 }
 
 /// Each `bad/NAME.toml` is refused with the very words of `bad/NAME.txt`.
@@ -203,7 +311,7 @@ fn every_problem_is_named_with_its_place_and_remedy() {
     let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
     let files: Vec<PathBuf> =
         files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
-    assert_eq!(files.len(), 14);
+    assert_eq!(files.len(), 16);
     for path in files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let text = fs::read_to_string(&path).expect(name);
@@ -244,8 +352,8 @@ fn flags_replace_the_sources_and_the_first_listener() {
     let kind = Kind::Patroni { url: "http://db1:8009".to_owned() };
     let source = Source { kind, interval: ms(1000), timeout: ms(1500), hold: ms(6000) };
     assert_eq!(config.node.sources, [source]);
-    assert_eq!(config.services[0].listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
-    assert_eq!(config.services[1].listen, [Listen::Everywhere(5556)]);
+    assert_eq!(config.services[0].answering.listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
+    assert_eq!(config.services[1].answering.listen, [Listen::Everywhere(5556)]);
 }
 
 #[test]
@@ -296,7 +404,7 @@ command line: --url: a source of kind `postgres` has no such key
     let flags = Flags { source: Some("patrony".to_owned()), ..Flags::default() };
     let wanted = "\
 command line: --source: `patrony` is not known
-  expected: one of patroni, postgres, command, static
+  expected: one of patroni, repmgr, postgres, command, static
   hint: did you mean `patroni`?
 ";
     assert_eq!(printed(&refused("", &flags)), wanted);
@@ -306,11 +414,17 @@ command line: --source: `patrony` is not known
 fn a_credential_is_a_file_in_systemds_directory() {
     let text =
         "[source]\nkind = \"postgres\"\nconninfo = \"host=db1\"\npassword_credential = \"pg\"";
-    let directory = Path::new("/run/credentials/rolecall.service");
-    let loaded = read("test.toml", text, &Flags::default(), Some(directory)).expect("accepted");
-    let Kind::Postgres(postgres) = &loaded.config.node.sources[0].kind else { panic!("postgres") };
-    let file = PasswordFrom::File("/run/credentials/rolecall.service/pg".into());
-    assert_eq!(postgres.password, file);
+    for (directory, file) in [
+        (Some(Path::new("/run/credentials/other.service")), "/run/credentials/other.service/pg"),
+        // A person who runs `check` is told of the running unit's.
+        (None, "/run/credentials/rolecall.service/pg"),
+    ] {
+        let loaded = read("test.toml", text, &Flags::default(), directory).expect("accepted");
+        let Kind::Postgres(postgres) = &loaded.config.node.sources[0].kind else {
+            panic!("postgres")
+        };
+        assert_eq!(postgres.password, PasswordFrom::File(file.into()));
+    }
 }
 
 #[test]
@@ -318,6 +432,8 @@ fn what_may_surprise_is_said() {
     let postgres = "[[source]]\nkind = \"postgres\"\nconninfo = \"host=db1\"\n";
     let patroni = "[[source]]\nkind = \"patroni\"\n";
     let fixed = "[[source]]\nkind = \"static\"\nrole = \"primary\"\n";
+    let repmgr = "[[source]]\nkind = \"repmgr\"\nconninfo = \"host=db1\"\n";
+    let patient = format!("{repmgr}failover_after = \"1m\"\n");
     let reads = "[[service]]\nname = \"a\"\nroles = [\"replica\"]\nlisten = \"5556\"\n";
     for (text, warnings) in [
         (postgres.to_owned(), vec![Warning::PostgresAlone]),
@@ -327,11 +443,34 @@ fn what_may_surprise_is_said() {
         ([postgres, fixed].concat(), vec![Warning::StaticRole]),
         (fixed.to_owned(), vec![Warning::StaticRole]),
         (patroni.to_owned(), vec![]),
+        (repmgr.to_owned(), vec![Warning::NoFailoverAfter]),
+        ([repmgr, reads].concat(), vec![]),
+        (patient, vec![]),
+        (
+            "[haproxy]\nagent_inter = \"499ms\"".to_owned(),
+            vec![Warning::ShortFall { span: Duration::from_millis(998) }],
+        ),
+        ("[haproxy]\nagent_inter = \"500ms\"".to_owned(), vec![]),
+        (
+            [patroni, "hold = \"2s\"\ntimeout = \"1501ms\""].concat(),
+            vec![Warning::ShortMemory {
+                kind: "patroni",
+                memory: Duration::from_millis(2001),
+                timeout: Duration::from_millis(1501),
+            }],
+        ),
+        (
+            [patroni, "hold = \"7s\""].concat(),
+            vec![Warning::LongHold { span: Duration::from_secs(10) }],
+        ),
+        (
+            "[[source]]\nkind = \"command\"\ncommand = [\"/nowhere/role\"]".to_owned(),
+            vec![Warning::NoFile { key: "command", path: "/nowhere/role".into() }],
+        ),
     ] {
-        assert_eq!(accepted(&text).warnings, warnings, "{text}");
-    }
-    for warning in [Warning::PostgresAlone, Warning::StaticRole] {
-        assert!(!warning.to_string().is_empty() && !warning.hint().is_empty());
+        let said = accepted(&text).warnings;
+        assert_eq!(said, warnings, "{text}");
+        assert!(said.iter().all(|w| !w.to_string().is_empty() && !w.hint().is_empty()));
     }
 }
 

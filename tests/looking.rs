@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use rolecall::answering::Answering;
 use rolecall::clock::Clock;
-use rolecall::config::{Kind, Source};
-use rolecall::keeper::{Announced, Keeper, Plan, Planned};
+use rolecall::config::{Kind, Rhythm, Source};
+use rolecall::keeper::{Announced, Keeper, Plan, Planned, Serving};
 use rolecall::observation::{ErrorKind, Observation, SourceError};
 use rolecall::policy::{Policy, Trust};
-use rolecall::poller::{self, Rhythm};
+use rolecall::poller;
+use rolecall::reply::Wording;
 use rolecall::role::{Role, Timeline};
 use rolecall::snapshot::NodeFacts;
 use rolecall::source::RoleSource;
@@ -117,6 +119,15 @@ impl World {
 
     /// Watches these sources, told apart by their names, for one service that wants primaries.
     async fn plan(&self, sources: &[(&str, &Scripted)]) -> oneshot::Receiver<()> {
+        self.plan_every(INTERVAL, sources).await
+    }
+
+    /// The same, at another interval.
+    async fn plan_every(
+        &self,
+        interval: Duration,
+        sources: &[(&str, &Scripted)],
+    ) -> oneshot::Receiver<()> {
         let (told, in_force) = oneshot::channel();
         let trust =
             vec![
@@ -125,21 +136,27 @@ impl World {
             ];
         let policy =
             Policy { roles: vec![Role::Primary], lag: None, settle: Duration::ZERO, trust };
+        let answering = Answering { listen: vec![], allow: vec![], wording: Wording::plain() };
         let sources = sources.iter().map(|(name, script)| {
             let script = (*script).clone();
             let clock = self.clock.clone();
-            let rhythm = Rhythm { interval: INTERVAL, timeout: TIMEOUT };
+            let rhythm = Rhythm { interval, timeout: TIMEOUT };
             Planned {
-                source: configured(name),
+                source: configured(name, interval),
                 start: Box::new(move |id, report| {
-                    tokio::spawn(poller::run(script, rhythm, clock, id, report)).abort_handle()
+                    tokio::spawn(poller::run(script, rhythm, interval, clock, id, report))
+                        .abort_handle()
                 }),
                 start_peer: None,
             }
         });
         let plan = Plan {
             sources: sources.collect(),
-            services: vec![("primary".into(), Arc::new(policy))],
+            services: vec![Serving {
+                name: "primary".into(),
+                policy: Arc::new(policy),
+                answering: Arc::new(answering),
+            }],
             in_force: told,
         };
         self.plans.send(plan).await.expect("the keeper lives");
@@ -178,13 +195,8 @@ async fn settle() {
     }
 }
 
-fn configured(name: &str) -> Source {
-    Source {
-        kind: Kind::Command(vec![name.to_owned()]),
-        interval: INTERVAL,
-        timeout: TIMEOUT,
-        hold: HOLD,
-    }
+fn configured(name: &str, interval: Duration) -> Source {
+    Source { kind: Kind::Command(vec![name.to_owned()]), interval, timeout: TIMEOUT, hold: HOLD }
 }
 
 const READY: (State, &str) = (State::Ready, "serves");
@@ -245,6 +257,22 @@ async fn never_two_looks_at_one_time_and_no_burst_after_a_slow_one() {
     assert!(source.under_way.load(Ordering::SeqCst) <= 1);
     let looks = source.begun.load(Ordering::SeqCst) - begun;
     assert!((10..=12).contains(&looks), "{looks} looks in 5 s at every 500 ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_look_comes_a_phase_after_the_first_and_the_rhythm_goes_on_from_there() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let clock = Clock::held();
+    let (report, mut looks) = mpsc::channel(16);
+    let rhythm = Rhythm { interval: INTERVAL, timeout: TIMEOUT };
+    let id = rolecall::poller::PollerId(1);
+    let begun = clock.now();
+    let poller = tokio::spawn(poller::run(source, rhythm, ms(200), clock, id, report));
+    for expected in [0, 200, 700, 1200] {
+        let look = looks.recv().await.expect("a look");
+        assert_eq!(look.began.since(begun), ms(expected));
+    }
+    poller.abort();
 }
 
 #[tokio::test(start_paused = true)]
@@ -347,6 +375,22 @@ async fn a_reload_to_another_source_is_ready_throughout() {
     let begun = old.begun.load(Ordering::SeqCst);
     world.pass(ms(2000)).await;
     assert_eq!(old.begun.load(Ordering::SeqCst), begun, "the old poller has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_of_the_rhythm_alone_keeps_the_facts() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    source.now_does(Does::Hangs);
+    world.pass(ms(1000)).await;
+    let slower = Scripted::new([Does::Hangs]);
+    world.plan_every(ms(700), &[("a", &slower)]).await.await.unwrap();
+    assert_eq!(world.says(), READY, "held by the facts from before the reload");
+    settle().await;
+    assert_eq!(source.under_way.load(Ordering::SeqCst), 0, "the old poller has ended");
+    assert_eq!(slower.under_way.load(Ordering::SeqCst), 1, "the new one looks");
+    world.pass(HOLD).await;
+    assert_eq!(world.says(), (State::Unknown, "timeout"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -269,6 +269,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 lag_bytes: bytes,
                 lag_time: time.map(ms),
             }),
+            upkeep: None,
             repmgr: None,
         },
     )

@@ -11,6 +11,7 @@ pub mod passfile;
 pub mod patroni;
 pub mod pg;
 pub mod postgres;
+pub mod repmgr;
 pub mod resolve;
 pub mod tls;
 
@@ -34,6 +35,8 @@ pub trait RoleSource: Send + 'static {
 pub enum Source {
     /// `kind = "patroni"`
     Patroni(patroni::Patroni),
+    /// `kind = "repmgr"`
+    Repmgr(Box<repmgr::Repmgr>),
     /// `kind = "postgres"`
     Postgres(Box<postgres::Postgres>),
     /// `kind = "command"`
@@ -57,6 +60,11 @@ impl Source {
             Kind::Patroni { url } => Self::Patroni(
                 patroni::Patroni::new(url, resolver).map_err(|error| unusable(&error))?,
             ),
+            Kind::Repmgr(repmgr) => {
+                let repmgr = repmgr::Repmgr::new(repmgr, source.timeout, resolver)
+                    .map_err(|error| unusable(&error).hint(error.kind.hint()))?;
+                Self::Repmgr(Box::new(repmgr))
+            }
             Kind::Postgres(postgres) => {
                 let postgres = postgres::Postgres::new(postgres, source.timeout, resolver)
                     .map_err(|error| unusable(&error).hint(error.kind.hint()))?;
@@ -72,6 +80,7 @@ impl RoleSource for Source {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
         match self {
             Self::Patroni(source) => source.observe().await,
+            Self::Repmgr(source) => source.observe().await,
             Self::Postgres(source) => source.observe().await,
             Self::Command(source) => source.observe().await,
             Self::Static(source) => source.observe().await,

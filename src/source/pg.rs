@@ -4,6 +4,7 @@
 //! server takes no new one (a stopped postmaster, a smart shutdown). So every look connects anew,
 //! as HAProxy's clients will. All of it lives in one future: no task, and no socket, outlives it.
 
+pub mod role;
 mod wire;
 
 use std::io;
@@ -234,7 +235,8 @@ impl Connector {
         }
     }
 
-    fn failed(&self, kind: ErrorKind, what: impl std::fmt::Display) -> SourceError {
+    /// A failure at this server.
+    pub fn failed(&self, kind: ErrorKind, what: impl std::fmt::Display) -> SourceError {
         SourceError::new(kind, format!("{}: {what}", self.place))
     }
 
@@ -326,7 +328,9 @@ fn sqlstate_kind(code: &SqlState, stage: Stage) -> ErrorKind {
         "57014" | "55P03" => ErrorKind::Timeout,
         // No such role, pg_hba.conf, password, no such database, no CONNECT privilege.
         "28000" | "28P01" | "3D000" => ErrorKind::Denied,
+        // insufficient_privilege: of CONNECT on the database, of what the query reads.
         "42501" if stage == Stage::Connect => ErrorKind::Denied,
+        "42501" => ErrorKind::Grant,
         _ => ErrorKind::Query,
     }
 }
@@ -360,7 +364,7 @@ mod tests {
             ("28000", ErrorKind::Denied, ErrorKind::Denied),
             ("28P01", ErrorKind::Denied, ErrorKind::Denied),
             ("3D000", ErrorKind::Denied, ErrorKind::Denied),
-            ("42501", ErrorKind::Denied, ErrorKind::Query),
+            ("42501", ErrorKind::Denied, ErrorKind::Grant),
             ("42P01", ErrorKind::Query, ErrorKind::Query),
             ("XX000", ErrorKind::Query, ErrorKind::Query),
         ] {

@@ -10,52 +10,16 @@
 use std::time::Duration;
 
 use crate::config;
-use crate::observation::{ErrorKind, Observation, Replay, SourceError};
-use crate::role::{Lsn, Role, Timeline};
+use crate::observation::{Observation, SourceError};
 use crate::source::RoleSource;
-use crate::source::pg::{Connector, column};
+use crate::source::pg::Connector;
+use crate::source::pg::role::{self, RoleRow};
 use crate::source::resolve::Resolver;
-
-/// The one query of a look; names that PostgreSQL 12 to 18 have.
-///
-/// * `pg_is_in_recovery()` is asked once, behind `OFFSET 0`, and decides the rest: the functions of
-///   the other state raise an error, and `CASE` calls only those of the branch taken.
-/// * Timeline out of recovery: from the name of the file that is written now, because
-///   `pg_control_checkpoint()` shows the old one until the first checkpoint after a promotion has
-///   ended. In recovery: the newest of what the last restartpoint, the recovery's least end and the
-///   receiver know.
-/// * `latest_end_lsn` is the upstream's last word of where it stands: null on a new receiver until
-///   there is something to send or a keepalive is due (`wal_sender_timeout` / 2), and old for up to
-///   `wal_receiver_timeout` where the network swallows everything. Receive minus replay would be
-///   0 on a replica that is cut off, and negative after a restart.
-/// * Differences of LSNs are `numeric`; `bigint` is what is read here.
-/// * `default_transaction_read_only` is the session's: the server's setting, or what ALTER DATABASE
-///   and ALTER ROLE made of it for this database and this user.
-const LOOK: &str = "
-SELECT r.in_recovery,
-       CASE WHEN r.in_recovery
-            THEN GREATEST(c.timeline_id, e.min_recovery_end_timeline, w.received_tli)::bigint
-            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint
-       END AS timeline,
-       (CASE WHEN r.in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END
-        - '0/0'::pg_lsn)::bigint AS lsn,
-       current_setting('default_transaction_read_only')::boolean AS read_only,
-       w.pid IS NOT NULL AS receiver,
-       w.status AS receiver_status,
-       (w.latest_end_lsn - '0/0'::pg_lsn)::bigint AS upstream_lsn,
-       CASE WHEN r.in_recovery THEN pg_is_wal_replay_paused() END AS paused,
-       CASE WHEN r.in_recovery
-            THEN (EXTRACT(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())
-                  * 1000000)::bigint
-       END AS commit_age_us
-  FROM (SELECT pg_is_in_recovery() AS in_recovery OFFSET 0) r
- CROSS JOIN pg_control_checkpoint() c
- CROSS JOIN pg_control_recovery() e
-  LEFT JOIN pg_stat_wal_receiver w ON true";
 
 /// PostgreSQL as a source: a fresh connection and one query a look.
 pub struct Postgres {
     connector: Connector,
+    query: String,
     told_hidden: bool,
 }
 
@@ -67,7 +31,8 @@ impl Postgres {
         timeout: Duration,
         resolver: Resolver,
     ) -> Result<Self, SourceError> {
-        Ok(Self { connector: Connector::new(settings, timeout, resolver)?, told_hidden: false })
+        let connector = Connector::new(settings, timeout, resolver)?;
+        Ok(Self { connector, query: role::query(&[], ""), told_hidden: false })
     }
 
     fn tell_hidden(&mut self) {
@@ -84,197 +49,10 @@ impl Postgres {
 
 impl RoleSource for Postgres {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
-        let row = self.connector.ask(LOOK).await?;
-        let answer = Answer {
-            in_recovery: column(&row, "in_recovery")?,
-            timeline: column(&row, "timeline")?,
-            lsn: column(&row, "lsn")?,
-            read_only: column(&row, "read_only")?,
-            receiver: column(&row, "receiver")?,
-            receiver_status: column(&row, "receiver_status")?,
-            upstream_lsn: column(&row, "upstream_lsn")?,
-            paused: column(&row, "paused")?,
-            commit_age_us: column(&row, "commit_age_us")?,
-        };
-        if answer.hidden() {
+        let row = RoleRow::read(&self.connector.ask(&self.query).await?)?;
+        if row.hidden() {
             self.tell_hidden();
         }
-        answer.observation()
-    }
-}
-
-/// The columns of [`LOOK`], as they came.
-#[derive(Debug, Clone)]
-struct Answer {
-    in_recovery: bool,
-    timeline: i64,
-    /// `None` in recovery before the first record is replayed.
-    lsn: Option<i64>,
-    read_only: bool,
-    receiver: bool,
-    receiver_status: Option<String>,
-    upstream_lsn: Option<i64>,
-    paused: Option<bool>,
-    /// Microseconds; below zero where the primary's clock is ahead.
-    commit_age_us: Option<i64>,
-}
-
-impl Answer {
-    /// There is a receiver, and this user may not see what it does.
-    fn hidden(&self) -> bool {
-        self.in_recovery && self.receiver && self.receiver_status.is_none()
-    }
-
-    fn observation(&self) -> Result<Observation, SourceError> {
-        let timeline = u32::try_from(self.timeline).ok().filter(|timeline| *timeline > 0);
-        let timeline = timeline.ok_or_else(|| unexpected("timeline", self.timeline))?;
-        let lsn = self.lsn.map(|lsn| position("lsn", lsn)).transpose()?;
-        let role = if self.in_recovery { Role::Replica } else { Role::Primary };
-        Ok(Observation {
-            timeline: Some(Timeline(timeline)),
-            lsn: lsn.map(Lsn),
-            read_only: !self.in_recovery && self.read_only,
-            replay: if self.in_recovery && !self.hidden() { Some(self.replay(lsn)?) } else { None },
-            ..Observation::of(role)
-        })
-    }
-
-    fn replay(&self, replayed: Option<u64>) -> Result<Replay, SourceError> {
-        let paused = self.paused.ok_or_else(|| unexpected("paused", "null"))?;
-        let streaming = self.receiver_status.as_deref() == Some("streaming");
-        let upstream = self.upstream_lsn.map(|lsn| position("upstream_lsn", lsn)).transpose()?;
-        let lag_bytes = match (upstream, replayed) {
-            (Some(upstream), Some(replayed)) if streaming => {
-                Some(upstream.saturating_sub(replayed))
-            }
-            _ => None,
-        };
-        let commit_age =
-            self.commit_age_us.map(|us| Duration::from_micros(us.max(0).unsigned_abs()));
-        let lag_time = if lag_bytes == Some(0) { Some(Duration::ZERO) } else { commit_age };
-        Ok(Replay { streaming, paused, lag_bytes, lag_time })
-    }
-}
-
-fn position(name: &str, lsn: i64) -> Result<u64, SourceError> {
-    u64::try_from(lsn).map_err(|_| unexpected(name, lsn))
-}
-
-fn unexpected(name: &str, value: impl std::fmt::Display) -> SourceError {
-    SourceError::new(ErrorKind::Malformed, format!("column `{name}` is {value}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn primary() -> Answer {
-        Answer {
-            in_recovery: false,
-            timeline: 3,
-            lsn: Some(0x3000),
-            read_only: false,
-            receiver: false,
-            receiver_status: None,
-            upstream_lsn: None,
-            paused: None,
-            commit_age_us: None,
-        }
-    }
-
-    fn replica() -> Answer {
-        Answer {
-            in_recovery: true,
-            receiver: true,
-            receiver_status: Some("streaming".into()),
-            upstream_lsn: Some(0x3010),
-            paused: Some(false),
-            commit_age_us: Some(1_500_000),
-            ..primary()
-        }
-    }
-
-    fn replay(answer: &Answer) -> Replay {
-        answer.observation().unwrap().replay.unwrap()
-    }
-
-    #[test]
-    fn a_primary_is_known_by_role_timeline_and_position() {
-        let seen = primary().observation().unwrap();
-        let expected = Observation {
-            timeline: Some(Timeline(3)),
-            lsn: Some(Lsn(0x3000)),
-            ..Observation::of(Role::Primary)
-        };
-        assert_eq!(seen, expected);
-    }
-
-    #[test]
-    fn read_only_is_said_of_a_primary_alone() {
-        let read_only =
-            |answer| Answer { read_only: true, ..answer }.observation().unwrap().read_only;
-        assert!(read_only(primary()));
-        assert!(!read_only(replica()));
-    }
-
-    #[test]
-    fn lag_is_what_the_upstream_said_less_what_is_replayed() {
-        let seen = replay(&replica());
-        assert!(seen.streaming && !seen.paused);
-        assert_eq!(seen.lag_bytes, Some(0x10));
-        assert_eq!(seen.lag_time, Some(Duration::from_millis(1500)));
-    }
-
-    #[test]
-    fn nothing_left_to_replay_is_no_lag_however_old_the_last_commit() {
-        for upstream in [0x3000, 0x2000] {
-            let seen = replay(&Answer { upstream_lsn: Some(upstream), ..replica() });
-            assert_eq!((seen.lag_bytes, seen.lag_time), (Some(0), Some(Duration::ZERO)));
-        }
-    }
-
-    #[test]
-    fn a_replica_without_a_streaming_receiver_does_not_know_how_far_behind_it_is() {
-        let cut_off = Answer { receiver: false, receiver_status: None, ..replica() };
-        let waiting = Answer { receiver_status: Some("waiting".into()), ..replica() };
-        for answer in [cut_off, waiting] {
-            let seen = replay(&answer);
-            assert!(!seen.streaming);
-            assert_eq!(seen.lag_bytes, None);
-            assert_eq!(seen.lag_time, Some(Duration::from_millis(1500)));
-        }
-        let silent = replay(&Answer { upstream_lsn: None, commit_age_us: None, ..replica() });
-        assert_eq!((silent.lag_bytes, silent.lag_time), (None, None));
-    }
-
-    #[test]
-    fn a_receiver_that_may_not_be_seen_leaves_the_replay_unknown() {
-        let hidden = Answer { receiver_status: None, upstream_lsn: None, ..replica() };
-        assert!(hidden.hidden());
-        let seen = hidden.observation().unwrap();
-        assert_eq!((seen.role, seen.replay), (Some(Role::Replica), None));
-        assert_eq!(seen.lsn, Some(Lsn(0x3000)));
-    }
-
-    #[test]
-    fn a_clock_that_is_ahead_makes_no_negative_age() {
-        let seen = replay(&Answer { commit_age_us: Some(-5), ..replica() });
-        assert_eq!(seen.lag_time, Some(Duration::ZERO));
-    }
-
-    #[test]
-    fn a_value_that_cannot_be_is_an_error_and_no_default() {
-        for answer in [
-            Answer { timeline: 0, ..primary() },
-            Answer { timeline: -1, ..primary() },
-            Answer { timeline: i64::MAX, ..primary() },
-            Answer { lsn: Some(-1), ..primary() },
-            Answer { upstream_lsn: Some(-1), ..replica() },
-            Answer { paused: None, ..replica() },
-        ] {
-            let error = answer.observation().unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Malformed);
-            assert!(error.detail.starts_with("column `"), "{error}");
-        }
+        row.observation()
     }
 }

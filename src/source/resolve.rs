@@ -28,6 +28,9 @@ const MAX_ADDRESSES: usize = 16;
 type LookUp = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 type Outcome = Result<Arc<[IpAddr]>, SourceError>;
 
+/// Holds the outcome once there is one.
+type Pending = watch::Receiver<Option<Outcome>>;
+
 /// Looks names up; clones share what is known and what is under way.
 #[derive(Clone)]
 pub struct Resolver(Arc<Shared>);
@@ -42,7 +45,15 @@ struct Shared {
 struct Known {
     good: Option<Arc<[IpAddr]>>,
     /// The look-up under way; holds its outcome once it has ended.
-    under_way: Option<watch::Receiver<Option<Outcome>>>,
+    under_way: Option<Pending>,
+}
+
+/// A look-up, and what was known before.
+struct Asked {
+    under_way: Pending,
+    good: Option<Arc<[IpAddr]>>,
+    /// How long one waits who has good addresses.
+    patience: Duration,
 }
 
 impl Resolver {
@@ -68,30 +79,44 @@ impl Resolver {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let (mut under_way, known, patience) = {
-            let mut names = self.0.names();
-            make_room(&mut names, host)?;
-            let known = names.entry(host.to_owned()).or_default();
-            if let Some(earlier) = &known.under_way {
-                (earlier.clone(), known.good.clone(), Duration::ZERO)
-            } else {
-                let started = self.start(host)?;
-                known.under_way = Some(started.clone());
-                (started, known.good.clone(), PATIENCE)
-            }
-        };
-        let ended = async move {
-            let outcome = under_way.wait_for(Option::is_some).await.ok();
-            let outcome = outcome.and_then(|outcome| outcome.clone());
-            outcome.unwrap_or_else(|| Err(unresolved(host, "the look-up broke off")))
-        };
-        let Some(good) = known else { return Ok(ended.await?.to_vec()) };
+        let Asked { under_way, good, patience } = self.under_way(host)?;
+        let ended = outcome(host, under_way);
+        let Some(good) = good else { return Ok(ended.await?.to_vec()) };
         let fresh = timeout(patience, ended).await.ok().and_then(Result::ok);
         Ok(fresh.unwrap_or(good).to_vec())
     }
 
+    /// What is known of `host` now: the last good addresses, and a look-up that is begun refreshes
+    /// them for the next call. Where none are known it waits 100 ms for them at most. Empty where
+    /// that brings none.
+    pub async fn glance(&self, host: &str) -> Vec<IpAddr> {
+        if let Ok(address) = host.parse() {
+            return vec![address];
+        }
+        let Ok(asked) = self.under_way(host) else { return Vec::new() };
+        if let Some(good) = asked.good {
+            return good.to_vec();
+        }
+        let found = timeout(PATIENCE, outcome(host, asked.under_way)).await;
+        found.ok().and_then(Result::ok).map(|found| found.to_vec()).unwrap_or_default()
+    }
+
+    /// Begins a look-up of `host`, or joins the one that is under way.
+    fn under_way(&self, host: &str) -> Result<Asked, SourceError> {
+        let mut names = self.0.names();
+        make_room(&mut names, host)?;
+        let known = names.entry(host.to_owned()).or_default();
+        let good = known.good.clone();
+        if let Some(earlier) = &known.under_way {
+            return Ok(Asked { under_way: earlier.clone(), good, patience: Duration::ZERO });
+        }
+        let started = self.start(host)?;
+        known.under_way = Some(started.clone());
+        Ok(Asked { under_way: started, good, patience: PATIENCE })
+    }
+
     /// Starts the one look-up of `host`; its thread waits for the names' lock before it records.
-    fn start(&self, host: &str) -> Result<watch::Receiver<Option<Outcome>>, SourceError> {
+    fn start(&self, host: &str) -> Result<Pending, SourceError> {
         let (done, under_way) = watch::channel(None);
         let (shared, name) = (Arc::clone(&self.0), host.to_owned());
         std::thread::Builder::new()
@@ -129,6 +154,13 @@ impl Shared {
             known.good = Some(Arc::clone(addresses));
         }
     }
+}
+
+/// Waits for the look-up to end.
+async fn outcome(host: &str, mut under_way: Pending) -> Outcome {
+    let outcome = under_way.wait_for(Option::is_some).await.ok();
+    let outcome = outcome.and_then(|outcome| outcome.clone());
+    outcome.unwrap_or_else(|| Err(unresolved(host, "the look-up broke off")))
 }
 
 /// Forgets a name that nobody looks up now where a new one would be one too many.
@@ -230,6 +262,23 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_glance_waits_only_where_nothing_is_known() {
+        let (resolver, outcomes, _) = led();
+        let clock = crate::clock::Clock::held();
+        let before = clock.now();
+        assert!(resolver.glance("db1").await.is_empty());
+        assert!(clock.now().since(before) >= PATIENCE);
+        outcomes.send(Ok(vec![address(1)])).unwrap();
+        while resolver.glance("db1").await != [address(1)] {
+            tokio::task::yield_now().await;
+        }
+        let before = clock.now();
+        assert_eq!(resolver.glance("db1").await, [address(1)]);
+        assert_eq!(clock.now().since(before), Duration::ZERO);
+        assert_eq!(resolver.glance("::1").await, ["::1".parse::<IpAddr>().unwrap()]);
     }
 
     #[tokio::test]

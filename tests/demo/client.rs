@@ -15,8 +15,8 @@ use crate::fixtures::{Recorder, Session, now};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The table they write to; to be made on the primary first. Each row says where it was written.
-pub const TABLE: &str = "create table rows (written_on inet default inet_server_addr())";
-const INSERT: &str = "insert into rows default values returning host(written_on)";
+pub const TABLE: &str = "create table rows (node inet default inet_server_addr())";
+const INSERT: &str = "insert into rows default values returning host(node)";
 
 /// Every row that was acknowledged: which server took it, and when the client knew.
 type Rows = Arc<Mutex<Vec<(IpAddr, Stamp)>>>;

@@ -18,11 +18,11 @@ pub struct Needs {
 pub const UNAVAILABLE: u8 = 69;
 
 impl Needs {
-    /// Finds them all.
+    /// Finds them all; repmgr too, `with_repmgr`.
     ///
     /// # Errors
     /// Every missing one, each with its remedy.
-    pub fn find() -> Result<Self, String> {
+    pub fn find(with_repmgr: bool) -> Result<Self, String> {
         let mut missing = Vec::new();
         let mut miss = |what: &str, hint: &str| {
             missing.push(format!("missing: {what}\nhint: {hint}"));
@@ -34,8 +34,12 @@ impl Needs {
             let profile = if cfg!(debug_assertions) { "" } else { " --release" };
             miss(&built.display().to_string(), &format!("cargo build{profile}"));
         }
-        if find_postgres().is_none() {
-            miss("PostgreSQL's server below /usr/lib/postgresql", INSTALL);
+        match find_postgres() {
+            None => miss("PostgreSQL's server below /usr/lib/postgresql", INSTALL),
+            Some(bin) if with_repmgr && !bin.join("repmgrd").is_file() => {
+                miss(&bin.join("repmgrd").display().to_string(), INSTALL);
+            }
+            Some(_) => {}
         }
         let haproxy = haproxies().into_iter().next();
         if haproxy.is_none() {

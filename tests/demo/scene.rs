@@ -1,22 +1,24 @@
-//! The two servers, their rolecalls and HAProxy, and who looks on.
+//! Two servers with their rolecalls and HAProxy, whoever made them, and who looks on.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
 use crate::client::Clients;
 use crate::fixtures::{
-    AGENT_PORT, FRONT_PORT, Ground, HTTP_PORT, Haproxy, Heard, PG_PORT, Postgres, Recorder,
-    Rolecall, Session, Stats, ask, now,
+    AGENT_PORT, FRONT_PORT, Ground, HTTP_PORT, Haproxy, Heard, Recorder, Rolecall, Session, Stats,
+    ask, now,
 };
 use crate::needs::Needs;
-use crate::screen;
+use crate::screen::{self, say};
 
 /// The file that the demo is about.
 const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/haproxy.cfg");
 
+/// The host of HAProxy; those of the servers count from 1.
+const FRONT: u8 = 8;
 /// How often everything is looked at; what the timeline's figures are good to.
 const EVERY: Duration = Duration::from_millis(10);
 /// How often a client comes to write.
@@ -25,12 +27,22 @@ const WRITE_EVERY: Duration = Duration::from_millis(20);
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 /// What one observer saw, and when it began to look; recorded only where it is something new.
-type Changes = Recorder<(Stamp, &'static str)>;
+pub type Changes = Recorder<(Stamp, &'static str)>;
 
-/// One PostgreSQL server and what is known of it.
+/// A server that is to be watched.
+pub struct Place {
+    /// What it is called on the screen.
+    pub name: &'static str,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The keys of its rolecall's `[source]`.
+    pub source: String,
+}
+
+/// One server and what is known of it.
 pub struct Node {
-    /// The server.
-    pub server: Postgres,
+    name: &'static str,
+    addr: SocketAddr,
     rolecall: Rolecall,
     agent: SocketAddr,
     /// `primary`, `standby` or `no answer`, by SQL.
@@ -41,94 +53,80 @@ pub struct Node {
     pub state: Changes,
 }
 
-/// Everything on stage.
+/// Two servers with a rolecall each, HAProxy in front, and clients.
 pub struct Scene {
-    pub pg1: Node,
-    pub pg2: Node,
+    pub one: Node,
+    pub two: Node,
     clients: Option<Clients>,
     pub front: SocketAddr,
     page: SocketAddr,
     _haproxy: Haproxy,
-    /// Last: it is dropped after everything that stands on it.
-    ground: Ground,
 }
 
 impl Scene {
-    /// Starts everything, HAProxy last.
-    pub fn set(needs: &Needs, say: impl Fn(&str)) -> Self {
-        let ground = Ground::new();
-        say("pg1, then pg2 as its standby by streaming replication ...");
-        let mut first = Postgres::init(&ground, "pg1", ground.host(1));
-        first.start();
-        let mut second = Postgres::standby_of(&ground, "pg2", ground.host(2), &first);
-        second.start();
-        first.execute(crate::client::TABLE);
-        first.wait_caught_up(&second);
-
+    /// Starts the rolecalls, HAProxy and the clients for two servers that run.
+    pub fn set(ground: &Ground, needs: &Needs, servers: [Place; 2]) -> Self {
         say("a rolecall for each ...");
-        let start = |n: u8, server: &Postgres| {
-            let agent = ground.addr(n, AGENT_PORT);
-            let name = format!("rolecall{n}");
-            let config = config(server, agent);
-            let mut rolecall = Rolecall::new(&ground, &name, &needs.rolecall, &config);
-            rolecall.start();
-            (rolecall, agent)
-        };
-        let (rolecall1, agent1) = start(1, &first);
-        let (rolecall2, agent2) = start(2, &second);
+        let [first, second] = servers;
+        let agent = |place: &Place| SocketAddr::new(place.addr.ip(), AGENT_PORT);
+        let (agent1, agent2) = (agent(&first), agent(&second));
+        let rolecall1 = rolecall(ground, needs, &first, agent1);
+        let rolecall2 = rolecall(ground, needs, &second, agent2);
 
         say(&format!("HAProxy {} with haproxy/haproxy.cfg as shipped ...", needs.haproxy_version));
-        let (front, page) = (ground.addr(3, FRONT_PORT), ground.addr(3, HTTP_PORT));
+        let (front, page) = (ground.addr(FRONT, FRONT_PORT), ground.addr(FRONT, HTTP_PORT));
         let variables = [
-            ("ROLECALL_PG1", ground.addr(1, PG_PORT).to_string()),
-            ("ROLECALL_PG2", ground.addr(2, PG_PORT).to_string()),
+            ("ROLECALL_PG1", first.addr.to_string()),
+            ("ROLECALL_PG2", second.addr.to_string()),
             ("ROLECALL_AGENT_PORT", AGENT_PORT.to_string()),
             ("ROLECALL_BIND_RW", front.to_string()),
         ];
         let haproxy =
-            Haproxy::start(&ground, &needs.haproxy, &configuration(&ground, page), &variables);
-        let node = |server: Postgres, rolecall, agent| Node {
-            role: role(server.addr()),
+            Haproxy::start(ground, &needs.haproxy, &configuration(ground, page), &variables);
+        let node = |place: Place, rolecall, agent, server: &str| Node {
+            role: role(place.addr),
             answer: answer(agent),
-            state: state(haproxy.stats(), format!("postgres_rw/{}", server.name())),
-            server,
+            state: state(haproxy.stats(), format!("postgres_rw/{server}")),
+            name: place.name,
+            addr: place.addr,
             rolecall,
             agent,
         };
-        let pg1 = node(first, rolecall1, agent1);
-        let pg2 = node(second, rolecall2, agent2);
+        let one = node(first, rolecall1, agent1, "pg1");
+        let two = node(second, rolecall2, agent2, "pg2");
         say("every 20 ms a client that writes a row through HAProxy ...");
         let clients = Some(Clients::start(front, WRITE_EVERY));
-        Self { pg1, pg2, clients, front, page, _haproxy: haproxy, ground }
+        Self { one, two, clients, front, page, _haproxy: haproxy }
     }
 
     /// When `node` first took a row after `since`.
     pub fn wrote(&self, node: &Node, since: Stamp) -> Option<Stamp> {
-        self.clients.as_ref()?.first_by(node.server.addr(), since)
+        self.clients.as_ref()?.first_by(node.addr, since)
     }
 
     /// When `node` last took a row before `until`.
     pub fn last_write(&self, node: &Node, until: Stamp) -> Option<Stamp> {
-        let rows = self.clients.as_ref()?.rows_by(node.server.addr());
+        let rows = self.clients.as_ref()?.rows_by(node.addr);
         rows.into_iter().rfind(|at| *at < until)
     }
 
-    /// How many rows `node` has taken.
-    pub fn rows_by(&self, node: &Node) -> usize {
-        self.clients.as_ref().map_or(0, |clients| clients.rows_by(node.server.addr()).len())
+    /// How many rows `node` has taken since `since`.
+    pub fn rows_by(&self, node: &Node, since: Stamp) -> usize {
+        let rows = self.clients.as_ref().map(|clients| clients.rows_by(node.addr));
+        rows.into_iter().flatten().filter(|at| *at >= since).count()
     }
 
     /// Shows what everybody says now; the clients' word is from after `since`.
     pub fn show(&self, since: Stamp) {
         let row = |name, of: fn(&Node) -> &Changes| {
-            screen::row(name, latest(of(&self.pg1)), latest(of(&self.pg2)));
+            screen::row(name, latest(of(&self.one)), latest(of(&self.two)));
         };
-        screen::row("", "pg1", "pg2");
+        screen::row("", self.one.name, self.two.name);
         row("by SQL it is a", |node| &node.role);
         row("its rolecall says", |node| &node.answer);
         row("HAProxy shows it", |node| &node.state);
         let takes = |node| if self.wrote(node, since).is_some() { "yes" } else { "no" };
-        screen::row("takes clients' writes", takes(&self.pg1), takes(&self.pg2));
+        screen::row("takes clients' writes", takes(&self.one), takes(&self.two));
     }
 
     /// Ends what looks on and what writes, for the reader to look alone.
@@ -139,11 +137,6 @@ impl Scene {
     /// HAProxy's status page.
     pub fn page(&self) -> String {
         format!("http://{}/", self.page)
-    }
-
-    /// Where the logs are.
-    pub fn dir(&self) -> &Path {
-        self.ground.dir()
     }
 }
 
@@ -170,13 +163,20 @@ pub fn latest(changes: &Changes) -> &'static str {
     changes.all().last().map_or("?", |(_, seen)| seen)
 }
 
-/// The whole configuration of a rolecall: the rest is its defaults.
-fn config(server: &Postgres, agent: SocketAddr) -> String {
-    format!(
-        "[source]\nkind = \"postgres\"\nconninfo = \"{}\"\n\n\
+/// A rolecall that runs; the rest of its configuration is the defaults.
+fn rolecall(ground: &Ground, needs: &Needs, place: &Place, agent: SocketAddr) -> Rolecall {
+    let config = format!(
+        "[haproxy]\nagent_inter = \"1s\"\ncheck_fall = 2\n\n[source]\n{}\n\n\
          [[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"{agent}\"\n",
-        server.conninfo()
-    )
+        place.source
+    );
+    let name = format!("rolecall-{}", place.name);
+    let records = ground.dir().join(format!("{name}-run"));
+    std::fs::create_dir(&records).expect("a folder in a new directory");
+    let mut rolecall = Rolecall::new(ground, &name, &needs.rolecall, &config)
+        .env("RUNTIME_DIRECTORY", &records.display().to_string());
+    rolecall.start();
+    rolecall
 }
 
 /// A folder with the shipped file and a status page beside it: HAProxy reads a folder in order.

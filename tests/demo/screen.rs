@@ -1,5 +1,6 @@
 //! What the reader sees: plain words, colour on top where a terminal shows it and nobody minds.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -47,12 +48,17 @@ pub fn event(after: Duration, what: &str, detail: &str) {
     println!("{}", format!("   {:>6} ms   {what:<22} {detail}", after.as_millis()).trim_end());
 }
 
-/// A row of a table: its name, then what holds for pg1 and for pg2.
-pub fn row(name: &str, pg1: &str, pg2: &str) {
+/// A row of a table: its name, then what holds for the first server and for the second.
+pub fn row(name: &str, one: &str, two: &str) {
     let good = ["READY", "UP"];
     let cell = |text: &str| {
-        let padded = format!("{text:<12}");
+        let padded = format!("{text:<18}");
         if good.contains(&text) { ink(Ink::Good, &padded) } else { padded }
     };
-    println!("   {name:<24}{}{}", cell(pg1), cell(pg2).trim_end());
+    println!("   {name:<24}{}{}", cell(one), cell(two).trim_end());
+}
+
+/// Something to try: what it does, and the command.
+pub fn try_it(what: &str, how: impl Display) {
+    println!("   {what:<28}{how}");
 }

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(64);
             }
         };
-        match Needs::find() {
+        match Needs::find(false) {
             Ok(needs) => {
                 bench(&needs, promotions);
                 ExitCode::SUCCESS

@@ -1,5 +1,7 @@
 //! A PostgreSQL server on a loopback address of its own.
 
+#![allow(dead_code, reason = "each target uses its own part")]
+
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::chown;
@@ -146,7 +148,8 @@ impl Server {
         command
     }
 
-    fn program(&self, name: &str) -> Command {
+    /// A program of PostgreSQL, or of its extensions, as the server's user.
+    pub fn program(&self, name: &str) -> Command {
         let program = bindir().join(name);
         let mut command = if is_root() {
             let mut command = Command::new("setpriv");
@@ -193,7 +196,7 @@ fn is_root() -> bool {
 }
 
 /// Debian's newest PostgreSQL, else what `PATH` has.
-fn bindir() -> PathBuf {
+pub fn bindir() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
         .filter_map(|dir| Some((dir.file_name().to_str()?.parse::<u32>().ok()?, dir.path())))
@@ -220,7 +223,8 @@ fn own_address() -> (Ipv4Addr, TcpListener) {
         .expect("a free loopback address")
 }
 
-fn run(command: &mut Command) -> String {
+/// What a program that must succeed prints.
+pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}: {said}", output.status);

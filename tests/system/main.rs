@@ -6,5 +6,6 @@ mod fixtures;
 mod ground;
 mod pair;
 mod process;
+mod reloads;
 mod restarts;
 mod shipped_cfg;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # demo.sh [PROGRAM]: interrupts the built demo (or PROGRAM) at many moments, as Ctrl-C and others do,
-# and looks for what it has left: processes, files, shared memory. Silent but for a line per moment.
+# and looks for what it has left: processes, files, shared memory. A line per moment; SOURCE chooses the
+# story, as for `make demo`.
 set -eu
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -47,11 +48,12 @@ interrupt() {
     fi
 }
 
-for moment in 0100 0250 0400 0550 0700 0850 1000 1200 1400 1600 1800 2000 2300 2600 2900 3200; do
+for moment in 0100 0250 0400 0550 0700 0850 1000 1200 1400 1600 1800 2000 2300 2600 2900 3200 4000 4500 5000 6500 \
+    8000 9000 9500 10000 13000 16000; do
     interrupt INT $moment 130
 done
 for moment in 0500 1500 2500; do
     interrupt TERM $moment 143
     interrupt HUP $moment 129
 done
-interrupt INT 9000 130
+interrupt INT 35000 130

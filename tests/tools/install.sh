@@ -24,11 +24,18 @@ need() {
 }
 has() { command -v "$1"; }
 postgres_server() { for program in /usr/lib/postgresql/*/bin/postgres; do [ -x "$program" ] && return; done; return 1; }
+# The newest PostgreSQL, which is the one the tests take; Debian's own where there is none yet.
+newest() { ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | cut -d/ -f5 | sort -n | tail -n 1; }
+repmgr() { [ -x "/usr/lib/postgresql/$(newest)/bin/repmgr" ]; }
+repmgr_package() { version=$(newest); echo "${version:+postgresql-$version-}repmgr"; }
 journald() { [ -x /lib/systemd/systemd-journald ]; }
 
 need gcc "the C compiler behind the TLS library" has cc
 need haproxy "asks rolecall and routes" has haproxy
 need postgresql "the servers that are watched; Debian also starts one of its own" postgres_server
+case $what in
+test* | demo) need "$(repmgr_package)" "clusters of repmgr" repmgr ;;
+esac
 case $what in
 test*)
     need systemd "a journal of its own for the log's fields" journald

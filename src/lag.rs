@@ -1,0 +1,167 @@
+//! How far behind a replica is, and whether that is too far.
+
+use crate::clock::Stamp;
+use crate::electorate::named;
+use crate::observation::{Observation, Replay};
+use crate::policy::{Hysteresis, LagLimit, Policy, Trust};
+use crate::quorum::usable;
+use crate::reason::Reason;
+use crate::role::Role;
+use crate::snapshot::SourceFacts;
+
+/// How a replica follows, its lag in bytes counted from where its primary stands where that is known.
+///
+/// Its own receiver only knows the upstream's last word, and nothing of an upstream that is itself
+/// behind; a repmgr standby whose service has a limit therefore asks the primary too.
+pub fn replay(now: Stamp, source: &SourceFacts, trust: &Trust) -> Option<Replay> {
+    let (_, seen) = source.own.good()?;
+    let replay = seen.replay?;
+    let lag_bytes = match primary(now, source, seen, trust) {
+        Some(primary) => primary.lsn.zip(seen.lsn).map(|(at, own)| at.0.saturating_sub(own.0)),
+        None => replay.lag_bytes,
+    };
+    Some(Replay { lag_bytes, ..replay })
+}
+
+/// What the primary that a repmgr standby's own table names said a moment ago.
+fn primary<'a>(
+    now: Stamp,
+    source: &'a SourceFacts,
+    seen: &Observation,
+    trust: &Trust,
+) -> Option<&'a Observation> {
+    let own = seen.repmgr.as_deref()?;
+    let peer = source.peers.get(&named(&own.table)?)?;
+    let heard = usable(peer, now, trust.electorate.as_ref()?.life)?;
+    let is_it = heard.seen.role == Some(Role::Primary) && heard.said.system == own.system;
+    is_it.then_some(heard.seen)
+}
+
+/// A replica that replays an older timeline than its primary writes will never catch up by itself.
+pub fn forked(now: Stamp, source: &SourceFacts, trust: &Trust) -> Option<Reason> {
+    let (_, seen) = source.own.good()?;
+    let primary = primary(now, source, seen, trust)?;
+    let behind = seen.timeline? < primary.timeline?;
+    behind.then_some(Reason::OldTimeline(seen.timeline?))
+}
+
+/// Whether a replica is over its limit of bytes: once over it, until it is under the lower mark.
+/// Stays as it was where nothing is known.
+pub fn over(now: Stamp, sources: &[SourceFacts], policy: &Policy, was: bool) -> bool {
+    let Some(Hysteresis { max, resume }) = policy.lag.and_then(|lag| lag.bytes) else {
+        return false;
+    };
+    let mark = if was { resume } else { max };
+    let known = sources.iter().zip(&policy.trust);
+    known
+        .filter_map(|(source, trust)| replay(now, source, trust)?.lag_bytes)
+        .max()
+        .map_or(was, |behind| behind > mark)
+}
+
+/// The limit that a replica is over, if it is over one.
+pub fn behind(replay: Option<Replay>, limit: LagLimit, was_over: bool) -> Option<Reason> {
+    if let Some(Hysteresis { max, resume }) = limit.bytes {
+        let Some(bytes) = replay.and_then(|replay| replay.lag_bytes) else {
+            return Some(Reason::LagUnknown);
+        };
+        if bytes > if was_over { resume } else { max } {
+            return Some(Reason::LagBytes(bytes));
+        }
+    }
+    if let Some(most) = limit.time {
+        let Some(time) = replay.and_then(|replay| replay.lag_time) else {
+            return Some(Reason::LagUnknown);
+        };
+        if time > most {
+            return Some(Reason::LagTime(time));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::electorate::{Answer, Attached, NodeId, Registered, Row};
+    use crate::quorum::{Electorate, TwoNode};
+    use crate::role::{Lsn, Timeline};
+    use crate::snapshot::Snapshot;
+
+    const LIFE: Duration = Duration::from_millis(1700);
+
+    fn said(system: &str) -> Arc<Answer> {
+        let row = |id, registered| Row {
+            id: NodeId(id),
+            name: "n".into(),
+            registered,
+            active: true,
+            places: Vec::new().into(),
+            shares_address: false,
+        };
+        Arc::new(Answer {
+            me: Some(NodeId(2)),
+            system: system.into(),
+            table: vec![row(1, Registered::Primary), row(2, Registered::Standby)].into(),
+            local_id: None,
+            upstream: None,
+            upstream_seen: None,
+            attached: Attached::To(NodeId(1)),
+            repmgrd_running: true,
+            repmgrd_paused: false,
+        })
+    }
+
+    /// A standby that replayed 1,000 bytes and knows of 10 more; a primary of this cluster asked at
+    /// `began` ms, which wrote 1,500 bytes on this timeline.
+    fn facts(began: u64, system: &str, timeline: u32) -> SourceFacts {
+        let replay = Replay { streaming: true, paused: false, lag_bytes: Some(10), lag_time: None };
+        let standby = Observation {
+            lsn: Some(Lsn(1000)),
+            timeline: Some(Timeline(1)),
+            replay: Some(replay),
+            repmgr: Some(said("7")),
+            ..Observation::of(Role::Replica)
+        };
+        let primary = Observation {
+            lsn: Some(Lsn(1500)),
+            timeline: Some(Timeline(timeline)),
+            repmgr: Some(said(system)),
+            ..Observation::of(Role::Primary)
+        };
+        let mut facts = SourceFacts::default();
+        facts.own.record(Stamp::new(Duration::ZERO), Ok(standby));
+        let mut peer = Snapshot::default();
+        peer.record(Stamp::new(Duration::from_millis(began)), Ok(primary));
+        facts.peers.insert(NodeId(1), peer);
+        facts
+    }
+
+    fn trust() -> Trust {
+        let electorate = Electorate { life: LIFE, two_node: TwoNode::Maint, trust_refused: true };
+        let hold = Duration::ZERO;
+        Trust { hold, look: hold, knows_lag: true, electorate: Some(electorate) }
+    }
+
+    #[test]
+    fn bytes_are_counted_from_the_primary_while_its_answer_lives_else_from_the_receiver() {
+        let now = Stamp::new(LIFE);
+        for (facts, bytes) in
+            [(facts(1, "7", 1), 500), (facts(0, "7", 1), 10), (facts(1, "another cluster", 1), 10)]
+        {
+            assert_eq!(replay(now, &facts, &trust()).unwrap().lag_bytes, Some(bytes));
+        }
+    }
+
+    #[test]
+    fn a_timeline_that_the_primary_has_left_is_seen() {
+        let now = Stamp::new(LIFE);
+        assert_eq!(forked(now, &facts(1, "7", 1), &trust()), None);
+        let old = Some(Reason::OldTimeline(Timeline(1)));
+        assert_eq!(forked(now, &facts(1, "7", 2), &trust()), old);
+        assert_eq!(forked(now, &facts(0, "7", 2), &trust()), None, "an answer too old");
+    }
+}

@@ -1,0 +1,261 @@
+//! A node of a repmgr cluster: PostgreSQL's role, and what the node's own repmgr says of the cluster.
+//!
+//! Nothing is decided here. repmgr's table cannot be believed alone: a returned old primary still
+//! calls itself `primary, active`, a witness is writable and out of recovery, a promotion by hand is
+//! never written down. What a node answers is a vote at most, and [`crate::quorum`] counts them.
+//!
+//! One look is one query over a connection of its own, because one that stays open lies; see
+//! [`crate::source::pg`]. The rows of `repmgr.nodes` say where the other nodes are, and nothing else
+//! of them is used: user, password, database and TLS are this daemon's own.
+//!
+//! Which privileges it takes stands in packaging/sql, which makes a role that has no others. A role
+//! that may read schema `repmgr` itself serves as well; but USAGE on that schema also lets it
+//! execute `repmgr.repmgrd_pause(true)`, which switches failover off.
+
+mod address;
+mod answer;
+mod query;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{self, Identity};
+use crate::electorate::{Answer, Attached, NodeId, Registered, Row, row};
+use crate::observation::{ErrorKind, Observation, SourceError};
+use crate::quorum::TwoNode;
+use crate::source::RoleSource;
+use crate::source::conninfo::Place;
+use crate::source::pg::Connector;
+use crate::source::pg::role::RoleRow;
+use crate::source::resolve::Resolver;
+use address::Aliases;
+use answer::Columns;
+use query::{Way, survey};
+
+/// A node of a repmgr cluster as a source.
+#[derive(Clone)]
+pub struct Repmgr {
+    /// Where the node is asked, best first: several where its row names several hosts.
+    servers: Vec<Result<Connector, SourceError>>,
+    /// Which of them is asked first.
+    first: usize,
+    /// Known once a look has found out.
+    way: Option<Way>,
+    own: Option<Own>,
+    aliases: Arc<Aliases>,
+    resolver: Resolver,
+}
+
+/// What only the source of the node's own server has.
+#[derive(Clone)]
+struct Own {
+    connector: Connector,
+    node: Identity,
+    two_node: TwoNode,
+    told_two_nodes: bool,
+    /// The rows whose connection strings were last said to lead nowhere.
+    told_lost: Vec<NodeId>,
+}
+
+impl Repmgr {
+    /// A source for the node's own server, for looks of at most `timeout`. Errors as
+    /// [`Connector::new`].
+    pub fn new(
+        settings: &config::Repmgr,
+        timeout: Duration,
+        resolver: Resolver,
+    ) -> Result<Self, SourceError> {
+        let connector = Connector::new(&settings.server, timeout, resolver.clone())?;
+        Ok(Self {
+            servers: vec![Ok(connector.clone())],
+            first: 0,
+            way: None,
+            own: Some(Own {
+                connector,
+                node: settings.node.clone(),
+                two_node: settings.two_node,
+                told_two_nodes: false,
+                told_lost: Vec::new(),
+            }),
+            aliases: Arc::new(settings.addresses.clone()),
+            resolver,
+        })
+    }
+
+    /// A source for another node of the cluster, at the places that its row in the own table names,
+    /// with all else as for the own server. One made from a peer has nowhere to look.
+    #[must_use]
+    pub fn peer(&self, row: &Row) -> Self {
+        let at = |place: &Place| self.own.as_ref().map(|own| own.connector.at(place.clone()));
+        Self {
+            servers: row.places.iter().filter_map(at).collect(),
+            first: 0,
+            way: None,
+            own: None,
+            aliases: Arc::clone(&self.aliases),
+            resolver: self.resolver.clone(),
+        }
+    }
+
+    /// Asks one server.
+    async fn look(&mut self, at: usize) -> Result<Observation, SourceError> {
+        let Some(server) = self.servers.get_mut(at) else { return Err(nowhere()) };
+        let connector = server.as_mut().map_err(|error| error.clone())?;
+        let way = match self.way {
+            Some(way) => way,
+            None => survey(connector).await?,
+        };
+        self.way = Some(way);
+        let answered = match connector.ask(&way.look()).await {
+            Err(error) if matches!(error.kind, ErrorKind::Query | ErrorKind::Grant) => {
+                // What was there is gone, or closed: say exactly what.
+                self.way = None;
+                survey(connector).await?;
+                Err(error)
+            }
+            answered => answered,
+        }?;
+        let role = RoleRow::read(&answered)?;
+        let columns = Columns::read(&answered)?;
+        if role.hidden() {
+            let user = connector.user();
+            let what = format_args!("{user:?} lacks pg_read_all_stats: the WAL receiver is hidden");
+            return Err(connector.failed(ErrorKind::Grant, what));
+        }
+        self.heard(&role, &columns).await
+    }
+
+    /// Makes an observation of what one server answered.
+    async fn heard(
+        &mut self,
+        role: &RoleRow,
+        columns: &Columns,
+    ) -> Result<Observation, SourceError> {
+        let seen = role.observation()?;
+        let mut table = columns.table()?;
+        let streaming = seen.replay.is_some_and(|replay| replay.streaming);
+        let attached = if streaming {
+            let (sender, told) = (columns.sender.as_ref(), columns.upstream);
+            address::attached(&table, sender, told, &self.aliases, &self.resolver).await
+        } else {
+            Attached::Nobody
+        };
+        let me = self.own.as_ref().and_then(|own| own.node.among(&table, columns.local_id));
+        if let Some(own) = &mut self.own {
+            // Only a candidate asks the others.
+            if !role.in_recovery() {
+                address::mark_shared(&mut table, &self.resolver).await;
+            }
+            own.tell(&table, me);
+        }
+        let witness = me
+            .and_then(|me| row(&table, me))
+            .is_some_and(|row| row.registered == Registered::Witness);
+        Ok(Observation {
+            // It is writable, and no server of the cluster: it has no role there.
+            role: seen.role.filter(|_| !witness),
+            upkeep: role.in_recovery().then_some(columns.upkeep),
+            repmgr: Some(Arc::new(Answer {
+                me,
+                system: Arc::clone(&columns.system),
+                table: table.into(),
+                local_id: columns.local_id,
+                upstream: columns.upstream,
+                upstream_seen: columns.upstream_seen,
+                attached,
+                repmgrd_running: columns.repmgrd_running,
+                repmgrd_paused: columns.repmgrd_paused,
+            })),
+            ..seen
+        })
+    }
+}
+
+impl RoleSource for Repmgr {
+    /// Asks the node's places one after the other until somebody answers there, as libpq does. One
+    /// at which a look hung until it was dropped is asked last by the next one.
+    async fn observe(&mut self) -> Result<Observation, SourceError> {
+        let count = self.servers.len();
+        let start = self.first;
+        let mut failed: Option<SourceError> = None;
+        for at in (0..count).map(|step| (start + step) % count) {
+            self.first = (at + 1) % count;
+            match self.look(at).await {
+                Err(error) if is_nobody(error.kind) => {
+                    // A refusal is evidence only where no place leaves a doubt.
+                    if failed.as_ref().is_none_or(|failed| failed.kind.is_contrary()) {
+                        failed = Some(error);
+                    }
+                }
+                answered => {
+                    self.first = at;
+                    return answered;
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(nowhere))
+    }
+}
+
+/// Whether nobody was reached, so that another place may fare better.
+fn is_nobody(kind: ErrorKind) -> bool {
+    use ErrorKind::{Credential, ServerDown, Tls, Unreachable, Unresolved};
+    matches!(kind, ServerDown | Unreachable | Unresolved | Tls | Credential)
+}
+
+fn nowhere() -> SourceError {
+    SourceError::new(ErrorKind::Unresolved, "its row in repmgr.nodes leads nowhere")
+}
+
+impl Identity {
+    /// The node of the table that this is.
+    fn among(&self, table: &[Row], told: Option<NodeId>) -> Option<NodeId> {
+        match self {
+            Self::Told => told,
+            Self::Id(id) => Some(*id),
+            Self::Name(name) => {
+                let mut called = table.iter().filter(|row| *row.name == **name);
+                called.next().filter(|_| called.next().is_none()).map(|row| row.id)
+            }
+        }
+    }
+}
+
+impl Own {
+    /// Says once what an operator should know of the table.
+    fn tell(&mut self, table: &[Row], me: Option<NodeId>) {
+        let lost = table.iter().filter(|row| row.places.is_empty() && Some(row.id) != me);
+        let lost: Vec<NodeId> = lost.map(|row| row.id).collect();
+        if lost != self.told_lost {
+            for node in &lost {
+                // Not what the row holds: it may be a password.
+                tracing::warn!(
+                    %node,
+                    "the `conninfo` of its row in repmgr.nodes cannot be read, so it never votes; \
+                     hint: register it again with a connection string that psql takes"
+                );
+            }
+            self.told_lost = lost;
+        }
+        if electors(table) == 2 && !std::mem::replace(&mut self.told_two_nodes, true) {
+            let chosen = match self.two_node {
+                TwoNode::Maint => "maint",
+                TwoNode::Ready => "ready",
+            };
+            tracing::warn!(
+                two_node = chosen,
+                "two nodes vote. With \"maint\" the loss of either host stops the writes: of the \
+                 standby's until it is back, of the primary's until repmgr has promoted the standby. \
+                 With \"ready\" they go on, and both nodes take them where repmgr promotes a standby \
+                 whose primary lives but is cut off; hint: rejoin a deposed primary where there is one; \
+                 a witness or a third node ends this choice"
+            );
+        }
+    }
+}
+
+/// The rows that count, as [`crate::quorum`] counts them: all but one deposed primary.
+fn electors(table: &[Row]) -> usize {
+    let deposed = |row: &Row| row.registered == Registered::Primary && !row.active;
+    table.len() - usize::from(table.iter().any(deposed))
+}

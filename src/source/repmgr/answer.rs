@@ -1,0 +1,222 @@
+//! What came back, read into an [`Answer`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_postgres::Row as SqlRow;
+
+use crate::electorate::{NodeId, Registered, Row};
+use crate::observation::{ErrorKind, SourceError, Upkeep};
+use crate::source::conninfo::{Place, places};
+use crate::source::pg::column;
+use crate::source::pg::role::unexpected;
+
+/// Least silence of an upstream that is taken for one: an idle one has nothing to say for a while.
+const LEAST_SILENCE: Duration = Duration::from_secs(10);
+
+/// What a sign that was asked for may take.
+const SIGN_WITHIN: Duration = Duration::from_secs(5);
+
+/// The columns of a look beside the role's, as they came.
+#[derive(Debug)]
+pub struct Columns {
+    pub system: Arc<str>,
+    pub sender: Option<(String, u16)>,
+    pub upkeep: Upkeep,
+    pub local_id: Option<NodeId>,
+    pub upstream: Option<NodeId>,
+    pub upstream_seen: Option<Duration>,
+    pub repmgrd_running: bool,
+    pub repmgrd_paused: bool,
+    /// As JSON; may hold passwords.
+    nodes: Option<Nodes>,
+}
+
+/// The text of `repmgr.nodes`: never printed.
+struct Nodes(String);
+
+impl std::fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Nodes(hidden)")
+    }
+}
+
+impl Columns {
+    /// Reads them. [`ErrorKind::Malformed`] where one is missing or cannot be.
+    pub fn read(row: &SqlRow) -> Result<Self, SourceError> {
+        let host: Option<String> = column(row, "sender_host")?;
+        let port: Option<i32> = column(row, "sender_port")?;
+        let port =
+            port.map(|port| u16::try_from(port).map_err(|_| unexpected("sender_port", port)));
+        let heard: Option<i64> = column(row, "heard_ms")?;
+        let receiver_timeout = millis(column(row, "receiver_timeout_ms")?);
+        let seen: Option<i32> = column(row, "upstream_last_seen")?;
+        // NULL where the library is not in shared_preload_libraries: there is no repmgrd then.
+        let running: Option<bool> = column(row, "repmgrd_running")?;
+        let paused: Option<bool> = column(row, "repmgrd_paused")?;
+        Ok(Self {
+            system: column::<&str>(row, "system")?.into(),
+            sender: host.zip(port.transpose()?),
+            upkeep: Upkeep {
+                heard: heard.map(millis),
+                silent_after: (receiver_timeout / 2 + SIGN_WITHIN).max(LEAST_SILENCE),
+                apply_delay: millis(column(row, "apply_delay_ms")?),
+            },
+            local_id: node_id(column(row, "local_node_id")?),
+            upstream: node_id(column(row, "upstream_node_id")?),
+            upstream_seen: seen
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .map(Duration::from_secs),
+            repmgrd_running: running.unwrap_or(false),
+            repmgrd_paused: paused.unwrap_or(false),
+            nodes: column::<Option<String>>(row, "nodes")?.map(Nodes),
+        })
+    }
+
+    /// The rows of `repmgr.nodes`; [`ErrorKind::NoNodes`] where there are none.
+    pub fn table(&self) -> Result<Vec<Row>, SourceError> {
+        let Some(Nodes(text)) = &self.nodes else {
+            return Err(SourceError::new(ErrorKind::NoNodes, "repmgr.nodes is empty"));
+        };
+        parse(text)
+    }
+}
+
+/// Below zero where a clock was set back meanwhile.
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(ms.max(0).unsigned_abs())
+}
+
+/// repmgr counts from 1 up, and says -1 where repmgrd has not told.
+fn node_id(id: Option<i32>) -> Option<NodeId> {
+    id.filter(|id| *id > 0).map(NodeId)
+}
+
+#[derive(Deserialize)]
+struct Node {
+    id: i32,
+    name: String,
+    r#type: String,
+    active: bool,
+    conninfo: String,
+}
+
+fn parse(text: &str) -> Result<Vec<Row>, SourceError> {
+    // The parser's own words repeat what it read, and that may hold a password.
+    let malformed = |what: &str| SourceError::new(ErrorKind::Malformed, what);
+    let nodes: Vec<Node> = serde_json::from_str(text)
+        .map_err(|_| malformed("column `nodes` is no list of nodes as repmgr writes them"))?;
+    let rows = nodes.into_iter().map(|node| {
+        let registered = match node.r#type.as_str() {
+            "primary" => Registered::Primary,
+            "standby" => Registered::Standby,
+            "witness" => Registered::Witness,
+            _ => {
+                return Err(malformed(
+                    "repmgr.nodes has a `type` beside primary, standby, witness",
+                ));
+            }
+        };
+        Ok(Row {
+            id: NodeId(node.id),
+            name: node.name.into(),
+            registered,
+            active: node.active,
+            places: reached_at(&node.conninfo).into(),
+            shares_address: false,
+        })
+    });
+    rows.collect()
+}
+
+/// Where a row leads: of its connection string host, hostaddr and port alone. None where it cannot
+/// be read. A host with a sign that no name has is most likely a piece of a password that was not
+/// encoded; it leads nowhere, and is not kept.
+fn reached_at(conninfo: &str) -> Vec<Place> {
+    let sane = |host: &str| {
+        host.starts_with('/')
+            || host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'))
+    };
+    let places = places(conninfo).unwrap_or_default();
+    if places.iter().all(|place| place.host.as_deref().is_none_or(sane)) {
+        places
+    } else {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "hunter2";
+
+    fn nodes(conninfo: &str, kind: &str) -> String {
+        serde_json::json!([{
+            "id": 3, "name": "db3", "type": kind, "active": true, "conninfo": conninfo,
+        }])
+        .to_string()
+    }
+
+    fn shown(conninfo: &str) -> Vec<String> {
+        let rows = parse(&nodes(conninfo, "standby")).unwrap();
+        assert!(!format!("{rows:?}").contains(SECRET), "{conninfo}");
+        rows[0].places.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn of_a_connection_string_only_hosts_and_ports_are_kept() {
+        for (conninfo, wanted) in [
+            ("host=db3 password=hunter2 user=repmgr", vec!["host=db3 port=5432"]),
+            (
+                "host=db3,10.0.0.3 port=5433,5434 passfile=/hunter2",
+                vec!["host=db3 port=5433", "host=10.0.0.3 port=5434"],
+            ),
+            ("host='db3' hostaddr='10.0.0.3'", vec!["host=db3 hostaddr=10.0.0.3 port=5432"]),
+            (
+                "postgresql://repmgr:hunter2@db3:5433,[fd00::3]/repmgr?password=hunter2",
+                vec!["host=db3 port=5433", "host=fd00::3 port=5432"],
+            ),
+            ("postgres://db3?hostaddr=10.0.0.3", vec!["host=db3 hostaddr=10.0.0.3 port=5432"]),
+            ("host=/tmp/pg port=5433", vec!["host=/tmp/pg port=5433"]),
+        ] {
+            assert_eq!(shown(conninfo), wanted, "{conninfo}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_leads_nowhere_and_is_not_repeated() {
+        for conninfo in [
+            "host=db3 password=a hunter2",
+            "postgresql://repmgr:x@hunter2@db3/repmgr",
+            "postgresql://repmgr:%zzhunter2@db3/repmgr",
+            "host=db3 port=hunter2",
+            "hostaddr=hunter2",
+            "hunter2",
+        ] {
+            assert_eq!(shown(conninfo), Vec::<String>::new(), "{conninfo}");
+        }
+    }
+
+    #[test]
+    fn an_error_never_repeats_what_was_read() {
+        let odd_type = nodes("password=hunter2", SECRET);
+        let odd_form = r#"[{"id": "hunter2", "conninfo": "password=hunter2"}]"#;
+        for text in [odd_type.as_str(), odd_form, "hunter2", "null"] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Malformed);
+            assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
+        }
+        assert_eq!(format!("{:?}", Nodes(SECRET.to_owned())), "Nodes(hidden)");
+    }
+
+    #[test]
+    fn minus_one_is_unknown() {
+        assert_eq!(
+            [None, Some(-1), Some(0), Some(4)].map(node_id),
+            [None, None, None, Some(NodeId(4))]
+        );
+        assert_eq!((millis(-5), millis(5)), (Duration::ZERO, Duration::from_millis(5)));
+    }
+}

@@ -1,0 +1,184 @@
+//! What a configuration may say and will still surprise somebody.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use humantime::format_duration;
+
+use crate::config::{Config, Kind, PasswordFrom, Postgres, Source};
+use crate::role::Role;
+
+/// Longest restart of rolecall that HAProxy's companion check must sit out: the daemon itself needs
+/// a fraction of it, a busy host the rest.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// `ttl - loop_wait - retry_timeout` of a Patroni that nobody tuned: after that long another node may
+/// be the leader.
+const PATRONI_SPAN: Duration = Duration::from_secs(10);
+
+/// Something to be said once, at start and by `check`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// PostgreSQL itself knows no rival: an old primary that returns is not in recovery either.
+    PostgresAlone,
+    /// repmgr's own patience is not known, so none can be had with a primary that is silent.
+    NoFailoverAfter,
+    /// Nothing is looked at.
+    StaticRole,
+    /// HAProxy takes the server DOWN while rolecall restarts.
+    ShortFall {
+        /// `agent_inter` x `check_fall`.
+        span: Duration,
+    },
+    /// Looks that succeed slowly let the verdict lapse between two of them.
+    ShortMemory {
+        /// The kind of the source.
+        kind: &'static str,
+        /// max(hold, interval + timeout).
+        memory: Duration,
+        /// Its timeout.
+        timeout: Duration,
+    },
+    /// A yes of Patroni's may stand when another node is the leader.
+    LongHold {
+        /// hold + timeout + interval + `agent_inter`.
+        span: Duration,
+    },
+    /// A file that is named is not there.
+    NoFile {
+        /// The key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Warning {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::PostgresAlone => {
+                "let Patroni or repmgr, where there is one, be the source or a second one"
+            }
+            Self::NoFailoverAfter => {
+                "set it to repmgr's reconnect_attempts x reconnect_interval, the least of all nodes'"
+            }
+            Self::StaticRole => "use another kind of source where the role can change",
+            Self::ShortFall { .. } => {
+                "raise `fall` or `inter` of HAProxy's health check, and tell it to [haproxy]"
+            }
+            Self::ShortMemory { .. } => "raise `hold`, or lower `timeout`",
+            Self::LongHold { .. } => {
+                "lower `hold`, unless ttl - loop_wait - retry_timeout of Patroni is larger"
+            }
+            Self::NoFile { .. } => "make it, or correct the path",
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PostgresAlone => f.write_str(
+                "a source of kind `postgres` alone cannot tell a returned old primary from the \
+                 one that was promoted",
+            ),
+            Self::NoFailoverAfter => f.write_str(
+                "a source of kind `repmgr` without `failover_after` has `hold` 0s: one look that \
+                 fails takes the primary out",
+            ),
+            Self::StaticRole => f.write_str("a source of kind `static` looks at nothing"),
+            Self::ShortFall { span } => write!(
+                f,
+                "agent_inter x check_fall is {}: HAProxy takes the server down while rolecall \
+                 restarts, which may take {}",
+                format_duration(*span),
+                format_duration(RESTART)
+            ),
+            Self::ShortMemory { kind, memory, timeout } => write!(
+                f,
+                "source {kind}: a yes is remembered for {}, and two looks of up to {} may lie \
+                 between it and the next: slow answers make the verdict flap",
+                format_duration(*memory),
+                format_duration(*timeout)
+            ),
+            Self::LongHold { span } => write!(
+                f,
+                "source patroni: hold + timeout + interval + agent_inter is {}, and with Patroni's \
+                 defaults another node may be the leader after {}",
+                format_duration(*span),
+                format_duration(PATRONI_SPAN)
+            ),
+            Self::NoFile { key, path } => write!(f, "{key}: {} is not there", path.display()),
+        }
+    }
+}
+
+/// Everything to be said of a configuration.
+pub fn warnings(config: &Config) -> Vec<Warning> {
+    let sources = &config.node.sources;
+    let postgres = |source: &Source| matches!(source.kind, Kind::Postgres(_));
+    let primaries = config.services.iter().any(|s| s.roles.contains(&Role::Primary));
+    let mut warnings = Vec::new();
+    if primaries && sources.iter().all(postgres) {
+        warnings.push(Warning::PostgresAlone);
+    }
+    let impatient = |source: &Source| matches!(&source.kind, Kind::Repmgr(repmgr) if repmgr.failover_after.is_none());
+    if primaries && sources.iter().any(impatient) {
+        warnings.push(Warning::NoFailoverAfter);
+    }
+    let span = config.haproxy.agent_inter.saturating_mul(config.haproxy.check_fall);
+    if span < RESTART {
+        warnings.push(Warning::ShortFall { span });
+    }
+    for source in sources {
+        of_source(source, config.haproxy.agent_inter, &mut warnings);
+    }
+    warnings
+}
+
+fn of_source(source: &Source, agent_inter: Duration, warnings: &mut Vec<Warning>) {
+    let look = source.interval + source.timeout;
+    let memory = match source.kind {
+        // Its answers are leases that outlive two looks.
+        Kind::Repmgr(_) => source.life(),
+        _ => source.hold.max(look),
+    };
+    if memory < source.timeout * 2 {
+        let kind = source.kind.as_str();
+        warnings.push(Warning::ShortMemory { kind, memory, timeout: source.timeout });
+    }
+    match &source.kind {
+        Kind::Patroni { .. } => {
+            let span = source.hold + look + agent_inter;
+            if span >= PATRONI_SPAN {
+                warnings.push(Warning::LongHold { span });
+            }
+        }
+        Kind::Postgres(postgres) => no_password(postgres, warnings),
+        Kind::Repmgr(repmgr) => no_password(&repmgr.server, warnings),
+        Kind::Command(argv) => {
+            if let Some(program) = argv.first() {
+                no_file("command", Path::new(program), warnings);
+            }
+        }
+        Kind::Static(_) => warnings.push(Warning::StaticRole),
+    }
+}
+
+fn no_password(server: &Postgres, warnings: &mut Vec<Warning>) {
+    match &server.password {
+        PasswordFrom::Nowhere => {}
+        PasswordFrom::Passfile(path) => no_file("passfile", path, warnings),
+        PasswordFrom::File(path) => no_file("password_credential", path, warnings),
+    }
+}
+
+/// A file may come later; one that is there and cannot be seen by this user is not missing.
+fn no_file(key: &'static str, path: &Path, warnings: &mut Vec<Warning>) {
+    let missing = std::fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+    if missing {
+        warnings.push(Warning::NoFile { key, path: path.to_owned() });
+    }
+}

@@ -1,0 +1,272 @@
+//! A repmgr cluster with a rolecall for each node, HAProxy in front, and everybody who looks on.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use rolecall::clock::Stamp;
+
+use crate::fixtures::netns::host;
+use crate::fixtures::repmgr::{CLIENT, Cluster, DATA, PATIENCE, Shape};
+use crate::fixtures::repmgr_template::Template;
+use crate::fixtures::{
+    AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, Recorder, Rolecall,
+    Sample, checker, eventually, haproxies, held, now, open_session, sampler,
+};
+use crate::ledger::{Line, Series, lost, none_and_two, promotions, strays, who_when};
+use crate::watch::{Row, Simple, Taken, simple_rules, writer};
+
+/// The program under test.
+const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+/// The file as it is shipped.
+pub const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/repmgr.cfg");
+/// How often every agent port is asked.
+const SAMPLE_EVERY: Duration = Duration::from_millis(20);
+/// Longer than an agent may ever take; its answer is to be there at once.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a scenario needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    pub shape: Shape,
+    /// `two_node`, where it is chosen.
+    pub two_node: Option<&'static str>,
+    /// `failover_after`, where it is known.
+    pub failover_after: Option<&'static str>,
+}
+
+/// Everything; stopped from the top down.
+pub struct Stage {
+    rows: Recorder<Row>,
+    answers: BTreeMap<u8, Recorder<Check>>,
+    simple: BTreeMap<u8, Recorder<Simple>>,
+    servers: Recorder<Sample>,
+    /// HAProxy, on the client's host.
+    pub haproxy: Haproxy,
+    /// One for each node.
+    pub roles: BTreeMap<u8, Rolecall>,
+    /// The servers, their repmgrd and their network.
+    pub cluster: Cluster,
+    began: Stamp,
+    fault: Option<Stamp>,
+    _ground: Ground,
+}
+
+fn config(id: u8, setting: Setting) -> String {
+    let key = |name: &str, value: Option<&str>| {
+        value.map(|v| format!("{name} = \"{v}\"\n")).unwrap_or_default()
+    };
+    format!(
+        r#"
+[haproxy]
+agent_inter = "1s"
+check_fall = 2
+
+[source]
+kind = "repmgr"
+conninfo = "host={host} port={PG_PORT} dbname=repmgr user=rolecall sslmode=disable"
+node_id = {id}
+{two_node}{failover_after}
+[[service]]
+name = "primary"
+roles = ["primary"]
+listen = "{host}:{AGENT_PORT}"
+"#,
+        host = host(id),
+        two_node = key("two_node", setting.two_node),
+        failover_after = key("failover_after", setting.failover_after),
+    )
+}
+
+impl Stage {
+    /// Starts it all and waits until node 1 is READY and takes rows.
+    pub fn start(template: &Template, setting: Setting) -> Self {
+        let ground = Ground::new();
+        let cluster = Cluster::start(&ground, template, setting.shape);
+        let mut roles = BTreeMap::new();
+        for node in cluster.nodes() {
+            let (id, name) = (node.id, format!("rolecall{}", node.id));
+            let agent = SocketAddr::from((host(id), AGENT_PORT));
+            let records = ground.dir().join(format!("{name}-run"));
+            std::fs::create_dir(&records).expect("mkdir");
+            let mut one = Rolecall::new(&ground, &name, ROLECALL, &config(id, setting))
+                .inside(node.space())
+                .env("RUNTIME_DIRECTORY", &records.display().to_string())
+                .sockets(vec![node.space().inside(|| held(agent))]);
+            one.start();
+            roles.insert(id, one);
+        }
+        let client = cluster.net().space(CLIENT);
+        let (_, program) = haproxies().swap_remove(0);
+        let haproxy =
+            Haproxy::start_in(Some(client), &ground, &program, Path::new(CFG), &addresses());
+        let look = |id: &u8| {
+            let agent = SocketAddr::from((host(*id), AGENT_PORT));
+            let space = cluster.node(*id).space();
+            (*id, space.inside(|| checker(agent, SAMPLE_EVERY, ANSWER_WITHIN)))
+        };
+        let answers = roles.keys().map(look).collect();
+        let data = roles.keys().filter(|id| DATA.contains(*id));
+        let simple =
+            data.map(|id| (*id, cluster.node(*id).space().inside(|| simple_rules(*id)))).collect();
+        let servers = sampler(haproxy.stats());
+        let rows = client.inside(|| writer(front()));
+        let (began, fault) = (now(), None);
+        let mut stage = Self {
+            rows,
+            answers,
+            simple,
+            servers,
+            haproxy,
+            roles,
+            cluster,
+            began,
+            fault,
+            _ground: ground,
+        };
+        stage.wait_ready(1);
+        stage.wait_row(1);
+        // A server is `UP 1/2` until a companion check has passed: no fault is to come before.
+        stage.haproxy.wait("postgres_rw/db1", PATIENCE, "is up", |s| s.status == "UP");
+        stage.began = now();
+        stage
+    }
+
+    /// The moment from which the table counts.
+    pub fn fault(&mut self) {
+        self.fault = Some(now());
+    }
+
+    /// Waits until the agent of node `id` says READY.
+    pub fn wait_ready(&self, id: u8) {
+        let what = format!("node{id} is READY");
+        self.answers[&id].wait(PATIENCE, &what, |c| is_ready(&c.heard));
+    }
+
+    /// Waits until one of the other nodes is READY and takes rows, and returns it.
+    pub fn wait_new_primary(&self, old: u8) -> u8 {
+        let marks: BTreeMap<u8, usize> = self.answers.iter().map(|(n, a)| (*n, a.mark())).collect();
+        let new = eventually(PATIENCE, "another node is READY", || {
+            let ready = |n: &u8| self.answers[n].since(marks[n]).iter().any(|c| is_ready(&c.heard));
+            marks.keys().filter(|n| **n != old).copied().find(ready).ok_or("nobody")
+        });
+        self.wait_row(new);
+        new
+    }
+
+    /// Waits until the agent of node `id` says MAINT.
+    pub fn wait_maint(&self, id: u8) {
+        let what = format!("node{id} is in MAINT");
+        self.answers[&id].wait(PATIENCE, &what, |c| c.heard == Heard::Said("MAINT\n".into()));
+    }
+
+    /// Waits until node `id` takes a row.
+    pub fn wait_row(&self, id: u8) {
+        let taken = |r: &Row| matches!(r.taken, Taken::By { by, .. } if by == id);
+        self.rows.wait(PATIENCE, &format!("a row taken by node{id}"), taken);
+    }
+
+    /// Looks on for so long.
+    pub fn look_on(&self, span: Duration) {
+        let from = now();
+        let answers = self.answers.values().next().expect("a node");
+        answers.wait(PATIENCE + span, "more answers", |c| c.at.since(from) >= span);
+    }
+
+    /// Opens a session through HAProxy that is asked something all the time.
+    pub fn session(&self) -> Recorder<Beat> {
+        self.cluster.net().space(CLIENT).inside(|| open_session(front()))
+    }
+
+    /// The answers of node `id` since the fault.
+    pub fn answers_of(&self, id: u8) -> Vec<Check> {
+        let from = self.fault.unwrap_or(self.began);
+        self.answers[&id].all().into_iter().filter(|c| c.at >= from).collect()
+    }
+
+    /// Asserts that node `id` was READY without a break since the fault.
+    pub fn always_ready(&self, id: u8) {
+        let answers = self.answers_of(id);
+        assert!(answers.len() > 10, "too few answers: {}", answers.len());
+        let other = answers.iter().find(|c| !is_ready(&c.heard));
+        assert!(other.is_none(), "node{id} was not READY: {other:?}");
+    }
+
+    /// Asserts that node `id` was never READY from the moment `from` on.
+    pub fn never_ready_since(&self, id: u8, from: Stamp) {
+        let answers = self.answers_of(id).into_iter().filter(|c| c.at >= from);
+        let ready = answers.into_iter().find(|c| is_ready(&c.heard));
+        assert!(ready.is_none(), "node{id} was READY: {ready:?}");
+    }
+
+    /// Ends the looking on and counts. The rows that count are those of node `primary`.
+    pub fn count(&self, name: &'static str, primary: u8) -> Line {
+        let (from, to) = (self.began, now());
+        let zero = self.fault.unwrap_or(from);
+        let since = |at: &Stamp| *at >= from;
+        let mut ready = BTreeMap::new();
+        for (id, answers) in &self.answers {
+            let all = answers.all().into_iter().map(|c| (c.at, is_ready(&c.heard)));
+            ready.insert(*id, all.filter(|(at, _)| since(at)).collect::<Series>());
+        }
+        let mut up: BTreeMap<u8, Series> = BTreeMap::new();
+        for sample in self.servers.all().iter().filter(|s| since(&s.at)) {
+            for (id, (_, server)) in (1..).zip(&sample.servers) {
+                up.entry(id).or_default().push((sample.at, server.is_up()));
+            }
+        }
+        let simple = |yes: fn(&Simple) -> bool| -> Duration {
+            let series = |(id, all): (&u8, &Recorder<Simple>)| {
+                let all = all.all().into_iter().filter(|s| since(&s.at));
+                (*id, all.map(|s| (s.at, yes(&s))).collect::<Series>())
+            };
+            none_and_two(&self.simple.iter().map(series).collect(), from, to).1
+        };
+        let rows = self.rows.all();
+        let data = self.cluster.nodes().iter().filter(|n| DATA.contains(&n.id));
+        let left: Vec<_> = data.flat_map(|n| promotions(n.id, &n.postgres.log_text())).collect();
+        let (none, two) = none_and_two(&ready, from, to);
+        Line {
+            name,
+            who: who_when(&ready, zero),
+            none,
+            two,
+            two_up: none_and_two(&up, from, to).1,
+            strays: strays(&rows, &left),
+            lost: lost(&rows, &self.kept(primary)),
+            taken: rows.iter().filter(|r| matches!(r.taken, Taken::By { .. })).count(),
+            own_row_two: simple(|s| s.own_row),
+            not_in_recovery_two: simple(|s| s.not_in_recovery),
+        }
+    }
+
+    /// The rows that node `id` has.
+    fn kept(&self, id: u8) -> HashSet<u64> {
+        let all = "select coalesce(string_agg(n::text, ' '), '') from rows";
+        let all = self.cluster.node(id).postgres.sql(all);
+        all.split_whitespace().map(|n| n.parse().expect("a row's number")).collect()
+    }
+}
+
+/// Whether this is the primary's answer.
+pub fn is_ready(heard: &Heard) -> bool {
+    *heard == Heard::Said("READY\n".to_owned())
+}
+
+/// Where clients connect.
+fn front() -> SocketAddr {
+    (host(CLIENT), FRONT_PORT).into()
+}
+
+/// Fills the shipped file's variables.
+pub fn addresses() -> Vec<(&'static str, String)> {
+    let server = |id| format!("{}:{PG_PORT}", host(id));
+    vec![
+        ("ROLECALL_DB1", server(1)),
+        ("ROLECALL_DB2", server(2)),
+        ("ROLECALL_DB3", server(3)),
+        ("ROLECALL_AGENT_PORT", AGENT_PORT.to_string()),
+        ("ROLECALL_BIND_RW", front().to_string()),
+    ]
+}
