@@ -10,6 +10,7 @@ use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row, Table};
 use rolecall::observation::{ErrorKind, Observation, SourceError};
 use rolecall::role::{Role, Timeline};
 use rolecall::snapshot::SourceFacts;
+use rolecall::source::conninfo::Place;
 
 use crate::cluster::{Cluster, Host, Id, Kind, Rows};
 
@@ -48,7 +49,7 @@ fn written(rows: &Rows) -> Table {
                 Kind::Witness => Registered::Witness,
             },
             active: row.active,
-            places: Arc::default(),
+            places: [Place { host: None, hostaddr: None, port: 5432 }].into(),
             shares_address: false,
         })
     };

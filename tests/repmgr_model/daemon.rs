@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use rolecall::clock::Stamp;
-use rolecall::electorate::{NodeId, Registered};
-use rolecall::role::Role;
 use rolecall::snapshot::SourceFacts;
+use rolecall::watched::others;
 
 use crate::answers::{Look, node_id};
 use crate::cluster::Id;
@@ -70,28 +69,14 @@ impl Daemon {
         new
     }
 
-    /// Whom to look at, as `src/watched.rs` has it.
+    /// Starts and stops the loops as the keeper does.
     fn follow_table(&mut self) -> Vec<Id> {
-        let wanted: Vec<Id> = self.others();
+        let seen = self.facts.own.good().map(|(_, seen)| seen);
+        let rows = seen.map(|seen| others(seen, false)).unwrap_or_default();
+        let wanted: Vec<Id> = rows.iter().map(|row| Id::try_from(row.id.0 - 1).unwrap()).collect();
         self.loops.retain(|id, _| *id == self.id || wanted.contains(id));
-        let loops = &self.loops;
-        let known = |id: &NodeId| loops.keys().any(|known| node_id(*known) == *id);
-        self.facts.peers.retain(|id, _| known(id));
+        self.facts.peers.retain(|id, _| wanted.iter().any(|known| node_id(*known) == *id));
         wanted.into_iter().filter(|id| !self.loops.contains_key(id)).collect()
-    }
-
-    fn others(&self) -> Vec<Id> {
-        let Some((_, seen)) = self.facts.own.good() else { return Vec::new() };
-        let Some(said) = seen.repmgr.as_ref().filter(|_| seen.role == Some(Role::Primary)) else {
-            return Vec::new();
-        };
-        let primary = said
-            .table
-            .iter()
-            .any(|row| Some(row.id) == said.me && row.registered == Registered::Primary);
-        let index = |id: NodeId| Id::try_from(id.0 - 1).ok();
-        let others = said.table.iter().filter(|row| primary && Some(row.id) != said.me);
-        others.filter_map(|row| index(row.id)).collect()
     }
 }
 
