@@ -182,7 +182,10 @@ impl Keeper {
                 let poller = Poller { id, task: (planned.start)(id, report.clone()) };
                 let facts = known.map(|at| self.watched[at].facts.clone()).unwrap_or_default();
                 let Planned { source, start_peer, .. } = planned;
-                Coming::New(Box::new(Watched::new(source, poller, start_peer, facts)))
+                let mut watched = Watched::new(source, poller, start_peer, facts);
+                // A node that is silent now must not hold without looking at its peers.
+                watched.follow_table(&mut self.ids, report);
+                Coming::New(Box::new(watched))
             })
             .collect();
         self.staged = Some(Staged { sources, services: plan.services, in_force: plan.in_force });

@@ -217,16 +217,17 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
 
     // 3. One deposed primary leaves the count, and inactive others whose servers refuse now.
     let deposed = |row: &Row| row.registered == Registered::Primary && !row.active;
-    let electors = table.len()
-        - usize::from(table.iter().any(deposed))
-        - count(&|vote| matches!(vote, Vote::Refused));
+    let refused = count(&|vote| matches!(vote, Vote::Refused));
+    let electors = table.len() - usize::from(table.iter().any(deposed)) - refused;
 
     let belt = belt(now, facts, electorate, me, own, &peers, votes);
     let ruling = match belt {
         // 7. Only where the votes are no majority of all rows.
         Some(reason) => Ruling::No(reason),
         // 6. A majority.
-        None if 2 * votes > electors => Ruling::Yes { fresh: 2 * fresh > electors },
+        // A server that refuses is out of the count and attests nothing: its repmgrd may have lost
+        // this node long ago, and be elected as soon as its server starts.
+        None if 2 * votes > electors => Ruling::Yes { fresh: 2 * fresh > electors + refused },
         None if electors == 2 && contrary == 0 && electorate.two_node == TwoNode::Ready => {
             Ruling::Yes { fresh: false }
         }

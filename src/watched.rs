@@ -64,6 +64,8 @@ pub struct Watched {
     /// A service has a limit on how far behind a replica may be.
     pub lag_matters: bool,
     peers: BTreeMap<NodeId, Peer>,
+    /// The facts are another poller's of the same source, and no peer is looked at yet.
+    carried: bool,
 }
 
 impl Watched {
@@ -75,7 +77,9 @@ impl Watched {
         start_peer: Option<StartPeer>,
         facts: SourceFacts,
     ) -> Self {
-        Self { source, facts, poller, start_peer, lag_matters: false, peers: BTreeMap::new() }
+        let carried = facts.own.last_look().is_some();
+        let (lag_matters, peers) = (false, BTreeMap::new());
+        Self { source, facts, poller, start_peer, lag_matters, peers, carried }
     }
 
     /// Whether one of its pollers has this name.
@@ -112,8 +116,9 @@ impl Watched {
         }
     }
 
-    /// Looks at the other nodes of the own table: at all while this one is a candidate.
-    fn follow_table(&mut self, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
+    /// Looks at the other nodes of the own table: at all while this one is a candidate. What was
+    /// seen of a node stays while it is reached at the same places.
+    pub fn follow_table(&mut self, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
         let Some(start_peer) = &self.start_peer else { return };
         let wanted = self
             .facts
@@ -125,7 +130,10 @@ impl Watched {
             wanted.iter().any(|row| row.id == *id && row.places == *places)
         };
         self.peers.retain(|id, peer| stays(id, &peer.places));
-        self.facts.peers.retain(|id, _| wanted.iter().any(|row| row.id == *id));
+        let peers = &self.peers;
+        // Facts that came with another poller's of this source have no peers yet.
+        let carried = std::mem::take(&mut self.carried);
+        self.facts.peers.retain(|id, _| peers.contains_key(id) || carried);
         for row in wanted {
             self.peers.entry(row.id).or_insert_with(|| {
                 let id = ids.take();

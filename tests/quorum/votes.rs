@@ -6,7 +6,7 @@ use crate::said::{
 };
 use rolecall::electorate::Attached;
 use rolecall::observation::ErrorKind;
-use rolecall::quorum::{Electorate, Vote, rule};
+use rolecall::quorum::{Electorate, Ruling, Vote, rule};
 use rolecall::role::Timeline;
 
 // 3. Who counts.
@@ -29,7 +29,8 @@ fn an_inactive_row_leaves_the_count_only_while_its_server_refuses() {
             let facts = with(seen(own.clone(), []), 2, fails(*error));
             if *error == ErrorKind::ServerDown {
                 assert_eq!(vote(&facts, 2), Vote::Refused);
-                assert_eq!(ruled(&facts).ruling, YES);
+                // It attests no contact, and nobody does in its stead.
+                assert_eq!(ruled(&facts).ruling, Ruling::Yes { fresh: false });
                 assert_eq!(rule(at(LIFE), &facts, &RULES).peers[&id(2)], Vote::Unreachable);
             } else {
                 assert_eq!(ruled(&facts).ruling, isolated(1, 2), "{error:?}");

@@ -164,6 +164,8 @@ impl Reference {
         let mut rivals = Vec::new();
         let mut attached = Vec::new();
         let mut oldest = own.asked;
+        // Out of the count, but not out of those who would have to attest contact.
+        let mut refusing = 0;
         for r in table.iter().filter(|r| r.id != me) {
             let snapshot = facts.peers.get(&r.id);
             let other_kind = r.registered != Registered::Primary;
@@ -179,6 +181,7 @@ impl Reference {
                     && let Some(asked) = self.refused(snapshot, now)
                 {
                     electors -= 1;
+                    refusing += 1;
                     oldest = oldest.min(asked);
                 }
                 continue;
@@ -229,7 +232,8 @@ impl Reference {
         let says = if no {
             Says::No
         } else if 2 * votes > electors {
-            if 2 * fresh > electors { Says::FreshYes } else { Says::Yes }
+            let attested = 2 * fresh > electors + refusing;
+            if attested { Says::FreshYes } else { Says::Yes }
         } else if two {
             Says::Yes
         } else if against == 0 {
