@@ -64,8 +64,6 @@ pub struct Watched {
     /// A service has a limit on how far behind a replica may be.
     pub lag_matters: bool,
     peers: BTreeMap<NodeId, Peer>,
-    /// The facts are another poller's of the same source, and no peer is looked at yet.
-    carried: bool,
 }
 
 impl Watched {
@@ -77,9 +75,7 @@ impl Watched {
         start_peer: Option<StartPeer>,
         facts: SourceFacts,
     ) -> Self {
-        let carried = facts.own.last_look().is_some();
-        let (lag_matters, peers) = (false, BTreeMap::new());
-        Self { source, facts, poller, start_peer, lag_matters, peers, carried }
+        Self { source, facts, poller, start_peer, lag_matters: false, peers: BTreeMap::new() }
     }
 
     /// Whether one of its pollers has this name.
@@ -126,14 +122,14 @@ impl Watched {
             .good()
             .map(|(_, seen)| others(seen, self.lag_matters))
             .unwrap_or_default();
-        let stays = |id: &NodeId, places: &Arc<[Place]>| {
-            wanted.iter().any(|row| row.id == *id && row.places == *places)
-        };
-        self.peers.retain(|id, peer| stays(id, &peer.places));
-        let peers = &self.peers;
-        // Facts that came with another poller's of this source have no peers yet.
-        let carried = std::mem::take(&mut self.carried);
-        self.facts.peers.retain(|id, _| peers.contains_key(id) || carried);
+        let seen = &mut self.facts.peers;
+        self.peers.retain(|id, peer| {
+            let stays = wanted.iter().any(|row| row.id == *id && row.places == peer.places);
+            if !stays {
+                seen.remove(id);
+            }
+            stays
+        });
         for row in wanted {
             self.peers.entry(row.id).or_insert_with(|| {
                 let id = ids.take();
@@ -141,6 +137,7 @@ impl Watched {
                 Peer { poller: Poller { id, task }, places: row.places.clone() }
             });
         }
+        seen.retain(|id, _| self.peers.contains_key(id));
     }
 }
 
