@@ -158,7 +158,7 @@ async fn a_plan_is_in_force_only_when_every_source_has_looked_or_timed_out() {
     let mut in_force = world.plan(&[("a", &a), ("b", &b)]).await;
     world.pass(TIMEOUT.saturating_sub(ms(2))).await;
     assert!(in_force.try_recv().is_err(), "b has not finished its first look");
-    assert_eq!(world.says(), (State::Unknown, "no_look_yet"));
+    assert_eq!(world.says(), (State::Unknown, "nothing is in force"));
     world.pass(ms(4)).await;
     assert!(in_force.try_recv().is_ok());
 }

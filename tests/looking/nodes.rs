@@ -5,7 +5,7 @@ use rolecall::role::Role;
 use rolecall::verdict::State;
 
 use crate::READY;
-use crate::world::{Does, HOLD, INTERVAL, Scripted, TIMEOUT, World, ms};
+use crate::world::{Does, HOLD, INTERVAL, Scripted, World, ms};
 
 fn says(role: Role) -> Scripted {
     Scripted::new([Does::Says(role)])
@@ -20,7 +20,7 @@ async fn a_plan_comes_into_force_when_every_node_has_looked_also_those_that_hang
         world.node("n2", INTERVAL, &[("b", &hung)]),
     ];
     let mut in_force = world.plan_nodes(nodes).await;
-    world.pass(TIMEOUT - ms(1)).await;
+    world.pass(ms(1499)).await;
     assert!(in_force.try_recv().is_err(), "one of them has not looked yet");
     world.pass(ms(2)).await;
     assert!(in_force.try_recv().is_ok());

@@ -212,6 +212,9 @@ impl World {
 
     /// A node's state and the reason for it.
     pub fn says_of(&self, at: usize) -> (State, &'static str) {
+        if self.facts.borrow().nodes.is_empty() {
+            return (State::Unknown, "nothing is in force");
+        }
         let verdict = self.verdict_of(at);
         (verdict.state, verdict.reason.label())
     }
