@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::answering::{Answering, Asked, Listen, Routes};
 use crate::electorate::NodeId;
 use crate::policy::{LagLimit, Policy, Trust};
-use crate::quorum::{Electorate, TwoNode};
+use crate::quorum::{self, Electorate, TwoNode};
 use crate::role::Role;
 use crate::source::conninfo::Conninfo;
 
@@ -173,6 +173,8 @@ pub struct Repmgr {
     pub two_node: TwoNode,
     /// How long repmgr waits before it promotes another node; the least of all nodes'.
     pub failover_after: Option<Duration>,
+    /// Whether the `repmgr.conf` of the own node says it: neither it nor `hold` was chosen.
+    pub ask_conf: bool,
     /// How long a yes must have been continuous before it counts.
     pub settle: Duration,
     /// Whether a refused connection comes from the host itself.
@@ -181,14 +183,10 @@ pub struct Repmgr {
     pub addresses: BTreeMap<NodeId, Vec<Alias>>,
 }
 
-/// Time between the end of what an isolated primary may still say and the earliest moment at which
-/// repmgr promotes another: what clocks, repmgrd's own pace and a loaded host may take of it.
-const BEFORE_FAILOVER: Duration = Duration::from_secs(5);
-
 impl Repmgr {
     /// Longest `hold` of a service for primaries: over, before repmgr can have promoted another.
     pub fn most_hold(&self) -> Duration {
-        self.failover_after.map_or(Duration::ZERO, |after| after.saturating_sub(BEFORE_FAILOVER))
+        self.failover_after.map_or(Duration::ZERO, quorum::most_hold)
     }
 }
 
@@ -254,6 +252,8 @@ impl Service {
     pub fn policy(&self, node: &Node) -> Policy {
         let trust = |source: &Source| Trust {
             hold: self.hold.unwrap_or(source.hold),
+            hold_by_repmgr: self.hold.is_none()
+                && matches!(&source.kind, Kind::Repmgr(repmgr) if repmgr.ask_conf),
             look: source.interval + source.timeout,
             knows_lag: matches!(source.kind, Kind::Postgres(_) | Kind::Repmgr(_)),
             electorate: source.electorate(),

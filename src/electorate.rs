@@ -113,4 +113,7 @@ pub struct Answer {
     pub repmgrd_running: bool,
     /// `repmgrd_is_paused()`
     pub repmgrd_paused: bool,
+    /// How long repmgr waits before it promotes another node, by the repmgr.conf of the own row.
+    /// Only of the own server's answer, where that server is on this host; `None`: unknown.
+    pub failover_after: Option<Duration>,
 }

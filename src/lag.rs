@@ -112,6 +112,7 @@ mod tests {
             attached: Attached::To(NodeId(1)),
             repmgrd_running: true,
             repmgrd_paused: false,
+            failover_after: None,
         })
     }
 
@@ -143,7 +144,13 @@ mod tests {
     fn trust() -> Trust {
         let electorate = Electorate { life: LIFE, two_node: TwoNode::Maint, trust_refused: true };
         let hold = Duration::ZERO;
-        Trust { hold, look: hold, knows_lag: true, electorate: Some(electorate) }
+        Trust {
+            hold,
+            look: hold,
+            knows_lag: true,
+            electorate: Some(electorate),
+            hold_by_repmgr: false,
+        }
     }
 
     #[test]

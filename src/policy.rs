@@ -23,6 +23,8 @@ pub struct Policy {
 pub struct Trust {
     /// Once looks fail; zero: the first failed look ends it.
     pub hold: Duration,
+    /// For repmgr: nobody chose `hold`, and the node's repmgr.conf may allow one.
+    pub hold_by_repmgr: bool,
     /// Interval + timeout: the latest moment the next look can have finished.
     pub look: Duration,
     /// Whether the source can know how far behind a replica is; one that cannot is not asked.

@@ -175,6 +175,29 @@ pub fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'
     heard(snapshot).filter(|h| snapshot.failing().is_none() && now.since(h.began) < life)
 }
 
+/// Time between the end of what an isolated primary may still say and the earliest moment at which
+/// repmgr promotes another: what clocks, repmgrd's own pace and a loaded host may take of it.
+const BEFORE_FAILOVER: Duration = Duration::from_secs(5);
+
+/// Longest hold that is chosen without being asked for: a silence that is longer is no hiccup.
+const USUAL_HOLD: Duration = Duration::from_secs(15);
+
+/// Least patience of repmgr with which a hold is chosen at all.
+const FAILOVER_WITH_HOLD: Duration = Duration::from_secs(10);
+
+/// Longest hold of a primary where repmgr waits this long: over, before it can have promoted another.
+pub fn most_hold(failover_after: Duration) -> Duration {
+    failover_after.saturating_sub(BEFORE_FAILOVER)
+}
+
+/// The hold that nobody chose.
+pub fn usual_hold(failover_after: Duration) -> Duration {
+    if failover_after < FAILOVER_WITH_HOLD {
+        return Duration::ZERO;
+    }
+    most_hold(failover_after).min(USUAL_HOLD)
+}
+
 /// Judges this node as the primary of its repmgr cluster.
 pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
     let own_asked = facts.own.last_look().is_some();

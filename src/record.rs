@@ -142,6 +142,7 @@ mod tests {
             trust_refused: true,
         };
         let trust = Trust {
+            hold_by_repmgr: false,
             hold: Duration::ZERO,
             look: Duration::from_millis(1300),
             knows_lag: true,

@@ -9,17 +9,11 @@ use toml::de::DeValue;
 use crate::config::{Alias, Haproxy, Identity, Kind, Postgres, Repmgr, Source};
 use crate::document::{Fault, Table, quote, wrong_type};
 use crate::electorate::NodeId;
-use crate::quorum::TwoNode;
+use crate::quorum::{TwoNode, usual_hold};
 use crate::units::{boolean, duration, integer, string, word};
 
 /// Bounds of `failover_after` and `settle`: what repmgr and an operator can mean.
 const LONG: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
-
-/// Longest `hold` that is chosen without being asked for: a silence that is longer is no hiccup.
-const USUAL_HOLD: Duration = Duration::from_secs(15);
-
-/// Least `failover_after` with a `hold` that was not asked for.
-const FAILOVER_WITH_HOLD: Duration = Duration::from_secs(10);
 
 const QUOTES: &str = "write it in double quotes";
 const ADDRESSES: &str = r#"a table such as { 3 = ["10.1.0.3", "db3-repl:5433"] }"#;
@@ -43,6 +37,7 @@ impl Keys {
             node: self.node,
             two_node: self.two_node,
             failover_after: self.failover_after,
+            ask_conf: false,
             settle: self.settle.unwrap_or_default(),
             trust_refused: self.trust_refused,
             addresses: self.addresses,
@@ -101,8 +96,8 @@ pub fn fit(table: &Table<'_>, source: &mut Source, haproxy: &Haproxy) {
         table.report("settle", Fault::new(what, expected, hint));
     }
     if !table.has("hold") {
-        let known = repmgr.failover_after.is_some_and(|after| after >= FAILOVER_WITH_HOLD);
-        source.hold = if known { repmgr.most_hold().min(USUAL_HOLD) } else { Duration::ZERO };
+        repmgr.ask_conf = repmgr.failover_after.is_none();
+        source.hold = repmgr.failover_after.map_or(Duration::ZERO, usual_hold);
     } else if let Some(fault) = too_long(source.hold, repmgr) {
         table.report("hold", fault);
     }

@@ -70,6 +70,7 @@ mod tests {
             attached: Attached::To(NodeId(1)),
             repmgrd_running: true,
             repmgrd_paused: false,
+            failover_after: None,
         }
     }
 

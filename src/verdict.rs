@@ -238,7 +238,7 @@ fn expiry(
     let source = source?;
     if let Some(electorate) = candidate(source, trust) {
         let ends = quorum::expiries(now, source, electorate);
-        let hold = standing.fresh_at.map(|fresh_at| fresh_at.plus(trust.hold));
+        let hold = standing.fresh_at.map(|fresh_at| fresh_at.plus(hold(source, trust)));
         let over = [hold, standing.restored_until].into_iter().flatten().filter(|end| *end >= now);
         return ends.chain(over).min();
     }
@@ -246,6 +246,12 @@ fn expiry(
         (began, Ok(_)) => Some(began.plus(trust.limit(source.own.failing().is_some()))),
         (_, Err(_)) => None,
     }
+}
+
+/// How long an isolated primary goes on: as configured, else what its repmgr.conf leaves.
+fn hold(source: &SourceFacts, trust: &Trust) -> Duration {
+    let told = source.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.failover_after);
+    told.filter(|_| trust.hold_by_repmgr).map_or(trust.hold, quorum::usual_hold)
 }
 
 /// The rule, where it decides: for a repmgr node that was not in recovery when it last answered.
@@ -316,7 +322,7 @@ fn ruled(
         Ruling::Yes { .. } => Finding::Yes(Role::Primary),
         Ruling::No(reason) => Finding::No(reason),
         Ruling::Isolated(_) | Ruling::Silent(_)
-            if standing.goes_on(now, trust.hold, policy.settle, electorate) =>
+            if standing.goes_on(now, hold(facts, trust), policy.settle, electorate) =>
         {
             Finding::Yes(Role::Primary)
         }

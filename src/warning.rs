@@ -143,7 +143,11 @@ fn of_node(node: &Node, primaries: bool, warnings: &mut Vec<Warning>) {
     if primaries && node.sources.iter().all(postgres) {
         warnings.push(Warning::PostgresAlone);
     }
-    let impatient = |source: &Source| matches!(&source.kind, Kind::Repmgr(repmgr) if repmgr.failover_after.is_none());
+    // Where its server is on this host, repmgr.conf may say it; a look finds out.
+    let impatient = |source: &Source| {
+        matches!(&source.kind, Kind::Repmgr(repmgr)
+            if repmgr.failover_after.is_none() && !repmgr.server.conninfo.place.is_here())
+    };
     if primaries && node.sources.iter().any(impatient) {
         warnings.push(Warning::NoFailoverAfter);
     }

@@ -37,7 +37,13 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
         roles: vec![Role::Primary],
         lag: None,
         settle: Duration::ZERO,
-        trust: vec![Trust { hold: hour, look: hour, knows_lag: false, electorate: None }],
+        trust: vec![Trust {
+            hold: hour,
+            look: hour,
+            knows_lag: false,
+            electorate: None,
+            hold_by_repmgr: false,
+        }],
     };
     let service = ServiceFacts {
         name: "primary".into(),
@@ -122,6 +128,7 @@ async fn facts_that_nobody_renewed_are_not_said() {
         look: Duration::from_millis(1),
         knows_lag: false,
         electorate: None,
+        hold_by_repmgr: false,
     }];
     let policy = Policy { trust, ..Policy::clone(&old.nodes[0].services[0].policy) };
     old.nodes[0].services[0].policy = Arc::new(policy);

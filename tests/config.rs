@@ -237,6 +237,7 @@ fn repmgrs_times_follow_from_each_other() {
         node: Identity::Told,
         two_node: TwoNode::Maint,
         failover_after: None,
+        ask_conf: true,
         settle: ms(3800),
         trust_refused: true,
         addresses: [].into(),

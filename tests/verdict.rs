@@ -29,7 +29,13 @@ fn primaries() -> Policy {
         roles: vec![Role::Primary],
         lag: None,
         settle: Duration::ZERO,
-        trust: vec![Trust { hold: ms(3000), look: ms(2000), knows_lag: true, electorate: None }],
+        trust: vec![Trust {
+            hold: ms(3000),
+            look: ms(2000),
+            knows_lag: true,
+            electorate: None,
+            hold_by_repmgr: false,
+        }],
     }
 }
 
@@ -302,7 +308,13 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         settle: ms(settle),
         trust: trust
             .iter()
-            .map(|t| Trust { hold: ms(t.0), look: ms(t.1), knows_lag: true, electorate: None })
+            .map(|t| Trust {
+                hold: ms(t.0),
+                look: ms(t.1),
+                knows_lag: true,
+                electorate: None,
+                hold_by_repmgr: false,
+            })
             .collect(),
     })
 }
@@ -426,7 +438,7 @@ proptest! {
 
     #[test]
     fn any_moments_and_spans_are_decided(policy in any_policy(), began in any::<u64>(), now in any::<u64>()) {
-        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true, electorate: None }], ..policy };
+        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true, electorate: None, hold_by_repmgr: false }], ..policy };
         let sources = seen(&[(began, primary())]);
         let standing = Standing::default().fold(at(now), &[], &sources, &policy);
         decide(at(now), &sources, standing, &policy);

@@ -65,7 +65,8 @@ SELECT n.node_id, n.upstream_node_id, n.active, n.node_name, n.type, n.location,
                         $re$([^=\s]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^'\s\\]|\\.)(?:[^\s\\]|\\.)*)$re$,
                         'g') WITH ORDINALITY AS w(m, at)
                 WHERE m[1] IN ('host', 'hostaddr', 'port')), '')
-       END AS conninfo
+       END AS conninfo,
+       n.config_file
   FROM repmgr.nodes n
  CROSS JOIN LATERAL
        (SELECT regexp_replace(n.conninfo, '^postgres(ql)?://([^@/]*@)?', '') AS bare) u;

@@ -74,6 +74,14 @@ impl Place {
         }
     }
 
+    /// Whether the server is on this host: behind a socket of it, or at a loopback address.
+    pub fn is_here(&self) -> bool {
+        let addr = self.hostaddr.or_else(|| self.name().parse().ok());
+        self.socket_dir().is_some()
+            || addr.is_some_and(|addr| addr.is_loopback())
+            || (self.hostaddr.is_none() && self.name() == "localhost")
+    }
+
     /// The host as it was given, or the default.
     pub fn name(&self) -> &str {
         match (&self.host, self.hostaddr) {

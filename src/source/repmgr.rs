@@ -14,6 +14,7 @@
 
 mod address;
 mod answer;
+mod conf;
 mod query;
 
 use std::sync::Arc;
@@ -22,14 +23,14 @@ use std::time::Duration;
 use crate::config::{self, Identity};
 use crate::electorate::{Answer, Attached, NodeId, Registered, Row, row};
 use crate::observation::{ErrorKind, Observation, SourceError};
-use crate::quorum::TwoNode;
+use crate::quorum::{TwoNode, usual_hold};
 use crate::source::RoleSource;
 use crate::source::conninfo::Place;
 use crate::source::pg::Connector;
 use crate::source::pg::role::RoleRow;
 use crate::source::resolve::Resolver;
 use address::Aliases;
-use answer::Columns;
+use answer::{Columns, Listed};
 use query::{Way, survey};
 
 /// A node of a repmgr cluster as a source.
@@ -52,6 +53,10 @@ struct Own {
     connector: Connector,
     node: Identity,
     two_node: TwoNode,
+    /// Whether the node's repmgr.conf is looked at: it is wanted, and the server is on this host.
+    ask_conf: bool,
+    /// What was last said of it.
+    told_conf: Option<Result<Duration, String>>,
     told_two_nodes: bool,
     /// The rows whose connection strings were last said to lead nowhere.
     told_lost: Vec<NodeId>,
@@ -74,6 +79,8 @@ impl Repmgr {
                 connector,
                 node: settings.node.clone(),
                 two_node: settings.two_node,
+                ask_conf: settings.ask_conf && settings.server.conninfo.place.is_here(),
+                told_conf: None,
                 told_two_nodes: false,
                 told_lost: Vec::new(),
             }),
@@ -132,7 +139,11 @@ impl Repmgr {
         columns: &Columns,
     ) -> Result<Observation, SourceError> {
         let seen = role.observation()?;
-        let mut table = columns.table()?;
+        let listed = columns.listed()?;
+        let me = self.own.as_ref().and_then(|own| own.node.among(&listed.table, columns.local_id));
+        let failover_after =
+            self.own.as_mut().zip(me).and_then(|(own, me)| own.failover_after(me, &listed));
+        let mut table = listed.table;
         let streaming = seen.replay.is_some_and(|replay| replay.streaming);
         let attached = if streaming {
             let (sender, told) = (columns.sender.as_ref(), columns.upstream);
@@ -140,7 +151,6 @@ impl Repmgr {
         } else {
             Attached::Nobody
         };
-        let me = self.own.as_ref().and_then(|own| own.node.among(&table, columns.local_id));
         if let Some(own) = &mut self.own {
             // Only a candidate asks the others.
             if !role.in_recovery() {
@@ -165,6 +175,7 @@ impl Repmgr {
                 attached,
                 repmgrd_running: columns.repmgrd_running,
                 repmgrd_paused: columns.repmgrd_paused,
+                failover_after,
             })),
             ..seen
         })
@@ -222,6 +233,36 @@ impl Identity {
 }
 
 impl Own {
+    /// How long repmgr waits before it promotes another node, as this node's repmgr.conf has it at
+    /// this moment. Says what was found, and what changes.
+    fn failover_after(&mut self, me: NodeId, listed: &Listed) -> Option<Duration> {
+        if !self.ask_conf {
+            return None;
+        }
+        let path = listed.conf(me)?;
+        let found = conf::failover_after(path, me);
+        if self.told_conf.as_ref() != Some(&found) {
+            let file = path.display();
+            match &found {
+                Ok(after) => tracing::info!(
+                    %file,
+                    failover_after = %humantime::format_duration(*after),
+                    hold = %humantime::format_duration(usual_hold(*after)),
+                    "read from repmgr.conf; hint: set `failover_after` where other nodes' files differ"
+                ),
+                Err(why) => tracing::warn!(
+                    %file,
+                    why,
+                    "`failover_after` is unknown, `hold` is 0s: one look that fails takes the \
+                     primary out; hint: set it to repmgr's reconnect_attempts x \
+                     reconnect_interval, the least of all nodes'"
+                ),
+            }
+            self.told_conf = Some(found.clone());
+        }
+        found.ok()
+    }
+
     /// Says once what an operator should know of the table.
     fn tell(&mut self, table: &[Row], me: Option<NodeId>) {
         let lost = table.iter().filter(|row| row.places.is_empty() && Some(row.id) != me);

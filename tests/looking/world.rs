@@ -149,11 +149,16 @@ impl World {
         interval: Duration,
         sources: &[(&str, &Scripted)],
     ) -> PlannedNode {
-        let trust =
-            vec![
-                Trust { hold: HOLD, look: INTERVAL + TIMEOUT, knows_lag: false, electorate: None };
-                sources.len()
-            ];
+        let trust = vec![
+            Trust {
+                hold: HOLD,
+                look: INTERVAL + TIMEOUT,
+                knows_lag: false,
+                electorate: None,
+                hold_by_repmgr: false
+            };
+            sources.len()
+        ];
         let policy =
             Policy { roles: vec![Role::Primary], lag: None, settle: Duration::ZERO, trust };
         let answering = Answering { allow: vec![], wording: Wording::plain() };

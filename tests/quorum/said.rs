@@ -63,6 +63,7 @@ pub fn primary() -> Said {
         attached: Attached::Nobody,
         repmgrd_running: true,
         repmgrd_paused: false,
+        failover_after: None,
     };
     Said { role: Role::Primary, timeline: 1, read_only: false, answer }
 }

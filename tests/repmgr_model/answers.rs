@@ -92,6 +92,7 @@ impl Cluster {
             attached: streams.map_or(Attached::Nobody, |from| Attached::To(node_id(from))),
             repmgrd_running: node.repmgrd,
             repmgrd_paused: false,
+            failover_after: None,
         };
         let role = if node.in_recovery { Role::Replica } else { Role::Primary };
         Observation {

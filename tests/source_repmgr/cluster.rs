@@ -149,6 +149,7 @@ pub fn settings(conninfo: &str) -> config::Repmgr {
         node: Identity::Told,
         two_node: TwoNode::Maint,
         failover_after: None,
+        ask_conf: true,
         settle: PATIENCE,
         trust_refused: true,
         addresses: std::collections::BTreeMap::new(),

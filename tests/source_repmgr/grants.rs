@@ -6,6 +6,7 @@ use rolecall::electorate::NodeId;
 use rolecall::observation::ErrorKind;
 use rolecall::source::RoleSource;
 use rolecall::source::conninfo::places;
+use rolecall::source::repmgr::Repmgr;
 
 use crate::cluster::{Node, settings, source};
 use crate::server::{PATIENCE, PORT, run};
@@ -148,4 +149,41 @@ async fn strangers(node: &Node) {
     refused(&mut wrong, ErrorKind::Denied, &["28P01"]).await;
     node.sql("ALTER ROLE rolecall CONNECTION LIMIT 0");
     refused(&mut node.source(), ErrorKind::SlotsFull, &["53300"]).await;
+}
+
+/// How long repmgr waits is read from the own node's repmgr.conf: at every look, by either way, and
+/// only where the server is on this host.
+#[tokio::test]
+async fn repmgrs_patience_is_read_from_the_own_nodes_file() {
+    let node = Node::primary();
+    node.packaged_role();
+    node.told(1);
+    let mut own = node.source();
+    let said = async |source: &mut Repmgr| {
+        answer(&source.observe().await.unwrap()).failover_after.map(|after| after.as_secs())
+    };
+    assert_eq!(said(&mut own).await, Some(60), "repmgr's own defaults");
+    let file = node.sql("SELECT config_file FROM repmgr.nodes WHERE node_id = 1");
+    let conf = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{conf}reconnect_attempts=3\nreconnect_interval='2'\n")).unwrap();
+    assert_eq!(said(&mut own).await, Some(6));
+    std::fs::write(&file, "node_id=9\n").unwrap();
+    assert_eq!(said(&mut own).await, None, "another node's file");
+    std::fs::write(&file, conf).unwrap();
+
+    // A view of an older rolecall has no such column.
+    let view = "CREATE VIEW rolecall.nodes AS SELECT node_id, upstream_node_id, active, node_name, \
+                type, location, priority, conninfo FROM repmgr.nodes; \
+                GRANT SELECT ON rolecall.nodes TO rolecall";
+    node.sql(&format!("DROP VIEW rolecall.nodes; {view}"));
+    assert_eq!(said(&mut node.source()).await, None);
+    // As packaged again, over the older one.
+    node.packaged_role();
+    assert_eq!(said(&mut node.source()).await, Some(60));
+
+    let chosen = rolecall::config::Repmgr { ask_conf: false, ..node.with_password() };
+    assert_eq!(said(&mut source(&chosen)).await, None, "nobody asked");
+    node.sql("DROP SCHEMA rolecall CASCADE");
+    let by_repmgrs_own_schema = node.settings("postgres");
+    assert_eq!(said(&mut source(&by_repmgrs_own_schema)).await, Some(60));
 }

@@ -1,5 +1,6 @@
 //! What came back, read into an [`Answer`].
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,20 @@ pub struct Columns {
     pub repmgrd_paused: bool,
     /// As JSON; may hold passwords.
     nodes: Option<Nodes>,
+}
+
+/// The nodes, and where each keeps its repmgr.conf.
+#[derive(Debug)]
+pub struct Listed {
+    pub table: Vec<Row>,
+    confs: Vec<(NodeId, PathBuf)>,
+}
+
+impl Listed {
+    /// The repmgr.conf of this node, on that node's host.
+    pub fn conf(&self, node: NodeId) -> Option<&Path> {
+        self.confs.iter().find(|(id, _)| *id == node).map(|(_, path)| path.as_path())
+    }
 }
 
 /// The text of `repmgr.nodes`: never printed.
@@ -75,7 +90,7 @@ impl Columns {
     }
 
     /// The rows of `repmgr.nodes`; [`ErrorKind::NoNodes`] where there are none.
-    pub fn table(&self) -> Result<Vec<Row>, SourceError> {
+    pub fn listed(&self) -> Result<Listed, SourceError> {
         let Some(Nodes(text)) = &self.nodes else {
             return Err(SourceError::new(ErrorKind::NoNodes, "repmgr.nodes is empty"));
         };
@@ -100,13 +115,17 @@ struct Node {
     r#type: String,
     active: bool,
     conninfo: String,
+    /// Absent where the packaged view is older than this program.
+    config: Option<PathBuf>,
 }
 
-fn parse(text: &str) -> Result<Vec<Row>, SourceError> {
+fn parse(text: &str) -> Result<Listed, SourceError> {
     // The parser's own words repeat what it read, and that may hold a password.
     let malformed = |what: &str| SourceError::new(ErrorKind::Malformed, what);
     let nodes: Vec<Node> = serde_json::from_str(text)
         .map_err(|_| malformed("column `nodes` is no list of nodes as repmgr writes them"))?;
+    let confs = nodes.iter().filter_map(|node| Some((NodeId(node.id), node.config.clone()?)));
+    let confs = confs.filter(|(_, path)| path.is_absolute()).collect();
     let rows = nodes.into_iter().map(|node| {
         let registered = match node.r#type.as_str() {
             "primary" => Registered::Primary,
@@ -127,7 +146,7 @@ fn parse(text: &str) -> Result<Vec<Row>, SourceError> {
             shares_address: false,
         })
     });
-    rows.collect()
+    Ok(Listed { table: rows.collect::<Result<_, _>>()?, confs })
 }
 
 /// Where a row leads: of its connection string host, hostaddr and port alone. None where it cannot
@@ -160,7 +179,7 @@ mod tests {
     }
 
     fn shown(conninfo: &str) -> Vec<String> {
-        let rows = parse(&nodes(conninfo, "standby")).unwrap();
+        let rows = parse(&nodes(conninfo, "standby")).unwrap().table;
         assert!(!format!("{rows:?}").contains(SECRET), "{conninfo}");
         rows[0].places.iter().map(ToString::to_string).collect()
     }

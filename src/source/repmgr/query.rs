@@ -3,9 +3,16 @@
 use crate::observation::{ErrorKind, SourceError};
 use crate::source::pg::{Connector, column, role};
 
-/// Which way this user may read what repmgr knows.
+/// How this user may read what repmgr knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub struct Way {
+    by: By,
+    /// Whether the nodes' `config_file` may be read, which a view made for an older rolecall has not.
+    conf: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
     /// Schema `rolecall` with the view `nodes` and the function `repmgrd_state()`, as packaging/sql
     /// makes them: without passwords, and without the right to pause repmgrd.
     View,
@@ -15,10 +22,11 @@ pub enum Way {
 
 /// The table of nodes as text that is parsed here: of `conninfo` nothing but hosts and ports is kept.
 /// Every function answers without superuser, NULL or -1 where repmgrd has not told the server.
-fn nodes_of(schema: &str) -> String {
+fn nodes_of(schema: &str, conf: bool) -> String {
+    let conf = if conf { "config_file" } else { "NULL" };
     format!(
         "(SELECT json_agg(json_build_object('id', node_id, 'name', node_name, 'type', type,
-                'active', active, 'conninfo', conninfo) ORDER BY node_id)::text
+                'active', active, 'conninfo', conninfo, 'config', {conf}) ORDER BY node_id)::text
           FROM {schema}.nodes) AS nodes"
     )
 }
@@ -37,14 +45,14 @@ const RECEIVER: &str = "s.system_identifier::text AS system,
 impl Way {
     /// The query of a look, one row.
     pub fn look(self) -> String {
-        let (schema, state, joins) = match self {
-            Self::View => (
+        let (schema, state, joins) = match self.by {
+            By::View => (
                 "rolecall",
                 "d.local_node_id, d.upstream_node_id, d.upstream_last_seen, \
                  d.running AS repmgrd_running, d.paused AS repmgrd_paused",
                 " CROSS JOIN rolecall.repmgrd_state() d",
             ),
-            Self::Plain => (
+            By::Plain => (
                 "repmgr",
                 "repmgr.get_local_node_id() AS local_node_id,
        repmgr.get_upstream_node_id() AS upstream_node_id,
@@ -55,7 +63,7 @@ impl Way {
             ),
         };
         let joins = format!("\n CROSS JOIN pg_control_system() s{joins}");
-        role::query(&[RECEIVER, state, &nodes_of(schema)], &joins)
+        role::query(&[RECEIVER, state, &nodes_of(schema, self.conf)], &joins)
     }
 }
 
@@ -72,10 +80,12 @@ WITH part(schema, kind, name) AS (VALUES
        ('repmgr', 'function', 'repmgrd_is_running'),
        ('repmgr', 'function', 'repmgrd_is_paused')),
 found AS (
-SELECT p.schema, p.name, coalesce(c.oid, f.oid) IS NOT NULL AS there, l.lacks
+SELECT p.schema, p.name, coalesce(c.oid, f.oid) IS NOT NULL AS there, l.lacks,
+       has_column_privilege(c.oid, a.attnum, 'SELECT') AS conf
   FROM part p
   LEFT JOIN pg_namespace n ON n.nspname = p.schema
   LEFT JOIN pg_class c ON p.kind = 'relation' AND c.relnamespace = n.oid AND c.relname = p.name
+  LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'config_file'
   LEFT JOIN pg_proc f ON p.kind = 'function' AND f.pronamespace = n.oid AND f.proname = p.name
         AND f.pronargs = 0
  CROSS JOIN LATERAL (VALUES
@@ -91,7 +101,9 @@ SELECT current_database()::text AS database,
        string_agg(DISTINCT lacks, ', ') FILTER (WHERE schema = 'rolecall') AS view_lacks,
        bool_or(there) FILTER (WHERE schema = 'repmgr') AS plain,
        string_agg(DISTINCT name, ', ') FILTER (WHERE schema = 'repmgr' AND NOT there) AS plain_absent,
-       string_agg(DISTINCT lacks, ', ') FILTER (WHERE schema = 'repmgr') AS plain_lacks
+       string_agg(DISTINCT lacks, ', ') FILTER (WHERE schema = 'repmgr') AS plain_lacks,
+       coalesce(bool_or(conf) FILTER (WHERE schema = 'rolecall'), false) AS view_conf,
+       coalesce(bool_or(conf) FILTER (WHERE schema = 'repmgr'), false) AS plain_conf
   FROM found";
 
 /// Finds the way that is open. [`ErrorKind::NotRepmgr`] where there is none, [`ErrorKind::Grant`]
@@ -109,8 +121,8 @@ pub async fn survey(connector: &mut Connector) -> Result<Way, SourceError> {
         connector.failed(ErrorKind::Grant, format_args!("{user:?} lacks {lacks}"))
     };
     match (view, view_lacks, plain, plain_absent, plain_lacks) {
-        (true, None, ..) => Ok(Way::View),
-        (_, _, true, None, None) => Ok(Way::Plain),
+        (true, None, ..) => Ok(Way { by: By::View, conf: column(&row, "view_conf")? }),
+        (_, _, true, None, None) => Ok(Way { by: By::Plain, conf: column(&row, "plain_conf")? }),
         (true, Some(lacks), ..) | (_, _, true, None, Some(lacks)) => Err(denied(lacks)),
         (_, _, true, Some(absent), _) => Err(connector.failed(
             ErrorKind::NotRepmgr,
