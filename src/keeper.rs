@@ -19,6 +19,7 @@ use crate::policy::Policy;
 use crate::poller::{Look, PollerId};
 use crate::quorum;
 use crate::record::{Records, Yes};
+use crate::role::Role;
 use crate::snapshot::{NodeFacts, ServiceFacts, SourceFacts};
 use crate::verdict::{Standing, State, Verdict, judge};
 use crate::watched::{Poller, PollerIds, StartPeer, Watched};
@@ -310,18 +311,27 @@ impl Keeper {
 
     fn log_change(&self, now: Stamp, from: State, new: &Announced) {
         let verdict = &new.verdict;
+        let (node, service) = (&*self.node, &*new.service);
         info!(
-            node = &*self.node,
-            service = &*new.service,
+            node,
+            service,
             from = %from,
-            to = %verdict.state,
+            verdict = %verdict.state,
+            role = role_seen(&self.facts.borrow()).map(Role::as_str),
             reason = verdict.reason.label(),
-            detail = %verdict.reason,
             timeline = verdict.timeline.map(|timeline| timeline.0),
             age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
-            "verdict changed"
+            // A reader of the journal sees the message alone, so it says all that a person needs.
+            "verdict changed: {service} of {node} is {}: {}",
+            verdict.state,
+            verdict.reason
         );
     }
+}
+
+/// The role that was last seen.
+fn role_seen(facts: &NodeFacts) -> Option<Role> {
+    facts.sources.iter().find_map(|source| source.own.good()?.1.role)
 }
 
 fn saturated(ms: u128) -> u64 {
@@ -359,11 +369,12 @@ fn log_failing(node: &str, watched: &Watched, look: &Look) {
     let (before, peer) = watched.failing(look.poller);
     match &look.result {
         Err(error) if before == Some(error.kind) => {
-            debug!(node, source, peer, error = error.kind.label(), detail = %error, "look failed again");
+            debug!(node, source, peer, error = error.kind.label(), "look failed again: {error}");
         }
         Err(error) => {
             let hint = error.kind.hint();
-            warn!(node, source, peer, error = error.kind.label(), detail = %error, hint, "look failed");
+            let label = error.kind.label();
+            warn!(node, source, peer, error = label, hint, "look failed: {source} of {node}: {error}");
         }
         Ok(_) if before.is_some() => info!(node, source, peer, "looks succeed again"),
         Ok(_) => {}
