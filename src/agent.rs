@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::clock::{Clock, Stamp};
-use crate::snapshot::NodeFacts;
+use crate::snapshot::Facts;
 use crate::verdict::decide;
 
 /// Connections that are read to their end at one time; over it the line is still written and the
@@ -47,7 +47,7 @@ pub struct Port {
     /// The bound socket, listening and non-blocking.
     pub listener: TcpListener,
     /// What the answer rests on, and what is answered at this port.
-    pub facts: watch::Receiver<NodeFacts>,
+    pub facts: watch::Receiver<Facts>,
     /// The present moment.
     pub clock: Clock,
 }
@@ -112,7 +112,7 @@ enum Waiting {
 
 struct Door {
     addr: SocketAddr,
-    facts: watch::Receiver<NodeFacts>,
+    facts: watch::Receiver<Facts>,
     clock: Clock,
     lingering: VecDeque<Lingering>,
     strangers: u64,
@@ -157,13 +157,13 @@ impl Door {
         {
             let facts = self.facts.borrow();
             // A reload has taken the service away, and its port closes in a moment.
-            let Some(service) = facts.asked_at(self.addr) else { return };
+            let Some((node, service)) = facts.asked_at(self.addr) else { return };
             if !allowed(&service.answering.allow, peer) {
                 let peer = peer.map(|peer| peer.to_canonical().to_string());
                 tell_stranger(&mut self.strangers, &service.name, peer.as_deref());
                 return;
             }
-            let verdict = decide(now, &facts.sources, service.standing, &service.policy);
+            let verdict = decide(now, &node.sources, service.standing, &service.policy);
             let line = service.answering.wording.line(verdict.state, &verdict.reason);
             // One line always fits the send buffer of a new socket; a peer that is gone needs none.
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

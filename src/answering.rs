@@ -1,5 +1,6 @@
 //! Where a question is asked, by whom, and in what words it is answered.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -7,11 +8,9 @@ use ipnet::IpNet;
 
 use crate::reply::Wording;
 
-/// How one service is asked and answered.
+/// How one service is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answering {
-    /// Where the question is asked; never empty.
-    pub listen: Vec<Listen>,
     /// Who may ask; empty: everybody.
     pub allow: Vec<IpNet>,
     /// The words of the answer.
@@ -50,6 +49,31 @@ impl Listen {
     /// Whether a socket bound to `addr` is one for this.
     pub fn covers(self, addr: SocketAddr) -> bool {
         self.candidates().contains(&addr)
+    }
+}
+
+/// What is asked at one address: places in the order of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// About which node.
+    pub node: usize,
+    /// Which service.
+    pub service: usize,
+}
+
+/// What is asked at every address.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Routes(BTreeMap<SocketAddr, Asked>);
+
+impl Routes {
+    /// This is asked wherever a socket for `listen` may be bound.
+    pub fn add(&mut self, listen: Listen, asked: Asked) {
+        self.0.extend(listen.candidates().into_iter().map(|addr| (addr, asked)));
+    }
+
+    /// What is asked at the socket bound to `addr`.
+    pub fn at(&self, addr: SocketAddr) -> Option<Asked> {
+        self.0.get(&addr).copied()
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::config::{Config, Source as Configured};
+use crate::config::{Config, Node, Source as Configured};
 use crate::electorate::Attached;
 use crate::failure::Failure;
 use crate::observation::{Observation, SourceError};
@@ -20,8 +20,11 @@ use crate::source::resolve::Resolver;
 use crate::verdict::{Standing, State, Verdict, decide};
 use crate::watched::others;
 
-/// What one look at every source showed and what each service makes of it.
-pub struct Answer {
+/// What was seen of each node that was asked about, and what was decided.
+pub struct Answer(Vec<OfNode>);
+
+/// What one look at every source of a node showed and what each service makes of it.
+struct OfNode {
     node: String,
     looks: Vec<Looked>,
     decided: Vec<(String, Verdict)>,
@@ -37,17 +40,32 @@ struct Looked {
 }
 
 /// Looks once at every source of `config`, all at one time, each within its own timeout, and
-/// decides for the services that `wanted` picks by name. A repmgr node that is a candidate for the
-/// primary has the other nodes of its table looked at too.
+/// decides; of one service and one node alone where they are named. A repmgr node that is a
+/// candidate for the primary has the other nodes of its table looked at too.
 ///
 /// # Errors
 /// A source cannot look at all: a file of its configuration cannot be read.
-pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Result<Answer, Failure> {
-    let clock = Clock::Boot;
+pub async fn ask(
+    config: &Config,
+    service: Option<&str>,
+    node: Option<&str>,
+) -> Result<Answer, Failure> {
     let resolver = Resolver::system();
+    let nodes = config.nodes.iter().filter(|of| node.is_none_or(|node| of.name == node));
+    let asked = nodes.map(|node| ask_about(config, node, service, &resolver));
+    join_all(asked).await.into_iter().collect::<Result<_, _>>().map(Answer)
+}
+
+async fn ask_about(
+    config: &Config,
+    node: &Node,
+    service: Option<&str>,
+    resolver: &Resolver,
+) -> Result<OfNode, Failure> {
+    let clock = Clock::Boot;
     let mut sources = Vec::new();
-    for configured in &config.node.sources {
-        sources.push((configured, Source::new(configured, &resolver)?));
+    for configured in &node.sources {
+        sources.push((configured, Source::new(configured, resolver)?));
     }
     let lag_matters = config.services.iter().any(|service| service.lag.is_some());
     let looks = sources
@@ -56,14 +74,14 @@ pub async fn ask(config: &Config, wanted: impl Fn(&str) -> bool) -> Result<Answe
     let looks = join_all(looks).await;
     let now = clock.now();
     let facts: Vec<_> = looks.iter().map(|look| look.facts.clone()).collect();
-    let services = config.services.iter().filter(|service| wanted(&service.name));
+    let services = config.services.iter().filter(|of| service.is_none_or(|name| of.name == name));
     let decided = services.map(|service| {
         // One look says what is so now; for how long it has been so, only the daemon knows.
-        let policy = Policy { settle: Duration::ZERO, ..service.policy(&config.node) };
+        let policy = Policy { settle: Duration::ZERO, ..service.policy(node) };
         let standing = Standing::default().fold(now, &[], &facts, &policy);
         (service.name.clone(), decide(now, &facts, standing, &policy))
     });
-    Ok(Answer { node: config.node.name.clone(), decided: decided.collect(), looks })
+    Ok(OfNode { node: node.name.clone(), decided: decided.collect(), looks })
 }
 
 async fn look(
@@ -96,9 +114,10 @@ async fn look(
 }
 
 impl Answer {
-    /// The worst state of the services asked for: not ready before unknown before ready.
+    /// The worst state of all that was asked for: not ready before unknown before ready.
     pub fn state(&self) -> State {
-        let mut states = self.decided.iter().map(|(_, verdict)| verdict.state);
+        let decided = self.0.iter().flat_map(|of| &of.decided);
+        let mut states = decided.map(|(_, verdict)| verdict.state);
         let first = states.next().unwrap_or(State::Unknown);
         states.fold(first, |worst, state| match (worst, state) {
             (State::NotReady | State::Drain, _) => worst,
@@ -109,6 +128,20 @@ impl Answer {
 
     /// For a person.
     pub fn text(&self) -> String {
+        self.0.iter().map(OfNode::text).collect()
+    }
+
+    /// For a program: one object where one node was asked about, else all of them under `nodes`.
+    pub fn json(&self) -> Value {
+        match self.0.as_slice() {
+            [only] => only.json(),
+            nodes => json!({ "nodes": nodes.iter().map(OfNode::json).collect::<Vec<_>>() }),
+        }
+    }
+}
+
+impl OfNode {
+    fn text(&self) -> String {
         let mut out = format!("node {}\n", self.node);
         for look in &self.looks {
             let said = match &look.seen {
@@ -131,8 +164,7 @@ impl Answer {
         out
     }
 
-    /// For a program.
-    pub fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let looks = self.looks.iter().map(|look| match &look.seen {
             Ok(seen) => json!({
                 "kind": look.kind, "took_ms": look.took_ms, "observation": observation(seen),

@@ -134,11 +134,8 @@ impl Cli {
     fn check(&self) -> Result<ExitCode, Failure> {
         let loaded = self.load(&Flags::default())?;
         let resolver = Resolver::system();
-        let unusable: Vec<_> = loaded
-            .config
-            .node
-            .sources
-            .iter()
+        let sources = loaded.config.nodes.iter().flat_map(|node| &node.sources);
+        let unusable: Vec<_> = sources
             .filter_map(|source| Source::new(source, &resolver).err())
             .map(|failure| failure.to_string())
             .collect();
@@ -166,13 +163,13 @@ impl Cli {
 
     fn ask(&self, target: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
         let config = self.load(&Flags::default())?.config;
-        let service = target.map(|target| service_of(target, &config)).transpose()?;
+        let target = target.map(|target| Target::read(target, &config)).transpose()?;
+        let (service, node) = target.map_or((None, None), |t| (Some(t.service), t.node));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::Internal, format_args!("runtime: {error}")))?;
-        let wanted = |name: &str| service.is_none_or(|service| service == name);
-        let answer = runtime.block_on(ask::ask(&config, wanted))?;
+        let answer = runtime.block_on(ask::ask(&config, service, node))?;
         // A name look-up that hangs must not keep the answer from being printed.
         runtime.shutdown_background();
         if json {
@@ -235,21 +232,30 @@ fn refused(problems: &[Problem]) -> Failure {
     Failure::new(Exit::Config, what)
 }
 
-/// The service of `SERVICE` or `SERVICE/NODE`.
-fn service_of<'a>(target: &'a str, config: &Config) -> Result<&'a str, Failure> {
-    let (service, node) =
-        target.split_once('/').map_or((target, None), |(service, node)| (service, Some(node)));
-    let services: Vec<_> = config.services.iter().map(|s| s.name.as_str()).collect();
-    if !services.contains(&service) {
-        let known = services.join(", ");
-        return Err(Failure::new(Exit::Usage, format_args!("{service:?} is no service here"))
-            .hint(format_args!("the services are {known}")));
-    }
-    match node {
-        Some(node) if node != config.node.name => {
-            Err(Failure::new(Exit::Usage, format_args!("{node:?} is no node here"))
-                .hint(format_args!("the node is {}", config.node.name)))
+/// `SERVICE` or `SERVICE/NODE`, both of which are there.
+struct Target<'a> {
+    service: &'a str,
+    node: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    fn read(target: &'a str, config: &Config) -> Result<Self, Failure> {
+        let (service, node) =
+            target.split_once('/').map_or((target, None), |(service, node)| (service, Some(node)));
+        let services: Vec<_> = config.services.iter().map(|s| s.name.as_str()).collect();
+        if !services.contains(&service) {
+            let known = services.join(", ");
+            return Err(Failure::new(Exit::Usage, format_args!("{service:?} is no service here"))
+                .hint(format_args!("the services are {known}")));
         }
-        _ => Ok(service),
+        let nodes: Vec<_> = config.nodes.iter().map(|node| node.name.as_str()).collect();
+        match node.filter(|node| !nodes.contains(node)) {
+            Some(node) => {
+                let known = nodes.join(", ");
+                Err(Failure::new(Exit::Usage, format_args!("{node:?} is no node here"))
+                    .hint(format_args!("the nodes are {known}")))
+            }
+            None => Ok(Self { service, node }),
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::answering::Answering;
+use crate::answering::{Answering, Asked, Listen, Routes};
 use crate::electorate::NodeId;
 use crate::policy::{LagLimit, Policy, Trust};
 use crate::quorum::{Electorate, TwoNode};
@@ -22,12 +22,37 @@ pub const AGENT_PORT: u16 = 5555;
 pub struct Config {
     /// What rolecall is told of HAProxy.
     pub haproxy: Haproxy,
-    /// The PostgreSQL node that is watched.
-    pub node: Node,
-    /// The questions that are answered about it; never empty.
+    /// The PostgreSQL nodes that are watched; never empty.
+    pub nodes: Vec<Node>,
+    /// The questions that are answered about each of them; never empty.
     pub services: Vec<Service>,
     /// Where the log goes.
     pub log: Log,
+}
+
+impl Config {
+    /// Every address that is listened on, each once.
+    pub fn listens(&self) -> impl Iterator<Item = Listen> {
+        let of_services = self.services.iter().flat_map(|service| &service.listen);
+        let of_nodes = self.nodes.iter().flat_map(|node| node.listen.values().flatten());
+        of_services.chain(of_nodes).copied()
+    }
+
+    /// What is asked at each of them. The address of a service is about the only node.
+    pub fn routes(&self) -> Routes {
+        let mut routes = Routes::default();
+        for (at, service) in self.services.iter().enumerate() {
+            for listen in &service.listen {
+                routes.add(*listen, Asked { node: 0, service: at });
+            }
+            for (node, of) in self.nodes.iter().enumerate() {
+                for listen in of.listen.get(&service.name).into_iter().flatten() {
+                    routes.add(*listen, Asked { node, service: at });
+                }
+            }
+        }
+        routes
+    }
 }
 
 /// What rolecall cannot see of HAProxy.
@@ -44,10 +69,14 @@ pub struct Haproxy {
 /// One PostgreSQL server and where its role is learned; all sources must agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its name in logs.
+    /// Its name in logs and questions.
     pub name: String,
+    /// The cluster it belongs to, where that is said.
+    pub cluster: Option<String>,
     /// Never empty.
     pub sources: Vec<Source>,
+    /// Where a service, by its name, is asked about this node alone.
+    pub listen: BTreeMap<String, Vec<Listen>>,
 }
 
 /// One source: where it looks, and how often.
@@ -203,14 +232,16 @@ pub enum PasswordFrom {
     File(PathBuf),
 }
 
-/// One question that HAProxy asks about the node.
+/// One question that HAProxy asks about a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its name in logs.
     pub name: String,
     /// The roles that may serve.
     pub roles: Vec<Role>,
-    /// How it is asked and answered.
+    /// Where it is asked about the only node; empty where there are several.
+    pub listen: Vec<Listen>,
+    /// By whom it is asked, and how it is answered.
     pub answering: Answering,
     /// Overrides the sources' `hold`.
     pub hold: Option<Duration>,

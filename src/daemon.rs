@@ -19,14 +19,15 @@ use tracing::{error, info, warn};
 
 use crate::agent::Port;
 use crate::clock::Clock;
-use crate::config::{Config, Rhythm, Service};
+use crate::config::{self, Config, Node, Rhythm, Service};
 use crate::failure::{Exit, Failure};
-use crate::keeper::{Announced, Keeper, Plan, Planned, Serving};
+use crate::keeper::{Keeper, Said};
 use crate::logging::{self, Logging};
+use crate::plan::{Plan, Planned, PlannedNode, Serving};
 use crate::poller;
 use crate::record::Records;
 use crate::schema::Loaded;
-use crate::snapshot::NodeFacts;
+use crate::snapshot::Facts;
 use crate::sockets::{self, Inherited};
 use crate::source::Source;
 use crate::source::repmgr::Repmgr;
@@ -60,12 +61,11 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     inherited.all_adopted()?;
 
     let clock = Clock::Boot;
-    let (facts_out, facts) = watch::channel(NodeFacts::default());
+    let (facts_out, facts) = watch::channel(Facts::default());
     let (announced_out, announced) = watch::channel(Vec::new());
     let (plans, plans_in) = mpsc::channel(1);
-    let node = loaded.config.node.name.as_str().into();
     let records = Records::from_env();
-    let keeper = Keeper::new(node, clock.clone(), facts_out, announced_out, records);
+    let keeper = Keeper::new(clock.clone(), facts_out, announced_out, records);
     let looking = runtime()?;
     let looking_thread = std::thread::Builder::new()
         .name("sources".to_owned())
@@ -116,11 +116,10 @@ fn open_new(
     open: &Ports,
     inherited: &mut Inherited,
 ) -> Result<Vec<TcpListener>, Failure> {
-    let wanted = config.services.iter().flat_map(|service| &service.answering.listen);
-    let missing = wanted.filter(|listen| !open.keys().any(|addr| listen.covers(*addr)));
+    let missing = config.listens().filter(|listen| !open.keys().any(|addr| listen.covers(*addr)));
     missing
         .map(|listen| {
-            sockets::open(*listen, inherited).map_err(|failure| {
+            sockets::open(listen, inherited).map_err(|failure| {
                 let ours = open.keys().find(|addr| addr.port() == listen.port());
                 match ours {
                     Some(addr) => failure.hint(format_args!(
@@ -145,8 +144,8 @@ struct Daemon<'a> {
     logging: Logging,
     clock: Clock,
     resolver: Resolver,
-    facts: watch::Receiver<NodeFacts>,
-    announced: watch::Receiver<Vec<Announced>>,
+    facts: watch::Receiver<Facts>,
+    announced: watch::Receiver<Vec<Said>>,
     plans: mpsc::Sender<Plan>,
     /// The sockets that the service manager holds; each must stay a service's.
     held: Vec<SocketAddr>,
@@ -220,10 +219,7 @@ impl Daemon<'_> {
 
     fn read_again(&mut self) -> Result<(Loaded, Vec<TcpListener>), Failure> {
         let loaded = (self.load)()?;
-        let services = &loaded.config.services;
-        let asked = |addr: SocketAddr| {
-            services.iter().flat_map(|s| &s.answering.listen).any(|listen| listen.covers(addr))
-        };
+        let asked = |addr| loaded.config.listens().any(|listen| listen.covers(addr));
         if let Some(addr) = self.held.iter().find(|addr| !asked(**addr)) {
             return Err(sockets::unasked(*addr));
         }
@@ -234,42 +230,52 @@ impl Daemon<'_> {
     /// Hands the keeper what to watch and judge; the ports follow when that is in force.
     async fn plan(&mut self, loaded: Loaded, sockets: Vec<TcpListener>) -> Result<(), Failure> {
         let config = &loaded.config;
-        let count = u32::try_from(config.node.sources.len()).unwrap_or(u32::MAX).max(1);
-        let sources = (1..=count).zip(&config.node.sources).map(|(nth, source)| {
-            let built = Source::new(source, &self.resolver)?;
-            let rhythm = source.rhythm();
-            let phase = rhythm.interval * nth / count;
-            let clock = self.clock.clone();
-            let start_peer = match &built {
-                Source::Repmgr(repmgr) => {
-                    Some(start_peer(Repmgr::clone(repmgr), rhythm, clock.clone()))
-                }
-                _ => None,
+        let mut spread = Spread::over(config);
+        let answering = |service: &Service| Arc::new(service.answering.clone());
+        let answering: Vec<_> = config.services.iter().map(answering).collect();
+        let node = |node: &Node| {
+            let sources = node.sources.iter();
+            let sources = sources.map(|source| self.planned(source, spread.next(source)));
+            let serving = |(service, answering): (&Service, &Arc<_>)| Serving {
+                name: service.name.as_str().into(),
+                policy: Arc::new(service.policy(node)),
+                answering: Arc::clone(answering),
             };
-            Ok(Planned {
-                source: source.clone(),
-                start: Box::new(move |id, report| {
-                    tokio::spawn(poller::run(built, rhythm, phase, clock, id, report))
-                        .abort_handle()
-                }),
-                start_peer,
+            Ok(PlannedNode {
+                name: node.name.as_str().into(),
+                cluster: node.cluster.as_deref().map(Arc::from),
+                sources: sources.collect::<Result<_, Failure>>()?,
+                services: config.services.iter().zip(&answering).map(serving).collect(),
             })
-        });
-        let sources = sources.collect::<Result<_, Failure>>()?;
-        let serving = |service: &Service| Serving {
-            name: service.name.as_str().into(),
-            policy: Arc::new(service.policy(&config.node)),
-            answering: Arc::new(service.answering.clone()),
         };
-        let services = config.services.iter().map(serving).collect();
+        let nodes = config.nodes.iter().map(node).collect::<Result<_, Failure>>()?;
         let (told, in_force) = oneshot::channel();
-        let plan = Plan { sources, services, in_force: told };
+        let plan = Plan { nodes, routes: config.routes(), in_force: told };
         self.plans
             .send(plan)
             .await
             .map_err(|_| Failure::new(Exit::Internal, "the keeper ended"))?;
         self.coming = Some(Coming { loaded, sockets, in_force });
         Ok(())
+    }
+
+    /// A source, ready to be looked at; its second look comes `phase` after the first.
+    fn planned(&self, source: &config::Source, phase: Duration) -> Result<Planned, Failure> {
+        let built = Source::new(source, &self.resolver)?;
+        let (rhythm, clock) = (source.rhythm(), self.clock.clone());
+        let start_peer = match &built {
+            Source::Repmgr(repmgr) => {
+                Some(start_peer(Repmgr::clone(repmgr), rhythm, clock.clone()))
+            }
+            _ => None,
+        };
+        Ok(Planned {
+            source: source.clone(),
+            start: Box::new(move |id, report| {
+                tokio::spawn(poller::run(built, rhythm, phase, clock, id, report)).abort_handle()
+            }),
+            start_peer,
+        })
     }
 
     /// The coming configuration is in force: open its new ports, close those it left out.
@@ -298,7 +304,8 @@ impl Daemon<'_> {
         if self.logging.apply(config.log) {
             warn!("[log] `to` and `format` change at the next restart");
         }
-        info!(services = config.services.len(), "configuration in force");
+        let (nodes, services) = (config.nodes.len(), config.services.len());
+        info!(nodes, services, "configuration in force");
         self.started = true;
         systemd::ready();
     }
@@ -313,6 +320,25 @@ impl Daemon<'_> {
         let port = Port { listener, facts: self.facts.clone(), clock: self.clock.clone() };
         self.serving.spawn(port.serve(stop.clone()));
         self.ports.insert(addr, stop);
+    }
+}
+
+/// Spreads the looks of all sources over the interval.
+struct Spread {
+    sources: u32,
+    next: u32,
+}
+
+impl Spread {
+    fn over(config: &Config) -> Self {
+        let sources = config.nodes.iter().map(|node| node.sources.len()).sum::<usize>();
+        Self { sources: u32::try_from(sources).unwrap_or(u32::MAX).max(1), next: 0 }
+    }
+
+    /// How long after its first look the second one of the next source comes.
+    fn next(&mut self, source: &config::Source) -> Duration {
+        self.next = self.next.saturating_add(1);
+        source.interval * self.next / self.sources
     }
 }
 

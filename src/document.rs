@@ -347,18 +347,24 @@ impl<'d> Table<'d> {
         &self,
         key: &'static str,
         parse: impl Fn(&DeValue<'_>) -> Result<T, Fault>,
-    ) -> Option<Vec<(Spot<'d>, T)>> {
+    ) -> Option<Placed<'d, T>> {
         let (spot, value) = self.value(key)?;
-        let Some(array) = value.as_array() else {
-            return parse(value).map_err(|fault| spot.report(fault)).ok().map(|v| vec![(spot, v)]);
-        };
-        let items = array.iter().enumerate().map(|(index, item)| {
-            let spot = spot.item(index, item);
-            parse(item.get_ref()).map_err(|fault| spot.report(fault)).map(|value| (spot, value))
+        each(&spot, value, parse)
+    }
+
+    /// The values of every key of the table, whatever it is called, as [`Table::take_all`] has
+    /// them, with the key and its place; without those whose values are wrong.
+    pub fn take_each<T>(
+        &self,
+        parse: impl Fn(&DeValue<'_>) -> Result<T, Fault>,
+    ) -> Vec<(String, Spot<'d>, Placed<'d, T>)> {
+        let entries = self.entries.into_iter().flatten();
+        let read = entries.filter_map(|(key, value)| {
+            let name = key.get_ref().as_ref();
+            let values = each(&self.spot_at(value.span().start, name), value.get_ref(), &parse)?;
+            Some((name.to_owned(), self.spot_at(key.span().start, name), values))
         });
-        // Every item is read before one that is wrong spoils the whole.
-        let items: Vec<Result<_, ()>> = items.collect();
-        items.into_iter().collect::<Result<_, ()>>().ok()
+        read.collect()
     }
 
     /// The table under this key.
@@ -401,6 +407,28 @@ impl<'d> Table<'d> {
             }
         }
     }
+}
+
+/// Values, each with its place.
+pub type Placed<'d, T> = Vec<(Spot<'d>, T)>;
+
+/// One value alone, or an array of them, each with its place; `None` where one is wrong.
+fn each<'d, T>(
+    spot: &Spot<'d>,
+    value: &DeValue<'_>,
+    parse: impl Fn(&DeValue<'_>) -> Result<T, Fault>,
+) -> Option<Placed<'d, T>> {
+    let Some(array) = value.as_array() else {
+        let one = parse(value).map_err(|fault| spot.report(fault)).ok()?;
+        return Some(vec![(spot.clone(), one)]);
+    };
+    let items = array.iter().enumerate().map(|(index, item)| {
+        let spot = spot.item(index, item);
+        parse(item.get_ref()).map_err(|fault| spot.report(fault)).map(|value| (spot, value))
+    });
+    // Every item is read before one that is wrong spoils the whole.
+    let items: Vec<Result<_, ()>> = items.collect();
+    items.into_iter().collect::<Result<_, ()>>().ok()
 }
 
 /// A value of another type than it should be. The value itself, which may be a secret at the wrong

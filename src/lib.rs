@@ -5,9 +5,9 @@
 //! ```text
 //! source      one look at one server               source::RoleSource::observe
 //!   poller    rhythm and deadline                  poller::run
-//!   keeper    the only writer of a node's facts    keeper::Keeper
-//!   facts     what was seen, and when              snapshot::NodeFacts
-//!   verdict   pure and total                       verdict::judge
+//!   keeper    the only writer of the facts         keeper::Keeper
+//!   facts     what was seen, and when              snapshot::Facts
+//!   verdict   pure and total                       verdict::decide
 //!   reply     the bytes of the agent protocol      reply::Wording::line
 //! agent       one line for every connection        agent::Port::serve
 //! ```
@@ -36,6 +36,7 @@ pub mod lag;
 pub mod logging;
 pub mod manual;
 pub mod observation;
+pub mod plan;
 pub mod policy;
 pub mod poller;
 pub mod quorum;
@@ -44,6 +45,7 @@ pub mod record;
 pub mod reply;
 pub mod role;
 pub mod schema;
+mod schema_node;
 mod schema_repmgr;
 mod schema_service;
 mod schema_source;

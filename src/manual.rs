@@ -86,7 +86,8 @@ pub fn page(cli: Command, command: Option<&str>) -> io::Result<Option<String>> {
     man.render(&mut text)?;
     // A page has no date; left out as it is by clap_mangen, the other words would move one place up.
     let undated = format!(".TH {name} {SECTION}  ");
-    let text = String::from_utf8_lossy(&text).replacen(&undated, &undated.replace("  ", " \"\" "), 1);
+    let text =
+        String::from_utf8_lossy(&text).replacen(&undated, &undated.replace("  ", " \"\" "), 1);
     Ok(Some(if command.is_none() { text + MORE } else { text }))
 }
 

@@ -22,6 +22,9 @@ use crate::policy::Policy;
 /// Longest record that is read, in bytes; a real one has some 200.
 const MAX_RECORD: usize = 4096;
 
+/// What a yes was said of: node and service.
+pub type About<'a> = (&'a str, &'a str);
+
 /// A yes, and what it was counted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Yes {
@@ -66,9 +69,9 @@ impl Records {
         Self { dir: dir.to_owned(), boot: boot.trim().to_owned(), told: false }
     }
 
-    /// The yes of a service's predecessor, where it may still be used at `now`.
-    pub fn restore(&self, now: Stamp, service: &str, policy: &Policy) -> Option<Yes> {
-        let text = std::fs::read(self.file(service)).ok()?;
+    /// The yes that a predecessor said of a node to a service, where it may still be used at `now`.
+    pub fn restore(&self, now: Stamp, about: About<'_>, policy: &Policy) -> Option<Yes> {
+        let text = std::fs::read(self.file(about)).ok()?;
         let written: Written =
             serde_json::from_slice(text.get(..text.len().min(MAX_RECORD))?).ok()?;
         let yes = Yes {
@@ -84,7 +87,7 @@ impl Records {
     }
 
     /// Writes a yes down. A failure is warned of once: the next start settles anew, nothing else.
-    pub fn keep(&mut self, service: &str, policy: &Policy, yes: &Yes) {
+    pub fn keep(&mut self, about: About<'_>, policy: &Policy, yes: &Yes) {
         let written = Written {
             boot: self.boot.clone(),
             settings: settings(policy),
@@ -92,7 +95,7 @@ impl Records {
             since_ns: nanos(yes.since),
             good_until_ns: nanos(yes.good_until),
         };
-        if let Err(error) = self.write(service, &written)
+        if let Err(error) = self.write(about, &written)
             && !std::mem::replace(&mut self.told, true)
         {
             let dir = self.dir.display();
@@ -100,15 +103,16 @@ impl Records {
         }
     }
 
-    fn write(&self, service: &str, written: &Written) -> io::Result<()> {
-        let file = self.file(service);
+    fn write(&self, about: About<'_>, written: &Written) -> io::Result<()> {
+        let file = self.file(about);
         let new = file.with_extension("new");
         std::fs::write(&new, serde_json::to_vec(written)?)?;
         std::fs::rename(new, file)
     }
 
-    fn file(&self, service: &str) -> PathBuf {
-        self.dir.join(format!("{service}.yes"))
+    fn file(&self, (node, service): About<'_>) -> PathBuf {
+        // No name has a dot.
+        self.dir.join(format!("{node}.{service}.yes"))
     }
 }
 
@@ -128,6 +132,8 @@ mod tests {
     use crate::policy::Trust;
     use crate::quorum::{Electorate, TwoNode};
     use crate::role::Role;
+
+    const ABOUT: About<'_> = ("n1", "primary");
 
     fn policy(settle: u64) -> Policy {
         let electorate = Electorate {
@@ -158,13 +164,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut records = Records::in_dir(dir.path());
         let yes = Yes { node: NodeId(2), since: at(1000), good_until: at(9000) };
-        records.keep("primary", &policy(3800), &yes);
-        let restored = |now, settle| records.restore(at(now), "primary", &policy(settle));
+        records.keep(ABOUT, &policy(3800), &yes);
+        let restored = |now, settle| records.restore(at(now), ABOUT, &policy(settle));
         assert_eq!(restored(8999, 3800), Some(yes));
         assert_eq!(restored(9000, 3800), None, "too old");
         assert_eq!(restored(999, 3800), None, "from the future");
         assert_eq!(restored(8999, 3900), None, "another settle");
-        assert_eq!(records.restore(at(8999), "replica", &policy(3800)), None);
+        assert_eq!(records.restore(at(8999), ("n1", "replica"), &policy(3800)), None);
+        assert_eq!(records.restore(at(8999), ("n2", "primary"), &policy(3800)), None);
     }
 
     #[test]
@@ -172,12 +179,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut records = Records::in_dir(dir.path());
         for text in ["", "{", "{}", "null", "[1]", "\u{0}"] {
-            std::fs::write(records.file("primary"), text).unwrap();
-            assert_eq!(records.restore(at(1), "primary", &policy(1)), None, "{text:?}");
+            std::fs::write(records.file(ABOUT), text).unwrap();
+            assert_eq!(records.restore(at(1), ABOUT, &policy(1)), None, "{text:?}");
         }
         let yes = Yes { node: NodeId(2), since: at(0), good_until: at(9000) };
-        records.keep("primary", &policy(1), &yes);
+        records.keep(ABOUT, &policy(1), &yes);
         records.boot = "another".to_owned();
-        assert_eq!(records.restore(at(1), "primary", &policy(1)), None);
+        assert_eq!(records.restore(at(1), ABOUT, &policy(1)), None);
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Config, Haproxy, Kind, Log, LogFormat, LogTo, Node};
+use crate::config::{Config, Haproxy, Log, LogFormat, LogTo};
 use crate::document::{Document, Fault, Problem, Table};
+use crate::schema_node::nodes;
 use crate::schema_service::services;
-use crate::schema_source::sources;
 use crate::secret::Secret;
 use crate::units::{duration, integer, string, version, word};
 use crate::warning::{Warning, warnings};
@@ -23,9 +23,6 @@ pub const DEFAULT_PATH: &str = "/etc/rolecall/rolecall.toml";
 
 /// Longest file, in bytes: a hundred times a long configuration, and read in a moment.
 pub const MAX_FILE: u64 = 256 * 1024;
-
-/// The name of the node that `[source]` describes.
-const NODE: &str = "local";
 
 /// Bounds of `agent_inter`: HAProxy's own least, and what no operator waits for.
 const AGENT_INTER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
@@ -175,16 +172,13 @@ pub fn read(
 /// The whole document; `None` only where a problem was reported.
 fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> Option<Config> {
     let haproxy = haproxy(&root.table("haproxy"));
-    let sources = sources(root, flags.clone(), credentials, &haproxy);
-    let kinds: Vec<Kind> = sources.iter().flatten().map(|source| source.kind.clone()).collect();
-    let services = services(root, flags, &kinds);
+    let nodes = nodes(root, flags, credentials, &haproxy);
+    let services = services(root, flags, &nodes);
     let log = log(&root.table("log"));
-    root.later("node", "one rolecall for many nodes", "run one on the host of each node");
     root.later("http", "the HTTP port", "ask the agent port; its answers are the same");
     root.later("control", "the control socket", "stop and start rolecall instead");
     root.finish();
-    let node = Node { name: NODE.to_owned(), sources: sources? };
-    Some(Config { haproxy, node, services: services?, log })
+    Some(Config { haproxy, nodes: nodes.into_nodes()?, services: services?, log })
 }
 
 fn haproxy(table: &Table<'_>) -> Haproxy {

@@ -10,9 +10,10 @@ use crate::document::{Fault, Spot, Table};
 use crate::policy::{Hysteresis, LagLimit, OnLag};
 use crate::reply::{Custom, Wording};
 use crate::role::Role;
+use crate::schema_node::{Written, check_clash};
 use crate::schema_repmgr;
 use crate::schema_source::HOLD;
-use crate::units::{boolean, clash, duration, listen, name, network, role, size, string, word};
+use crate::units::{boolean, duration, listen, name, network, role, size, string, word};
 
 const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
 const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";
@@ -21,71 +22,87 @@ const QUOTES: &str = "write it in double quotes";
 /// Longest `max_lag_time`: a replica that is older is no copy, it is a backup.
 const MAX_LAG_TIME: Duration = Duration::from_secs(24 * 3600);
 
-/// The services, or the one that is built in where none is written; `kinds` are those of the
-/// sources. `None` only where a problem was reported.
-pub fn services<'d>(root: &Table<'d>, flags: &Table<'d>, kinds: &[Kind]) -> Option<Vec<Service>> {
+/// The services, or the one that is built in where none is written, asked about these nodes. `None`
+/// only where a problem was reported.
+pub fn services<'d>(
+    root: &Table<'d>,
+    flags: &Table<'d>,
+    nodes: &Written<'d>,
+) -> Option<Vec<Service>> {
     let flag = flags.take_all("listen", string(LISTEN, QUOTES, listen));
-    let tables = root.tables("service");
-    if tables.is_empty() {
-        return Some(vec![default_service(flag)]);
-    }
     let mut listeners = Vec::new();
     let mut names = Vec::new();
-    let mut services = Vec::new();
-    for (index, table) in tables.iter().enumerate() {
-        let replaced = index == 0 && flags.has("listen");
-        let written = table.take_all("listen", string(LISTEN, QUOTES, listen));
-        if !replaced && !table.has("listen") {
-            let hint = r#"HAProxy's agent-port, such as "5555" for every address"#;
-            table.report("listen", Fault::new("missing", LISTEN, hint));
-        }
-        let listen = if replaced { flag.clone() } else { written };
-        let listen = listen.unwrap_or_default();
-        for (spot, address) in &listen {
-            check_clash(&mut listeners, spot, *address);
-        }
-        services.push(service(table, listen, kinds, &mut names));
+    let tables = root.tables("service");
+    let services = if tables.is_empty() {
+        let service = default_service(root, flag, nodes);
+        names.push(service.name.clone());
+        listeners.clone_from(&service.listen);
+        Some(vec![service])
+    } else {
+        let read = tables.iter().enumerate().map(|(index, table)| {
+            let flag = flag.clone().filter(|_| index == 0);
+            service(table, flag, nodes, &mut listeners, &mut names)
+        });
+        // Every service is read before one that is wrong spoils the whole.
+        let read: Vec<_> = read.collect();
+        read.into_iter().collect()
+    };
+    if services.is_some() {
+        nodes.check_names(&names);
     }
-    services.into_iter().collect()
+    nodes.check_clashes(&mut listeners);
+    services
 }
 
-/// Answers for the primary on every address.
-fn default_service(listen: Option<Vec<(Spot<'_>, Listen)>>) -> Service {
+/// Answers for the primary: on every address, unless the nodes have addresses of their own.
+fn default_service(
+    root: &Table<'_>,
+    flag: Option<Vec<(Spot<'_>, Listen)>>,
+    nodes: &Written<'_>,
+) -> Service {
+    let name = Role::Primary.as_str();
+    let asked = nodes.ask(name);
+    if flag.is_none() && nodes.several() && !asked {
+        root.report("node", about_several());
+    }
+    let written = flag.map(|flag| about_one(flag, nodes));
+    let everywhere = || if asked { Vec::new() } else { vec![Listen::Everywhere(AGENT_PORT)] };
     Service {
-        name: Role::Primary.as_str().to_owned(),
+        name: name.to_owned(),
         roles: vec![Role::Primary],
-        answering: Answering {
-            listen: listen.map_or_else(|| vec![Listen::Everywhere(AGENT_PORT)], values),
-            allow: Vec::new(),
-            wording: Wording::plain(),
-        },
+        listen: written.map_or_else(everywhere, values),
+        answering: Answering { allow: Vec::new(), wording: Wording::plain() },
         hold: None,
         lag: None,
     }
+}
+
+/// Addresses of a service; reported where they do not say about which node they are asked.
+fn about_one<'d>(listen: Vec<(Spot<'d>, Listen)>, nodes: &Written<'_>) -> Vec<(Spot<'d>, Listen)> {
+    if let Some((spot, _)) = listen.first().filter(|_| nodes.several()) {
+        spot.report(about_several());
+    }
+    listen
+}
+
+/// One address cannot say which of several nodes is meant.
+fn about_several() -> Fault {
+    Fault::new(
+        "does not say which of the nodes is asked about",
+        "an address for every node",
+        r#"give each [[node]] its own: listen = { primary = "127.0.0.1:6001" }"#,
+    )
 }
 
 fn values<T>(items: Vec<(Spot<'_>, T)>) -> Vec<T> {
     items.into_iter().map(|(_, value)| value).collect()
 }
 
-/// Reports an address that takes in one of those before it, and adds it to them.
-fn check_clash(listeners: &mut Vec<Listen>, spot: &Spot<'_>, address: Listen) {
-    match listeners.iter().find(|other| clash(**other, address)) {
-        Some(other) => spot.report(Fault::new(
-            format!(
-                "`{address}` and `{other}`, which stands before it, cannot both be listened on"
-            ),
-            "an address and port of its own for every question",
-            "choose another port; HAProxy's agent-port says which question is asked",
-        )),
-        None => listeners.push(address),
-    }
-}
-
-fn service(
-    table: &Table<'_>,
-    listen: Vec<(Spot<'_>, Listen)>,
-    kinds: &[Kind],
+fn service<'d>(
+    table: &Table<'d>,
+    flag: Option<Vec<(Spot<'d>, Listen)>>,
+    nodes: &Written<'_>,
+    listeners: &mut Vec<Listen>,
     names: &mut Vec<String>,
 ) -> Option<Service> {
     let name = table.need(
@@ -101,12 +118,23 @@ fn service(
         }
         names.push(name.clone());
     }
+    let written = table.take_all("listen", string(LISTEN, QUOTES, listen));
+    let asked = name.as_ref().is_some_and(|name| nodes.ask(name));
+    if flag.is_none() && !table.has("listen") && !asked {
+        let hint = r#"HAProxy's agent-port, such as "5555" for every address"#;
+        table.report("listen", Fault::new("missing", LISTEN, hint));
+    }
+    let listen = about_one(flag.or(written).unwrap_or_default(), nodes);
+    for (spot, address) in &listen {
+        check_clash(listeners, spot, *address);
+    }
+    let kinds = &nodes.kinds();
     let roles = roles(table, kinds);
     let serving = roles.as_deref().unwrap_or_default();
     let allow = table.take_all("allow", string("a network or an address", QUOTES, network));
     let wording = wording(table, serving.contains(&Role::Primary));
     let hold = table.take("hold", duration(HOLD.0..=HOLD.1));
-    let repmgr = kinds.iter().find_map(|kind| match kind {
+    let repmgr = kinds.iter().flatten().find_map(|kind| match kind {
         Kind::Repmgr(repmgr) if serving.contains(&Role::Primary) => Some(repmgr),
         _ => None,
     });
@@ -128,18 +156,15 @@ fn service(
     Some(Service {
         name: name?,
         roles: roles?,
-        answering: Answering {
-            listen: values(listen),
-            allow: values(allow.unwrap_or_default()),
-            wording: wording?,
-        },
+        listen: values(listen),
+        answering: Answering { allow: values(allow.unwrap_or_default()), wording: wording? },
         hold,
         lag,
     })
 }
 
 /// The roles that may serve, each of which every source must be able to see.
-fn roles(table: &Table<'_>, kinds: &[Kind]) -> Option<Vec<Role>> {
+fn roles(table: &Table<'_>, kinds: &[Vec<Kind>]) -> Option<Vec<Role>> {
     let hint = r#"say which roles may serve, such as ["primary"]"#;
     if !table.has("roles") {
         table.report("roles", Fault::new("missing", ROLE, hint));
@@ -149,7 +174,8 @@ fn roles(table: &Table<'_>, kinds: &[Kind]) -> Option<Vec<Role>> {
         table.report("roles", Fault::new("empty", ROLE, hint));
         return None;
     }
-    let blind = kinds.iter().find(|kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_)));
+    let mut kinds = kinds.iter().flatten();
+    let blind = kinds.find(|kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_)));
     for (spot, role) in &roles {
         if let (Role::SyncReplica | Role::StandbyLeader, Some(kind)) = (role, blind) {
             let what = format!("a source of kind `{}` cannot tell a `{role}`", kind.as_str());
@@ -192,7 +218,7 @@ fn wording(table: &Table<'_>, serves_primary: bool) -> Option<Wording> {
 }
 
 /// How far behind a replica may be; every limit is one that a source can see.
-fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Kind]) -> Option<LagLimit> {
+fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Option<LagLimit> {
     let max = table.take("max_lag", size);
     let resume = table.take("resume_lag", size);
     let least = Duration::from_millis(1);
@@ -204,8 +230,8 @@ fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Kind]) -> Option<LagLimit> {
 
     let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
     let counts = |kind: &Kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_));
-    let seen = kinds.is_empty() || kinds.iter().any(counts);
-    let by_patroni = kinds.iter().any(|kind| matches!(kind, Kind::Patroni { .. }));
+    let seen = kinds.iter().all(|kinds| kinds.is_empty() || kinds.iter().any(counts));
+    let by_patroni = kinds.iter().flatten().any(|kind| matches!(kind, Kind::Patroni { .. }));
     for key in ["max_lag", "max_lag_time"].into_iter().filter(|key| table.has(key)) {
         let source = "a source of kind postgres or repmgr";
         if only_primaries {

@@ -102,33 +102,54 @@ impl Word {
     }
 }
 
-/// The sources of the node: those of the command line where it names one, else those of the file,
-/// else Patroni on this host. `None` only where a problem was reported.
-pub fn sources(
-    root: &Table<'_>,
+/// `[defaults]`, from which every source starts; what is wrong in it is reported, also where no
+/// source takes it.
+pub fn defaults<'d>(root: &Table<'d>, credentials: Option<&Path>) -> Table<'d> {
+    let defaults = root.table("defaults");
+    read_defaults(&defaults, credentials);
+    defaults
+}
+
+/// The source of the command line, which names one. `None` only where a problem was reported.
+pub fn flagged(
     flags: Table<'_>,
+    defaults: &Table<'_>,
     credentials: Option<&Path>,
     haproxy: &Haproxy,
 ) -> Option<Vec<Source>> {
-    let defaults = root.table("defaults");
-    read_defaults(&defaults, credentials);
+    flags.spare("listen");
+    let source = source(&flags.starting_from(defaults), credentials, haproxy);
+    source.map(|source| vec![source])
+}
+
+/// The sources of `[source]`, else Patroni on this host. `None` only where a problem was reported.
+pub fn of_file(
+    root: &Table<'_>,
+    defaults: &Table<'_>,
+    credentials: Option<&Path>,
+    haproxy: &Haproxy,
+) -> Option<Vec<Source>> {
     let written = root.tables("source");
-    if flags.has("kind") {
-        flags.spare("listen");
-        let source = source(&flags.starting_from(&defaults), credentials, haproxy);
-        return source.map(|source| vec![source]);
-    }
     if written.is_empty() {
-        let empty = root.table("source").starting_from(&defaults);
+        let empty = root.table("source").starting_from(defaults);
         return source(&empty, credentials, haproxy).map(|source| vec![source]);
     }
-    let read = |table: Table<'_>| source(&table.starting_from(&defaults), credentials, haproxy);
+    sources(written, defaults, credentials, haproxy)
+}
+
+/// Several sources; `None` only where a problem was reported.
+pub fn sources(
+    written: Vec<Table<'_>>,
+    defaults: &Table<'_>,
+    credentials: Option<&Path>,
+    haproxy: &Haproxy,
+) -> Option<Vec<Source>> {
+    let read = |table: Table<'_>| source(&table.starting_from(defaults), credentials, haproxy);
     // Every source is read before one that is wrong spoils the whole.
     let sources: Vec<Option<Source>> = written.into_iter().map(read).collect();
     sources.into_iter().collect()
 }
 
-/// Reports what is wrong in `[defaults]`, also where no source takes it.
 fn read_defaults(defaults: &Table<'_>, credentials: Option<&Path>) {
     defaults.take("kind", kind_word);
     rhythm(defaults, Word::Patroni);

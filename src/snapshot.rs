@@ -1,10 +1,10 @@
-//! What is known of a node: facts with their time. Judged where they are used, never here.
+//! What is known of the nodes: facts with their time. Judged where they are used, never here.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::answering::Answering;
+use crate::answering::{Answering, Routes};
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
 use crate::observation::{Observation, SourceError};
@@ -70,13 +70,40 @@ impl SourceFacts {
     }
 }
 
-/// Everything a verdict about a node rests on, published as one value by the node's keeper.
+/// Everything that verdicts rest on, published as one value by the keeper: nodes, policies,
+/// wordings and addresses change at one moment in a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// In the order of the configuration.
+    pub nodes: Vec<NodeFacts>,
+    /// What is asked at which address.
+    pub routes: Routes,
+}
+
+impl Facts {
+    /// The node and the service that are asked for at this socket.
+    pub fn asked_at(&self, addr: SocketAddr) -> Option<(&NodeFacts, &ServiceFacts)> {
+        let asked = self.routes.at(addr)?;
+        let node = self.nodes.get(asked.node)?;
+        Some((node, node.services.get(asked.service)?))
+    }
+
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Option<&NodeFacts> {
+        self.nodes.iter().find(|node| &*node.name == name)
+    }
+}
+
+/// Everything a verdict about one node rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeFacts {
+    /// The node's name.
+    pub name: Arc<str>,
+    /// The cluster it belongs to, where that is said.
+    pub cluster: Option<Arc<str>>,
     /// One for each source, in the order of the configuration.
     pub sources: Vec<SourceFacts>,
-    /// One for each service. Policies and wordings travel with the facts, so that a reload changes
-    /// all of them at one moment.
+    /// One for each service, in the order of the configuration.
     pub services: Vec<ServiceFacts>,
 }
 
@@ -89,7 +116,7 @@ pub struct ServiceFacts {
     pub policy: Arc<Policy>,
     /// The memory its verdicts have.
     pub standing: Standing,
-    /// Where it is asked, and in what words it is answered.
+    /// By whom it is asked, and in what words it is answered.
     pub answering: Arc<Answering>,
 }
 
@@ -104,14 +131,6 @@ impl NodeFacts {
     pub fn known(&self, name: &str, policy: &Policy) -> Option<&ServiceFacts> {
         let same = |service: &&ServiceFacts| *service.policy == *policy;
         self.service(name).or_else(|| self.services.iter().find(same))
-    }
-
-    /// The facts of the service that is asked at this socket.
-    pub fn asked_at(&self, addr: SocketAddr) -> Option<&ServiceFacts> {
-        let covers = |service: &&ServiceFacts| {
-            service.answering.listen.iter().any(|listen| listen.covers(addr))
-        };
-        self.services.iter().find(covers)
     }
 }
 

@@ -8,8 +8,9 @@ use sd_notify::NotifyState;
 use tracing::debug;
 
 use crate::clock::Stamp;
-use crate::keeper::Announced;
-use crate::snapshot::NodeFacts;
+use crate::keeper::Said;
+use crate::snapshot::{Facts, NodeFacts};
+use crate::verdict::State;
 
 /// A status line is cut here; systemd shows one line.
 const STATUS_BYTES: usize = 512;
@@ -32,17 +33,33 @@ pub fn stopping() {
     send(&[NotifyState::Stopping]);
 }
 
-/// The present verdict of every service, in one line.
-pub fn status(announced: &[Announced]) {
-    let mut line = announced
-        .iter()
-        .map(|a| format!("{}: {}, {}", a.service, a.verdict.state, a.verdict.reason))
-        .collect::<Vec<_>>()
-        .join("; ")
-        .replace('\n', " ");
+/// The present verdicts, in one line.
+pub fn status(announced: &[Said]) {
+    let mut line = summary(announced).replace('\n', " ");
     let end = (0..=STATUS_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
     line.truncate(end.unwrap_or(0));
     send(&[NotifyState::Status(&line)]);
+}
+
+/// Every verdict with its reason where there is one node; of several, the nodes by their state.
+fn summary(announced: &[Said]) -> String {
+    let [first, _, ..] = announced else {
+        let said = announced.iter().flat_map(|said| &**said);
+        let said =
+            said.map(|a| format!("{}: {}, {}", a.service, a.verdict.state, a.verdict.reason));
+        return said.collect::<Vec<_>>().join("; ");
+    };
+    let services = first.iter().enumerate().map(|(at, of)| {
+        let states = [State::Ready, State::Drain, State::Unknown, State::NotReady];
+        let states = states.iter().filter_map(|state| {
+            let all = announced.iter().filter_map(|said| said.get(at));
+            let named = all.filter(|a| a.verdict.state == *state).map(|a| &*a.node);
+            let named: Vec<&str> = named.collect();
+            (!named.is_empty()).then(|| format!("{state} {}", named.join(" ")))
+        });
+        format!("{}: {}", of.service, states.collect::<Vec<_>>().join(", "))
+    });
+    services.collect::<Vec<_>>().join("; ")
 }
 
 /// The daemon and all its pollers live.
@@ -56,13 +73,17 @@ pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 4).filter(|every| !every.is_zero())
 }
 
-/// Whether every poller's last look began less than twice the time ago that interval and timeout
-/// allow: the watchdog watches the part that can hang.
-pub fn beats(now: Stamp, facts: &NodeFacts) -> bool {
-    let Some(service) = facts.services.first() else { return false };
+/// Whether the last look of every poller of every node began less than twice the time ago that
+/// interval and timeout allow: the watchdog watches the part that can hang.
+pub fn beats(now: Stamp, facts: &Facts) -> bool {
+    !facts.nodes.is_empty() && facts.nodes.iter().all(|node| beats_of(now, node))
+}
+
+fn beats_of(now: Stamp, node: &NodeFacts) -> bool {
+    let Some(service) = node.services.first() else { return false };
     let trust = &service.policy.trust;
-    facts.sources.len() == trust.len()
-        && facts.sources.iter().zip(trust).all(|(source, trust)| {
+    node.sources.len() == trust.len()
+        && node.sources.iter().zip(trust).all(|(source, trust)| {
             source.own.last_look().is_some_and(|began| now.since(began) <= trust.look * 2)
         })
 }

@@ -12,7 +12,7 @@ use crate::policy::{OnLag, Policy, Trust};
 use crate::quorum::{self, Electorate, Ruling};
 use crate::reason::Reason;
 use crate::role::{Role, Timeline};
-use crate::snapshot::{NodeFacts, Snapshot, SourceFacts};
+use crate::snapshot::{Snapshot, SourceFacts};
 use crate::standby;
 
 /// All the memory a verdict has.
@@ -87,20 +87,6 @@ pub struct Verdict {
     pub timeline: Option<Timeline>,
     /// When the oldest look that this rests on began.
     pub seen: Option<Stamp>,
-}
-
-/// Judges a node for the service called `name`; a service the facts do not know yet is unknown.
-pub fn judge(now: Stamp, facts: &NodeFacts, name: &str) -> Verdict {
-    match facts.service(name) {
-        Some(service) => decide(now, &facts.sources, service.standing, &service.policy),
-        None => Verdict {
-            state: State::Unknown,
-            reason: Reason::NoLookYet,
-            until: None,
-            timeline: None,
-            seen: None,
-        },
-    }
 }
 
 /// Judges a node by all its sources: any no is no, else any silence is unknown, else it is ready

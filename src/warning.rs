@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use crate::config::{Config, Kind, PasswordFrom, Postgres, Source};
+use crate::config::{Config, Kind, Node, PasswordFrom, Postgres, Source};
 use crate::role::Role;
 
 /// Longest restart of rolecall that HAProxy's companion check must sit out: the daemon itself needs
@@ -115,27 +115,38 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Everything to be said of a configuration.
+/// Everything to be said of a configuration, each once, whichever node it is about.
 pub fn warnings(config: &Config) -> Vec<Warning> {
-    let sources = &config.node.sources;
-    let postgres = |source: &Source| matches!(source.kind, Kind::Postgres(_));
     let primaries = config.services.iter().any(|s| s.roles.contains(&Role::Primary));
     let mut warnings = Vec::new();
-    if primaries && sources.iter().all(postgres) {
-        warnings.push(Warning::PostgresAlone);
-    }
-    let impatient = |source: &Source| matches!(&source.kind, Kind::Repmgr(repmgr) if repmgr.failover_after.is_none());
-    if primaries && sources.iter().any(impatient) {
-        warnings.push(Warning::NoFailoverAfter);
+    for node in &config.nodes {
+        of_node(node, primaries, &mut warnings);
     }
     let span = config.haproxy.agent_inter.saturating_mul(config.haproxy.check_fall);
     if span < RESTART {
         warnings.push(Warning::ShortFall { span });
     }
-    for source in sources {
+    for source in config.nodes.iter().flat_map(|node| &node.sources) {
         of_source(source, config.haproxy.agent_inter, &mut warnings);
     }
-    warnings
+    let mut each = Vec::new();
+    for warning in warnings {
+        if !each.contains(&warning) {
+            each.push(warning);
+        }
+    }
+    each
+}
+
+fn of_node(node: &Node, primaries: bool, warnings: &mut Vec<Warning>) {
+    let postgres = |source: &Source| matches!(source.kind, Kind::Postgres(_));
+    if primaries && node.sources.iter().all(postgres) {
+        warnings.push(Warning::PostgresAlone);
+    }
+    let impatient = |source: &Source| matches!(&source.kind, Kind::Repmgr(repmgr) if repmgr.failover_after.is_none());
+    if primaries && node.sources.iter().any(impatient) {
+        warnings.push(Warning::NoFailoverAfter);
+    }
 }
 
 fn of_source(source: &Source, agent_inter: Duration, warnings: &mut Vec<Warning>) {

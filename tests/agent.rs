@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rolecall::agent::Port;
-use rolecall::answering::{Answering, Listen};
+use rolecall::answering::{Answering, Asked, Listen, Routes};
 use rolecall::clock::{Clock, Stamp};
 use rolecall::observation::Observation;
 use rolecall::policy::{Policy, Trust};
 use rolecall::reply::Wording;
 use rolecall::role::Role;
-use rolecall::snapshot::{NodeFacts, ServiceFacts, Snapshot, SourceFacts};
+use rolecall::snapshot::{Facts, NodeFacts, ServiceFacts, Snapshot, SourceFacts};
 use rolecall::verdict::Standing;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -23,13 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Open {
     addr: SocketAddr,
-    facts: watch::Sender<NodeFacts>,
+    facts: watch::Sender<Facts>,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
-/// A node of this role, and one service that wants primaries, asked at every port of these tests.
-fn facts(role: Role, answering: Answering) -> NodeFacts {
+/// A node of this role, and one service that wants primaries.
+fn node(role: Role, answering: Answering) -> NodeFacts {
     let mut source = Snapshot::default();
     source.record(Clock::Boot.now(), Ok(Observation::of(role)));
     let hour = Duration::from_secs(3600);
@@ -45,17 +45,25 @@ fn facts(role: Role, answering: Answering) -> NodeFacts {
         standing: Standing::default(),
         answering: Arc::new(answering),
     };
-    NodeFacts { sources: vec![SourceFacts::of(source)], services: vec![service] }
+    let sources = vec![SourceFacts::of(source)];
+    NodeFacts { name: "n1".into(), cluster: None, sources, services: vec![service] }
+}
+
+/// The first service of the first node is asked at this address.
+fn first_at(addr: SocketAddr) -> Routes {
+    let mut routes = Routes::default();
+    routes.add(Listen::At(addr), Asked { node: 0, service: 0 });
+    routes
 }
 
 fn plain() -> Answering {
-    Answering { listen: vec![], wording: Wording::plain(), allow: vec![] }
+    Answering { wording: Wording::plain(), allow: vec![] }
 }
 
 impl Open {
     fn now(&self, role: Role, answering: Answering) {
-        let listen = vec![Listen::At(self.addr)];
-        self.facts.send_replace(facts(role, Answering { listen, ..answering }));
+        let nodes = vec![node(role, answering)];
+        self.facts.send_replace(Facts { nodes, routes: first_at(self.addr) });
     }
 }
 
@@ -63,7 +71,7 @@ fn open_at(addr: &str, answering: Answering) -> Open {
     let listener = TcpListener::bind(addr).unwrap();
     listener.set_nonblocking(true).unwrap();
     let addr = listener.local_addr().unwrap();
-    let (facts, facts_in) = watch::channel(NodeFacts::default());
+    let (facts, facts_in) = watch::channel(Facts::default());
     let stop = CancellationToken::new();
     let port = Port { listener, facts: facts_in, clock: Clock::Boot };
     let serving = tokio::spawn(port.serve(stop.clone()));
@@ -108,15 +116,15 @@ async fn facts_that_nobody_renewed_are_not_said() {
     let mut old = port.facts.borrow().clone();
     let mut source = Snapshot::default();
     source.record(Stamp::new(Duration::ZERO), Ok(Observation::of(Role::Primary)));
-    old.sources = vec![SourceFacts::of(source)];
+    old.nodes[0].sources = vec![SourceFacts::of(source)];
     let trust = vec![Trust {
         hold: Duration::ZERO,
         look: Duration::from_millis(1),
         knows_lag: false,
         electorate: None,
     }];
-    let policy = Policy { trust, ..Policy::clone(&old.services[0].policy) };
-    old.services[0].policy = Arc::new(policy);
+    let policy = Policy { trust, ..Policy::clone(&old.nodes[0].services[0].policy) };
+    old.nodes[0].services[0].policy = Arc::new(policy);
     port.facts.send_replace(old);
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"MAINT\n");
 }
@@ -125,12 +133,33 @@ async fn facts_that_nobody_renewed_are_not_said() {
 async fn a_port_answers_for_the_service_that_is_asked_there_whatever_its_name() {
     let port = open(plain());
     let mut renamed = port.facts.borrow().clone();
-    renamed.services[0].name = "writes".into();
+    renamed.nodes[0].services[0].name = "writes".into();
     port.facts.send_replace(renamed);
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
-    let elsewhere = Listen::At("127.0.0.1:1".parse().unwrap());
-    port.facts.send_replace(facts(Role::Primary, Answering { listen: vec![elsewhere], ..plain() }));
+    port.facts.send_modify(|facts| facts.routes = first_at("127.0.0.1:1".parse().unwrap()));
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"", "a reload took its service away");
+}
+
+#[tokio::test]
+async fn each_port_answers_for_its_own_node_and_an_address_that_moves_goes_with_the_facts() {
+    let port = open(plain());
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    other.set_nonblocking(true).unwrap();
+    let addr = other.local_addr().unwrap();
+    let second = Port { listener: other, facts: port.facts.subscribe(), clock: Clock::Boot };
+    tokio::spawn(second.serve(port.stop.clone()));
+    port.facts.send_modify(|facts| {
+        facts.nodes.push(node(Role::Replica, plain()));
+        facts.routes.add(Listen::At(addr), Asked { node: 1, service: 0 });
+    });
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
+    assert_eq!(ask(addr, b"").await.unwrap(), b"MAINT\n");
+    port.facts.send_modify(|facts| {
+        facts.routes.add(Listen::At(addr), Asked { node: 0, service: 0 });
+        facts.routes.add(Listen::At(port.addr), Asked { node: 1, service: 0 });
+    });
+    assert_eq!(ask(port.addr, b"").await.unwrap(), b"MAINT\n");
+    assert_eq!(ask(addr, b"").await.unwrap(), b"READY\n");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The configuration: what is read, and the exact words of what is refused.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,23 +45,22 @@ fn printed(problems: &[Problem]) -> String {
 fn built_in() -> Config {
     Config {
         haproxy: Haproxy { agent_inter: ms(1000), check_fall: 2, version: (2, 6) },
-        node: Node {
+        nodes: vec![Node {
             name: "local".to_owned(),
+            cluster: None,
+            listen: BTreeMap::new(),
             sources: vec![Source {
                 kind: Kind::Patroni { url: "http://127.0.0.1:8008".to_owned() },
                 interval: ms(500),
                 timeout: ms(1500),
                 hold: ms(6000),
             }],
-        },
+        }],
         services: vec![Service {
             name: "primary".to_owned(),
             roles: vec![Role::Primary],
-            answering: Answering {
-                listen: vec![Listen::Everywhere(5555)],
-                allow: vec![],
-                wording: Wording::plain(),
-            },
+            listen: vec![Listen::Everywhere(5555)],
+            answering: Answering { allow: vec![], wording: Wording::plain() },
             hold: None,
             lag: None,
         }],
@@ -116,8 +116,8 @@ fn the_comments_of_the_packaged_file_are_right() {
     ]
     .concat();
     let config = accepted(&text).config;
-    assert_eq!(config.node.sources.len(), 4);
-    assert_eq!(config.node.sources[3].hold, ms(15_000));
+    assert_eq!(config.nodes[0].sources.len(), 4);
+    assert_eq!(config.nodes[0].sources[3].hold, ms(15_000));
     assert_eq!(config.services[0].hold, Some(ms(6000)));
     let bytes = Hysteresis { max: 16 << 20, resume: 12 << 20 };
     let lag = LagLimit { bytes: Some(bytes), time: Some(ms(5000)), on_lag: OnLag::Maint };
@@ -137,8 +137,10 @@ fn every_key_reaches_its_value() {
     let conninfo = "host=/run/postgresql user=rolecall".parse().expect("a connection string");
     let config = Config {
         haproxy: Haproxy { agent_inter: ms(250), check_fall: 3, version: (3, 2) },
-        node: Node {
+        nodes: vec![Node {
             name: "local".to_owned(),
+            cluster: None,
+            listen: BTreeMap::new(),
             sources: vec![
                 Source {
                     kind: Kind::Patroni { url: "http://[::1]:8009".to_owned() },
@@ -156,13 +158,13 @@ fn every_key_reaches_its_value() {
                     hold: ms(4000),
                 },
             ],
-        },
+        }],
         services: vec![
             Service {
                 name: "primary".to_owned(),
                 roles: vec![Role::Primary],
+                listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
                 answering: Answering {
-                    listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
                     allow: vec![
                         net("10.0.0.0/8"),
                         net("192.0.2.1/32"),
@@ -177,11 +179,8 @@ fn every_key_reaches_its_value() {
             Service {
                 name: "replica".to_owned(),
                 roles: vec![Role::Replica, Role::Primary],
-                answering: Answering {
-                    listen: vec![Listen::Everywhere(5556)],
-                    allow: vec![],
-                    wording: Wording::full(),
-                },
+                listen: vec![Listen::Everywhere(5556)],
+                answering: Answering { allow: vec![], wording: Wording::full() },
                 hold: Some(ms(10_000)),
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 16 << 20, resume: 12 << 20 }),
@@ -192,11 +191,8 @@ fn every_key_reaches_its_value() {
             Service {
                 name: "reports_2".to_owned(),
                 roles: vec![Role::Replica],
-                answering: Answering {
-                    listen: vec![at("10.0.0.1:5557")],
-                    allow: vec![],
-                    wording: Wording::plain(),
-                },
+                listen: vec![at("10.0.0.1:5557")],
+                answering: Answering { allow: vec![], wording: Wording::plain() },
                 hold: None,
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 1 << 30, resume: 0 }),
@@ -218,7 +214,7 @@ fn repmgr(haproxy: &str, keys: &str) -> (Source, Config) {
     let conninfo = "conninfo = \"host=/run/postgresql dbname=repmgr\"";
     let text = format!("[haproxy]\n{haproxy}\n[source]\nkind = \"repmgr\"\n{conninfo}\n{keys}");
     let config = accepted(&text).config;
-    (config.node.sources[0].clone(), config)
+    (config.nodes[0].sources[0].clone(), config)
 }
 
 fn keys_of(source: &Source) -> &Repmgr {
@@ -246,13 +242,13 @@ fn repmgrs_times_follow_from_each_other() {
         addresses: [].into(),
     };
     assert_eq!(*keys_of(&source), wanted);
-    let policy = config.services[0].policy(&config.node);
+    let policy = config.services[0].policy(&config.nodes[0]);
     let electorate = Electorate { life: ms(1700), two_node: TwoNode::Maint, trust_refused: true };
     assert_eq!(policy.settle, ms(3800));
     assert_eq!(policy.trust[0].electorate, Some(electorate));
     assert!(policy.trust[0].knows_lag);
     let reads = Service { roles: vec![Role::Replica], ..config.services[0].clone() };
-    assert_eq!(reads.policy(&config.node).settle, ms(0));
+    assert_eq!(reads.policy(&config.nodes[0]).settle, ms(0));
 
     for (haproxy, keys, life, settle, hold) in [
         ("agent_inter = \"500ms\"\ncheck_fall = 1", "", 1700, 2300, 0),
@@ -298,7 +294,7 @@ fn every_key_of_repmgr_reaches_its_value() {
     assert_eq!(keys.node, Identity::Id(NodeId(2)));
     assert_eq!(keys.addresses, addresses.into());
     let electorate = Electorate { life: ms(1700), two_node: TwoNode::Ready, trust_refused: false };
-    let policy = config.services[0].policy(&config.node);
+    let policy = config.services[0].policy(&config.nodes[0]);
     assert_eq!(policy.trust[0].electorate, Some(electorate));
     let (source, _) = repmgr("", "node_name = \"db 2\"");
     assert_eq!(keys_of(&source).node, Identity::Name("db 2".to_owned()));
@@ -311,7 +307,7 @@ fn every_problem_is_named_with_its_place_and_remedy() {
     let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
     let files: Vec<PathBuf> =
         files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
-    assert_eq!(files.len(), 16);
+    assert_eq!(files.len(), 17);
     for path in files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let text = fs::read_to_string(&path).expect(name);
@@ -351,9 +347,9 @@ fn flags_replace_the_sources_and_the_first_listener() {
     let config = read("test.toml", text, &flags, None).expect("a configuration").config;
     let kind = Kind::Patroni { url: "http://db1:8009".to_owned() };
     let source = Source { kind, interval: ms(1000), timeout: ms(1500), hold: ms(6000) };
-    assert_eq!(config.node.sources, [source]);
-    assert_eq!(config.services[0].answering.listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
-    assert_eq!(config.services[1].answering.listen, [Listen::Everywhere(5556)]);
+    assert_eq!(config.nodes[0].sources, [source]);
+    assert_eq!(config.services[0].listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
+    assert_eq!(config.services[1].listen, [Listen::Everywhere(5556)]);
 }
 
 #[test]
@@ -373,7 +369,7 @@ fn every_source_can_be_a_flag() {
         ),
     ] {
         let config = read("test.toml", "", &flags, None).expect("a configuration").config;
-        assert_eq!(config.node.sources[0].kind, kind, "{flags:?}");
+        assert_eq!(config.nodes[0].sources[0].kind, kind, "{flags:?}");
         assert_eq!(config.services, built_in().services);
     }
 }
@@ -388,7 +384,7 @@ fn problems_of_flags_name_the_flags() {
     };
     let wanted = "\
 test.toml:1: zzz: unknown key
-  expected: one of haproxy, defaults, source, service, log
+  expected: one of haproxy, defaults, node, source, service, log
   hint: see the commented configuration that comes with rolecall
 command line: --conninfo: missing
   expected: a libpq connection string
@@ -420,7 +416,7 @@ fn a_credential_is_a_file_in_systemds_directory() {
         (None, "/run/credentials/rolecall.service/pg"),
     ] {
         let loaded = read("test.toml", text, &Flags::default(), directory).expect("accepted");
-        let Kind::Postgres(postgres) = &loaded.config.node.sources[0].kind else {
+        let Kind::Postgres(postgres) = &loaded.config.nodes[0].sources[0].kind else {
             panic!("postgres")
         };
         assert_eq!(postgres.password, PasswordFrom::File(file.into()));
@@ -561,4 +557,31 @@ proptest! {
         text.splice(at..at, piece.chars());
         survives(&text.into_iter().collect::<String>());
     }
+}
+
+#[test]
+fn several_nodes_have_addresses_and_sources_of_their_own() {
+    let text = "[defaults]\nkind = \"patroni\"\ninterval = \"1s\"\n\
+                [[service]]\nname = \"primary\"\nroles = [\"primary\"]\n\
+                [[service]]\nname = \"replica\"\nroles = [\"replica\"]\n\
+                [[node]]\nname = \"pg1\"\ncluster = \"orders\"\nsource = { url = \"http://10.0.0.1:8008\" }\n\
+                listen = { primary = \"127.0.0.1:6001\", replica = [\"127.0.0.1:6002\", \"6003\"] }\n\
+                [[node]]\nname = \"pg2\"\nlisten = { primary = \"127.0.0.1:6011\" }\n\
+                [[node.source]]\nurl = \"http://10.0.0.2:8008\"\n\
+                [[node.source]]\nkind = \"static\"\nrole = \"replica\"\n";
+    let config = accepted(text).config;
+    let names: Vec<_> = config.nodes.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["pg1", "pg2"]);
+    assert_eq!(config.nodes[0].cluster.as_deref(), Some("orders"));
+    assert_eq!(config.nodes[0].sources[0].interval, ms(1000), "from [defaults]");
+    let kinds: Vec<_> = config.nodes[1].sources.iter().map(|s| s.kind.as_str()).collect();
+    assert_eq!(kinds, ["patroni", "static"]);
+    let routes = config.routes();
+    let asked = |addr: &str| routes.at(addr.parse().unwrap()).map(|a| (a.node, a.service));
+    assert_eq!(asked("127.0.0.1:6001"), Some((0, 0)));
+    assert_eq!(asked("127.0.0.1:6002"), Some((0, 1)));
+    assert_eq!(asked("[::]:6003"), Some((0, 1)));
+    assert_eq!(asked("127.0.0.1:6011"), Some((1, 0)));
+    assert_eq!(asked("127.0.0.1:6012"), None);
+    assert_eq!(config.listens().count(), 4);
 }

@@ -31,13 +31,14 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 8] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 9] = [
     ("daemon", &["cli"]),
     ("cli", &["main"]),
     ("agent", &["daemon"]),
     ("keeper", &["daemon", "systemd"]),
-    ("watched", &["keeper", "daemon", "ask"]),
-    ("poller", &["keeper", "watched", "daemon", "ask"]),
+    ("plan", &["keeper", "daemon"]),
+    ("watched", &["keeper", "plan", "daemon", "ask"]),
+    ("poller", &["keeper", "plan", "watched", "daemon", "ask"]),
     ("ask", &["cli"]),
     ("sockets", &["daemon"]),
 ];

@@ -47,8 +47,11 @@ pub fn as_installed_it_says_maint_and_why_and_touches_no_database(host: &Host) {
     let machine = &host.machine;
     let before = paths(host);
     machine.sh("printf '%s\\n' \"$(cat /etc/passwd /etc/group)\" >/var/log/users-before");
-    std::fs::write(host.ground.dir().join("before"), before.into_iter().collect::<Vec<_>>().join("\n"))
-        .expect("before");
+    std::fs::write(
+        host.ground.dir().join("before"),
+        before.into_iter().collect::<Vec<_>>().join("\n"),
+    )
+    .expect("before");
 
     machine.sh("systemctl stop postgresql 'postgresql@*'");
     machine.sh("dpkg -i /mnt/share/new.deb");
@@ -85,7 +88,9 @@ pub fn the_sandbox_is_closed(host: &Host) {
     let status = machine.sh(&format!("cat /proc/{pid}/status"));
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("no {name} in {status}")).split_whitespace().collect::<Vec<_>>()
+        line.unwrap_or_else(|| panic!("no {name} in {status}"))
+            .split_whitespace()
+            .collect::<Vec<_>>()
     };
     let rolecall = machine.sh("id -u rolecall");
     assert_eq!(field("Uid:"), [rolecall.as_str(); 4]);
@@ -126,10 +131,8 @@ fn nothing_is_left(host: &Host) {
 pub fn the_older_package_is_installed_and_configured(host: &Host) {
     let machine = &host.machine;
     machine.sh("dpkg -i /mnt/share/old.deb");
-    machine.sh(
-        "runuser -u postgres -- psql -qc 'create role rolecall login' \
-         -c \"create role watcher login password 'opensesame'\"",
-    );
+    machine.sh("runuser -u postgres -- psql -qc 'create role rolecall login' \
+         -c \"create role watcher login password 'opensesame'\"");
     host.configure(PEER);
     machine.sh("systemctl reload rolecall.service");
     host.says("READY\n");
@@ -160,7 +163,8 @@ pub fn a_bad_reload_changes_nothing_and_a_good_one_is_in_force(host: &Host) {
     host.configure(&PEER.replace("roles =", "rolls ="));
     let reload = machine.run("systemctl reload rolecall.service");
     assert!(!reload.status.success(), "a reload to a bad configuration succeeds");
-    let said = machine.sh("journalctl --sync && journalctl -u rolecall.service --no-pager -n 20 -o cat");
+    let said =
+        machine.sh("journalctl --sync && journalctl -u rolecall.service --no-pager -n 20 -o cat");
     assert!(said.contains("rolls") && said.contains("hint:"), "{said}");
     assert_eq!(machine.property("rolecall.service", "ActiveState"), "active");
     hear(&answers, 50);

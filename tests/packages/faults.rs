@@ -24,7 +24,8 @@ pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
     let machine = &host.machine;
     let clients = host.clients();
     let answers = host.checker();
-    let restarts = || machine.property("rolecall.service", "NRestarts").parse::<u32>().expect("a number");
+    let restarts =
+        || machine.property("rolecall.service", "NRestarts").parse::<u32>().expect("a number");
     let before = restarts();
     let mut back = Vec::new();
     for death in 1..=DEATHS {
@@ -50,15 +51,19 @@ pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
         drop(clients);
         format!("this machine takes longer than the {SAT_OUT:?} that HAProxy sits out")
     };
-    println!("  killed {DEATHS} times: answers again after {back:.0?}; {asked} answers, all READY; {session}");
+    println!(
+        "  killed {DEATHS} times: answers again after {back:.0?}; {asked} answers, all READY; {session}"
+    );
 }
 
 /// Waits until systemd has replaced the daemon `pid` because it was not heard of.
 fn ended_by_the_watchdog(host: &Host, pid: u32) {
-    eventually(WATCHED, "a daemon that the watchdog started anew", || match host.machine.daemon() {
-        0 => Err(0),
-        same if same == pid => Err(same),
-        _ => Ok(()),
+    eventually(WATCHED, "a daemon that the watchdog started anew", || {
+        match host.machine.daemon() {
+            0 => Err(0),
+            same if same == pid => Err(same),
+            _ => Ok(()),
+        }
     });
     let said = host.machine.sh(
         "journalctl --sync && journalctl --no-pager -o cat -n 40 UNIT=rolecall.service + _PID=1",

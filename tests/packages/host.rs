@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::fixtures::{
-    Beat, Check, Ground, Haproxy, Heard, Recorder, Sample, ask, checker, eventually, haproxies, now,
-    open_session, sampler,
+    Beat, Check, Ground, Haproxy, Heard, Recorder, Sample, ask, checker, eventually, haproxies,
+    now, open_session, sampler,
 };
 use crate::machine::Machine;
 
@@ -53,9 +53,11 @@ impl Host {
 
     /// Waits until the agent port says this.
     pub fn says(&self, line: &str) {
-        eventually(SOON, &format!("{line:?} from the agent port"), || match ask(AGENT, SOON).heard {
-            Heard::Said(said) if said == line => Ok(()),
-            other => Err(other),
+        eventually(SOON, &format!("{line:?} from the agent port"), || {
+            match ask(AGENT, SOON).heard {
+                Heard::Said(said) if said == line => Ok(()),
+                other => Err(other),
+            }
         });
     }
 
@@ -76,7 +78,8 @@ impl Host {
 
     /// A session through HAProxy.
     pub fn clients(&self) -> Clients {
-        let (_, program) = haproxies().into_iter().next().expect("haproxy; hint: make test-packaging");
+        let (_, program) =
+            haproxies().into_iter().next().expect("haproxy; hint: make test-packaging");
         let cfg = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/haproxy.cfg");
         let variables = [
             ("ROLECALL_PG1", POSTGRES.to_string()),
@@ -86,7 +89,11 @@ impl Host {
         ];
         let haproxy = Haproxy::start(&self.ground, &program, Path::new(cfg), &variables);
         haproxy.wait(PG1, SOON, "is up", |s| s.status == "UP");
-        Clients { session: open_session(FRONT), samples: sampler(haproxy.stats()), _haproxy: haproxy }
+        Clients {
+            session: open_session(FRONT),
+            samples: sampler(haproxy.stats()),
+            _haproxy: haproxy,
+        }
     }
 }
 

@@ -38,10 +38,12 @@ impl Machine {
             child.ok_or("none yet")
         });
         let machine = Self { name, nspawn, leader };
-        eventually(BOOT, "a booted machine", || match machine.said("systemctl is-system-running") {
-            // A unit of the distribution that fails is none of our business.
-            said if ["running", "degraded"].contains(&said.as_str()) => Ok(()),
-            said => Err(said),
+        eventually(BOOT, "a booted machine", || {
+            match machine.said("systemctl is-system-running") {
+                // A unit of the distribution that fails is none of our business.
+                said if ["running", "degraded"].contains(&said.as_str()) => Ok(()),
+                said => Err(said),
+            }
         });
         machine
     }
@@ -112,14 +114,18 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let script = "journalctl --no-pager --lines 60; systemctl status --no-pager rolecall.service";
+            let script =
+                "journalctl --no-pager --lines 60; systemctl status --no-pager rolecall.service";
             eprintln!("--- in the machine: ---\n{}", self.said(script));
         }
         // Everything in there dies with process 1, and nothing does with what booted it.
         send(self.leader, Signal::KILL);
         self.nspawn.wait(BOOT);
         let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--propagation", "private", "--"]).arg(tool("unboot.sh")).arg(&self.name);
+        unshare
+            .args(["--mount", "--propagation", "private", "--"])
+            .arg(tool("unboot.sh"))
+            .arg(&self.name);
         // The last processes take a moment to leave their groups.
         eventually(BOOT, "removed control groups", || match unshare.output() {
             Ok(output) if output.status.success() => Ok(()),

@@ -5,10 +5,10 @@
 //! and counts as HAProxy's host would. Wants root. A word on the command line chooses the machines
 //! with that word in their name.
 
-#[path = "../fixtures/mod.rs"]
-mod fixtures;
 mod deb;
 mod faults;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 mod host;
 mod machine;
 mod rpm;
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let all = MACHINES.into_iter().chain([OLD]);
-    let chosen = all.filter(|name| words.is_empty() || words.iter().any(|w| name.contains(w.as_str())));
+    let chosen =
+        all.filter(|name| words.is_empty() || words.iter().any(|w| name.contains(w.as_str())));
     let failed: Vec<&str> = chosen.filter(|name| !alone(name)).collect();
     if failed.is_empty() {
         return ExitCode::SUCCESS;
@@ -138,7 +139,8 @@ fn packages(ground: &Ground) -> PathBuf {
     let share = ground.dir().join("share");
     std::fs::create_dir(&share).expect("share");
     for end in ["deb", "rpm"] {
-        std::fs::copy(one_package(&format!(".{end}")), share.join(format!("new.{end}"))).expect("copy");
+        std::fs::copy(one_package(&format!(".{end}")), share.join(format!("new.{end}")))
+            .expect("copy");
     }
     let run = |program: &OsStr, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).current_dir(ROOT).output();
@@ -150,6 +152,16 @@ fn packages(ground: &Ground) -> PathBuf {
     run("tests/tools/older-deb.sh".as_ref(), &[&new.to_string_lossy(), &older("deb")]);
     let rpm = "target/tools/bin/cargo-generate-rpm".as_ref();
     let same = "target/package/rpm.toml";
-    run(rpm, &["--metadata-overwrite", same, "--set-metadata", "release = \"0\"", "--output", &older("rpm")]);
+    run(
+        rpm,
+        &[
+            "--metadata-overwrite",
+            same,
+            "--set-metadata",
+            "release = \"0\"",
+            "--output",
+            &older("rpm"),
+        ],
+    );
     share
 }

@@ -26,10 +26,8 @@ const LISTED: &str = r#"
 
 pub fn its_files_are_the_same(host: &Host) {
     let machine = &host.machine;
-    machine.sh(
-        "mkdir /tmp/deb /tmp/rpm && dpkg-deb -x /mnt/share/new.deb /tmp/deb
-         cd /tmp/rpm && rpm2archive - </mnt/share/new.rpm 2>/dev/null | tar -xz",
-    );
+    machine.sh("mkdir /tmp/deb /tmp/rpm && dpkg-deb -x /mnt/share/new.deb /tmp/deb
+         cd /tmp/rpm && rpm2archive - </mnt/share/new.rpm 2>/dev/null | tar -xz");
     let listed = |folder: &str| -> BTreeMap<String, String> {
         let said = machine.sh(&format!("set -- {folder}\n{LISTED}"));
         let lines = said.lines().filter_map(|line| line.split_once(' '));

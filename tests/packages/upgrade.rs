@@ -50,7 +50,11 @@ pub fn a_configuration_that_is_refused_leaves_the_old_daemon(host: &Host) {
     let said = machine.sh("dpkg -i /mnt/share/new.deb 2>&1");
     assert!(said.contains("is not restarted") && said.contains("rolls"), "{said}");
     hear(&answers, ANSWERS);
-    assert_eq!(machine.daemon(), before, "the daemon was restarted into a configuration it refuses");
+    assert_eq!(
+        machine.daemon(),
+        before,
+        "the daemon was restarted into a configuration it refuses"
+    );
     all_ready(&answers.stop());
     host.configure(PEER);
     machine.sh("systemctl restart rolecall.service");
@@ -65,7 +69,8 @@ pub fn disabled_stays_disabled(host: &Host) {
     machine.sh("dpkg -i /mnt/share/new.deb");
     // What an upgrade would start, it starts before it ends.
     host.refuses();
-    let states = machine.said(&format!("systemctl is-enabled {units}; systemctl is-active {units}"));
+    let states =
+        machine.said(&format!("systemctl is-enabled {units}; systemctl is-active {units}"));
     assert_eq!(states, "disabled\ndisabled\ninactive\ninactive");
     machine.sh(&format!("systemctl enable --now {units}"));
     host.says("READY\n");

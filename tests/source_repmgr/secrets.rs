@@ -107,6 +107,21 @@ fn says(agent: SocketAddr, wanted: &str) {
     panic!("not {wanted:?}: {last:?}");
 }
 
+/// Lines as they are printed.
+type Printed = Arc<Mutex<Vec<String>>>;
+
+/// Waits until a line is printed that has all of `words`.
+fn prints(printed: &Printed, words: &[&str]) {
+    for _ in 0..PATIENCE.as_millis() / 20 {
+        let lines = printed.lock().unwrap().clone();
+        if lines.iter().any(|line| words.iter().all(|word| line.contains(word))) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no line with {words:?}: {}", printed.lock().unwrap().join("\n"));
+}
+
 /// Through the daemon: the votes of the standby and the witness make the primary READY; and of all
 /// that is printed meanwhile nothing holds a password, neither the own nor one of a row.
 #[test]
@@ -117,13 +132,15 @@ fn the_daemon_counts_the_votes_and_keeps_the_secrets() {
     primary.packaged_role();
     witness.packaged_role();
     // Only the daemon's own way in is used, whatever else the rows say.
+    // What its repmgrd tells the witness: without it a witness votes for nobody.
+    witness.sql("SELECT repmgr.set_upstream_last_seen(1)");
     let change = format!("UPDATE repmgr.nodes SET conninfo = conninfo || ' password={SECRET}'");
     primary.sql(&change);
     let at = primary.server.addr;
     let agent = SocketAddr::from((at, 5555));
     let conf = format!(
         "[haproxy]\nagent_inter = \"100ms\"\ncheck_fall = 1\n[source]\nkind = \"repmgr\"\n\
-         node_id = 1\nconninfo = \"host={at} port={PORT} dbname=repmgr user=rolecall password={PASSWORD}\"\n\
+         timeout = \"2s\"\nnode_id = 1\nconninfo = \"host={at} port={PORT} dbname=repmgr user=rolecall password={PASSWORD}\"\n\
          [[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"{agent}\"\n\
          [[service]]\nname = \"replica\"\nroles = [\"replica\"]\nlisten = \"{at}:5556\"\n"
     );
@@ -135,13 +152,18 @@ fn the_daemon_counts_the_votes_and_keeps_the_secrets() {
     };
     let mut daemon =
         Daemon(rolecall("run").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-    let printed = BufReader::new(daemon.0.stderr.take().unwrap());
-    let printed =
-        std::thread::spawn(move || printed.lines().map_while(Result::ok).collect::<Vec<_>>());
+    let stderr = BufReader::new(daemon.0.stderr.take().unwrap());
+    let printed = Printed::default();
+    let reader = std::thread::spawn({
+        let printed = Arc::clone(&printed);
+        move || stderr.lines().map_while(Result::ok).for_each(|l| printed.lock().unwrap().push(l))
+    });
 
     says(agent, "READY\n");
     assert_eq!(said_by((at, 5556).into()).as_deref(), Some("MAINT\n"));
     standby.server.stop();
+    prints(&printed, &["look failed", "peer=2", "error=\"server_down\""]);
+    // The witness's vote is what is left of the majority.
     says(agent, "READY\n");
     witness.server.stop();
     says(agent, "MAINT\n");
@@ -150,7 +172,8 @@ fn the_daemon_counts_the_votes_and_keeps_the_secrets() {
     let checked = rolecall("check").output().unwrap();
     drop(daemon);
 
-    let mut printed = printed.join().unwrap().join("\n");
+    reader.join().unwrap();
+    let mut printed = printed.lock().unwrap().join("\n");
     assert!(printed.contains("verdict changed"), "{printed}");
     for output in [asked.stdout, asked.stderr, checked.stdout, checked.stderr] {
         printed += &String::from_utf8(output).unwrap();

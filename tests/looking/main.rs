@@ -1,203 +1,23 @@
 //! Poller and keeper in process, with the clock held still: hang, drip, hold, expiry, recovery,
 //! several sources, start, reload, a host that slept.
 
-use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use rolecall::answering::Answering;
 use rolecall::clock::Clock;
-use rolecall::config::{Kind, Rhythm, Source};
-use rolecall::keeper::{Announced, Keeper, Plan, Planned, Serving};
-use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::policy::{Policy, Trust};
+use rolecall::config::Rhythm;
+use rolecall::observation::ErrorKind;
 use rolecall::poller;
-use rolecall::reply::Wording;
-use rolecall::role::{Role, Timeline};
-use rolecall::snapshot::NodeFacts;
-use rolecall::source::RoleSource;
-use rolecall::verdict::{State, judge};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{advance, sleep};
+use rolecall::role::Role;
+use rolecall::verdict::State;
+use tokio::sync::mpsc;
 
-const INTERVAL: Duration = Duration::from_millis(500);
-const TIMEOUT: Duration = Duration::from_millis(1500);
-const HOLD: Duration = Duration::from_secs(3);
+mod nodes;
+mod world;
 
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-/// What a scripted source does at one look.
-#[derive(Clone)]
-enum Does {
-    Says(Role),
-    Fails(ErrorKind),
-    /// Takes this long, then says it.
-    Drips(Duration, Role),
-    Hangs,
-}
-
-/// A source that follows a script, then repeats its last line. Counts the looks that are under way.
-#[derive(Clone)]
-struct Scripted {
-    script: Arc<Mutex<VecDeque<Does>>>,
-    under_way: Arc<AtomicUsize>,
-    begun: Arc<AtomicUsize>,
-}
-
-impl Scripted {
-    fn new(script: impl IntoIterator<Item = Does>) -> Self {
-        Self {
-            script: Arc::new(Mutex::new(script.into_iter().collect())),
-            under_way: Arc::default(),
-            begun: Arc::default(),
-        }
-    }
-
-    fn now_does(&self, does: Does) {
-        *self.script.lock().unwrap() = VecDeque::from([does]);
-    }
-}
-
-struct UnderWay(Arc<AtomicUsize>);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl RoleSource for Scripted {
-    async fn observe(&mut self) -> Result<Observation, SourceError> {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        self.under_way.fetch_add(1, Ordering::SeqCst);
-        let _under_way = UnderWay(self.under_way.clone());
-        let does = {
-            let mut script = self.script.lock().unwrap();
-            let next = script.pop_front().expect("a script is never empty");
-            if script.is_empty() {
-                script.push_back(next.clone());
-            }
-            next
-        };
-        match does {
-            Does::Says(role) => {
-                Ok(Observation { timeline: Some(Timeline(7)), ..Observation::of(role) })
-            }
-            Does::Fails(kind) => Err(SourceError::new(kind, "as scripted")),
-            Does::Drips(time, role) => {
-                sleep(time).await;
-                Ok(Observation::of(role))
-            }
-            Does::Hangs => std::future::pending().await,
-        }
-    }
-}
-
-/// A running keeper under a held clock.
-struct World {
-    clock: Clock,
-    facts: watch::Receiver<NodeFacts>,
-    announced: watch::Receiver<Vec<Announced>>,
-    plans: mpsc::Sender<Plan>,
-}
-
-impl World {
-    fn new(node: &str) -> Self {
-        LazyLock::force(&LOGGING);
-        let clock = Clock::held();
-        let (facts_out, facts) = watch::channel(NodeFacts::default());
-        let (announced_out, announced) = watch::channel(Vec::new());
-        let (plans, plans_in) = mpsc::channel(1);
-        let keeper = Keeper::new(node.into(), clock.clone(), facts_out, announced_out, None);
-        tokio::spawn(keeper.run(plans_in));
-        Self { clock, facts, announced, plans }
-    }
-
-    /// Watches these sources, told apart by their names, for one service that wants primaries.
-    async fn plan(&self, sources: &[(&str, &Scripted)]) -> oneshot::Receiver<()> {
-        self.plan_every(INTERVAL, sources).await
-    }
-
-    /// The same, at another interval.
-    async fn plan_every(
-        &self,
-        interval: Duration,
-        sources: &[(&str, &Scripted)],
-    ) -> oneshot::Receiver<()> {
-        let (told, in_force) = oneshot::channel();
-        let trust =
-            vec![
-                Trust { hold: HOLD, look: INTERVAL + TIMEOUT, knows_lag: false, electorate: None };
-                sources.len()
-            ];
-        let policy =
-            Policy { roles: vec![Role::Primary], lag: None, settle: Duration::ZERO, trust };
-        let answering = Answering { listen: vec![], allow: vec![], wording: Wording::plain() };
-        let sources = sources.iter().map(|(name, script)| {
-            let script = (*script).clone();
-            let clock = self.clock.clone();
-            let rhythm = Rhythm { interval, timeout: TIMEOUT };
-            Planned {
-                source: configured(name, interval),
-                start: Box::new(move |id, report| {
-                    tokio::spawn(poller::run(script, rhythm, interval, clock, id, report))
-                        .abort_handle()
-                }),
-                start_peer: None,
-            }
-        });
-        let plan = Plan {
-            sources: sources.collect(),
-            services: vec![Serving {
-                name: "primary".into(),
-                policy: Arc::new(policy),
-                answering: Arc::new(answering),
-            }],
-            in_force: told,
-        };
-        self.plans.send(plan).await.expect("the keeper lives");
-        in_force
-    }
-
-    async fn watching(sources: &[(&str, &Scripted)]) -> Self {
-        Self::watching_as("n1", sources).await
-    }
-
-    async fn watching_as(node: &str, sources: &[(&str, &Scripted)]) -> Self {
-        let world = Self::new(node);
-        world.plan(sources).await.await.expect("comes into force");
-        world
-    }
-
-    /// What somebody who asks now is told.
-    fn says(&self) -> (State, &'static str) {
-        let verdict = judge(self.clock.now(), &self.facts.borrow(), "primary");
-        (verdict.state, verdict.reason.label())
-    }
-
-    /// Lets time pass in small steps, so that every timer on the way fires at its own time.
-    async fn pass(&self, time: Duration) {
-        for _ in 0..time.as_millis() {
-            advance(ms(1)).await;
-            settle().await;
-        }
-    }
-}
-
-/// Lets every task that can run do so.
-async fn settle() {
-    for _ in 0..20 {
-        tokio::task::yield_now().await;
-    }
-}
-
-fn configured(name: &str, interval: Duration) -> Source {
-    Source { kind: Kind::Command(vec![name.to_owned()]), interval, timeout: TIMEOUT, hold: HOLD }
-}
+use world::*;
 
 const READY: (State, &str) = (State::Ready, "serves");
 
@@ -214,7 +34,7 @@ async fn a_source_that_hangs_ends_ready_by_hold_though_nobody_asks() {
     world.pass(ms(2)).await;
     assert_eq!(world.says(), (State::Unknown, "timeout"));
     assert!(world.announced.has_changed().unwrap(), "time alone changed it, and that is announced");
-    assert_eq!(world.announced.borrow()[0].verdict.state, State::Unknown);
+    assert_eq!(world.announced.borrow()[0][0].verdict.state, State::Unknown);
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +51,7 @@ async fn a_look_that_drips_is_good_within_the_timeout_and_a_failure_after_it() {
 async fn the_age_of_an_answer_counts_from_when_the_look_began() {
     let source = Scripted::new([Does::Drips(ms(1000), Role::Primary), Does::Hangs]);
     let world = World::watching(&[("a", &source)]).await;
-    let until = judge(world.clock.now(), &world.facts.borrow(), "primary").until.unwrap();
+    let until = world.verdict().until.unwrap();
     assert_eq!(until.since(world.clock.now()) + ms(1000), HOLD);
 }
 
@@ -338,7 +158,7 @@ async fn a_plan_is_in_force_only_when_every_source_has_looked_or_timed_out() {
     let mut in_force = world.plan(&[("a", &a), ("b", &b)]).await;
     world.pass(TIMEOUT.saturating_sub(ms(2))).await;
     assert!(in_force.try_recv().is_err(), "b has not finished its first look");
-    assert_eq!(world.says(), (State::Unknown, "no_look_yet"));
+    assert_eq!(world.says(), (State::Unknown, "nothing is in force"));
     world.pass(ms(4)).await;
     assert!(in_force.try_recv().is_ok());
 }
@@ -398,7 +218,7 @@ async fn a_reload_that_asks_the_same_source_twice_watches_it_twice() {
     let source = Scripted::new([Does::Says(Role::Primary)]);
     let world = World::watching(&[("a", &source)]).await;
     world.plan(&[("a", &source), ("a", &source)]).await.await.unwrap();
-    assert_eq!(world.facts.borrow().sources.len(), 2);
+    assert_eq!(world.facts.borrow().nodes[0].sources.len(), 2);
     assert_eq!(world.says(), READY);
 }
 
@@ -464,13 +284,14 @@ impl Write for Lines {
     }
 }
 
-/// What was logged of `node` with this message.
-fn logged(node: &str, message: &str) -> Vec<serde_json::Value> {
+/// What was logged of `node` with a message that begins so.
+fn logged(node: &str, begins: &str) -> Vec<serde_json::Value> {
     let text = String::from_utf8(LINES.lock().unwrap().clone()).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-    lines
-        .filter(|line: &serde_json::Value| line["message"] == message && line["node"] == node)
-        .collect()
+    let begins = |line: &serde_json::Value| {
+        line["message"].as_str().is_some_and(|message| message.starts_with(begins))
+    };
+    lines.filter(|line| begins(line) && line["node"] == node).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -482,10 +303,12 @@ async fn a_change_is_logged_once_with_all_its_fields_and_a_failing_source_is_war
     source.now_does(Does::Says(Role::Replica));
     world.pass(ms(2000)).await;
 
-    let changes = logged("logged", "verdict changed");
+    let changes = logged("logged", "verdict changed: primary of logged is ");
     let field = |change: &serde_json::Value, key| change[key].as_str().unwrap().to_owned();
-    let path: Vec<_> =
-        changes.iter().map(|c| [field(c, "from"), field(c, "to"), field(c, "reason")]).collect();
+    let path: Vec<_> = changes
+        .iter()
+        .map(|c| [field(c, "from"), field(c, "verdict"), field(c, "reason")])
+        .collect();
     assert_eq!(
         path,
         [
@@ -498,7 +321,8 @@ async fn a_change_is_logged_once_with_all_its_fields_and_a_failing_source_is_war
         assert_eq!(change["service"], "primary");
         assert_eq!(change["timeline"], 7);
         assert!(change["age_ms"].is_u64(), "{change}");
+        assert!(change["role"].is_string() == (change["verdict"] != "unknown"), "{change}");
     }
-    assert_eq!(logged("logged", "look failed").len(), 1);
+    assert_eq!(logged("logged", "look failed: ").len(), 1);
     assert_eq!(logged("logged", "looks succeed again").len(), 1);
 }
