@@ -72,5 +72,6 @@ test-packaging: package
 	cargo test --locked --test packages
 
 release-check: package
+	tests/tools/install.sh test-packaging
 	tests/tools/cargo-tools.sh cargo-deny
 	tests/tools/release-check.sh
