@@ -1,7 +1,7 @@
 # rolecall: `make demo` shows it, `make test` proves it. Both install what they need on Debian 12 and
 # 13 and say what; with that present they need no root.
 
-.PHONY: help demo test test-all sim bench bench-flip
+.PHONY: help demo test test-all sim bench bench-flip man package test-packaging release-check
 
 help:
 	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
@@ -9,6 +9,10 @@ help:
 	@echo "make test        everything that must hold before a change goes in"
 	@echo "make test-all    also HAProxy's newest releases, many repeats and more random cases"
 	@echo "make sim         repmgr clusters simulated for many more seeds: SEEDS=100000"
+	@echo "make package     .deb, .rpm and a static program, in target/packages"
+	@echo "make test-packaging  installs, upgrades, hangs and purges them on booted Debian 12 and 13; root"
+	@echo "make man         the manual pages anew, after a change of the command line"
+	@echo "make release-check   all that RELEASING.md leaves to a machine"
 	@echo "make bench       what a check costs"
 	@echo "make bench-flip  how long clients wait for the new primary"
 
@@ -48,3 +52,26 @@ bench-flip:
 	tests/tools/install.sh demo
 	cargo build --release --locked --bin rolecall --example flip
 	target/release/examples/flip
+
+man:
+	ROLECALL_WRITE_MAN=1 cargo test --locked --test manual
+
+package:
+	tests/tools/install.sh package
+	tests/tools/cargo-tools.sh cargo-deb cargo-generate-rpm
+	packaging/build.sh
+
+BOOTED = systemd systemd-sysv dbus libnss-systemd iproute2 procps rpm postgresql
+
+test-packaging: package
+	tests/tools/install.sh test-packaging
+	tests/tools/debian-tree.sh bookworm target/trees/bookworm $(BOOTED)
+	tests/tools/debian-tree.sh trixie target/trees/trixie $(BOOTED)
+	tests/tools/debian-tree.sh bullseye target/trees/bullseye
+	lintian --fail-on error,warning target/packages/*.deb
+	cargo test --locked --test packages
+
+release-check: package
+	tests/tools/install.sh test-packaging
+	tests/tools/cargo-tools.sh cargo-deny
+	tests/tools/release-check.sh

@@ -5,7 +5,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use tracing::Level;
 
 use crate::ask;
@@ -14,6 +15,7 @@ use crate::daemon;
 use crate::document::Problem;
 use crate::failure::{Exit, Failure};
 use crate::logging;
+use crate::manual;
 use crate::schema::{self, Flags, Loaded};
 use crate::secret::Secret;
 use crate::source::Source;
@@ -23,6 +25,7 @@ use crate::verdict::State;
 /// Answers HAProxy's agent-check with the role of a PostgreSQL node: READY or MAINT.
 #[derive(Parser)]
 #[command(name = "rolecall", version, arg_required_else_help = true)]
+#[command(subcommand_value_name = "COMMAND")]
 struct Cli {
     /// Configuration file; without it /etc/rolecall/rolecall.toml where that exists.
     #[arg(long, global = true, env = "ROLECALL_CONFIG", value_name = "FILE")]
@@ -48,6 +51,16 @@ enum Command {
         /// Prints JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Prints what a shell reads to complete commands and flags.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Prints the manual page: `rolecall man | man -l -`.
+    Man {
+        /// The page of this command instead.
+        command: Option<String>,
     },
 }
 
@@ -97,6 +110,11 @@ impl Cli {
             Command::Run(run) => self.daemon(&run.flags()),
             Command::Check => self.check(),
             Command::Ask { target, json } => self.ask(target.as_deref(), *json),
+            Command::Completions { shell } => {
+                print(&manual::completions(definition(), *shell))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Man { command } => man(command.as_deref()),
         }
     }
 
@@ -177,6 +195,25 @@ impl Run {
             listen: self.listen.clone(),
         }
     }
+}
+
+/// The command line's definition, from which the manual is made.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+fn man(command: Option<&str>) -> Result<ExitCode, Failure> {
+    let page = manual::page(definition(), command)
+        .map_err(|error| Failure::new(Exit::Internal, format_args!("manual: {error}")))?;
+    let Some(page) = page else {
+        let commands = definition();
+        let known: Vec<_> = commands.get_subcommands().map(clap::Command::get_name).collect();
+        let what = format_args!("{:?} is no command", command.unwrap_or_default());
+        return Err(Failure::new(Exit::Usage, what)
+            .hint(format_args!("the commands are {}", known.join(", "))));
+    };
+    print(&page)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes to stdout; a full disk or a closed pipe is no reason to panic.

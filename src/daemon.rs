@@ -212,7 +212,7 @@ impl Daemon<'_> {
             Err(failure) => Err(failure),
         };
         if let Err(Failure { what, hint, .. }) = planned {
-            error!(error = what, hint, "configuration not reloaded, nothing changed");
+            error!(hint, "configuration not reloaded, nothing changed: {what}");
             systemd::ready();
         }
     }
@@ -295,7 +295,7 @@ impl Daemon<'_> {
         self.ports.retain(|addr, stop| {
             let stays = facts.asked_at(*addr).is_some();
             if !stays {
-                info!(%addr, "port closed");
+                info!(%addr, "port closed: {addr}");
                 stop.cancel();
             }
             stays
@@ -315,7 +315,7 @@ impl Daemon<'_> {
             Ok(addr) => addr,
             Err(error) => return error!(%error, "a socket has no address and is not served"),
         };
-        info!(%addr, "answering");
+        info!(%addr, "answering on {addr}");
         let stop = CancellationToken::new();
         let port = Port { listener, facts: self.facts.clone(), clock: self.clock.clone() };
         self.serving.spawn(port.serve(stop.clone()));

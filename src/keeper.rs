@@ -18,6 +18,7 @@ use crate::policy::Policy;
 use crate::poller::Look;
 use crate::quorum;
 use crate::record::{About, Records, Yes};
+use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
 use crate::verdict::{Standing, State, Verdict, decide};
 use crate::watched::{PollerIds, Watched};
@@ -248,6 +249,7 @@ impl Keeper {
             verdict: decide(now, &known.sources, service.standing, &service.policy),
         };
         let current: Said = known.services.iter().map(judge).collect();
+        let role = known.sources.iter().find_map(|source| source.own.good()?.1.role);
         drop(facts);
         let node = &mut self.nodes[at];
         let mut changed = node.said.len() != current.len();
@@ -255,7 +257,7 @@ impl Keeper {
             let old = node.said.iter().find(|old| old.service == new.service);
             let from = old.map_or(State::Unknown, |old| old.verdict.state);
             if old.is_none() || from != new.verdict.state {
-                log_change(now, from, new);
+                log_change(now, from, role, new);
             }
             changed |= old.is_none_or(|old| {
                 old.verdict.state != new.verdict.state || old.verdict.reason != new.verdict.reason
@@ -274,18 +276,22 @@ impl Keeper {
     }
 }
 
-fn log_change(now: Stamp, from: State, new: &Announced) {
-    let verdict = &new.verdict;
+/// `role` is the one that was last seen. A reader of the journal sees no fields, so the message says
+/// all that a person needs.
+fn log_change(now: Stamp, from: State, role: Option<Role>, new: &Announced) {
+    let Announced { node, service, verdict } = new;
     info!(
-        node = &*new.node,
-        service = &*new.service,
+        node = &**node,
+        service = &**service,
         from = %from,
-        to = %verdict.state,
+        verdict = %verdict.state,
+        role = role.map(Role::as_str),
         reason = verdict.reason.label(),
-        detail = %verdict.reason,
         timeline = verdict.timeline.map(|timeline| timeline.0),
         age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
-        "verdict changed"
+        "verdict changed: {service} of {node} is {}: {}",
+        verdict.state,
+        verdict.reason
     );
 }
 
@@ -334,11 +340,18 @@ fn log_failing(node: &str, watched: &Watched, look: &Look) {
     let (before, peer) = watched.failing(look.poller);
     match &look.result {
         Err(error) if before == Some(error.kind) => {
-            debug!(node, source, peer, error = error.kind.label(), detail = %error, "look failed again");
+            debug!(node, source, peer, error = error.kind.label(), "look failed again: {error}");
         }
         Err(error) => {
-            let hint = error.kind.hint();
-            warn!(node, source, peer, error = error.kind.label(), detail = %error, hint, "look failed");
+            let (label, hint) = (error.kind.label(), error.kind.hint());
+            warn!(
+                node,
+                source,
+                peer,
+                error = label,
+                hint,
+                "look failed: {source} of {node}: {error}"
+            );
         }
         Ok(_) if before.is_some() => info!(node, source, peer, "looks succeed again"),
         Ok(_) => {}

@@ -34,6 +34,7 @@ pub mod grammar;
 pub mod keeper;
 pub mod lag;
 pub mod logging;
+pub mod manual;
 pub mod observation;
 pub mod plan;
 pub mod policy;

@@ -209,11 +209,20 @@ fn the_journal_gets_a_verdict_change_as_fields() {
     let journal = in_namespaces("journald-alone.sh", &[&config, &role.file]);
     let entries: Vec<serde_json::Value> =
         journal.lines().map(|l| serde_json::from_str(l).expect("a journal entry")).collect();
-    let change =
-        entries.iter().find(|e| e["ROLECALL_FROM"] == "ready" && e["ROLECALL_TO"] == "not_ready");
+    let change = entries
+        .iter()
+        .find(|e| e["ROLECALL_FROM"] == "ready" && e["ROLECALL_VERDICT"] == "not_ready");
     let change = change.unwrap_or_else(|| panic!("no change of verdict in {entries:#?}"));
-    assert_eq!(change["SYSLOG_IDENTIFIER"], "rolecall");
-    for field in ["ROLECALL_REASON", "ROLECALL_SERVICE", "MESSAGE", "PRIORITY"] {
-        assert!(change[field].is_string(), "{field} is missing in {change:#}");
+    let expected = [
+        ("SYSLOG_IDENTIFIER", "rolecall"),
+        ("PRIORITY", "6"),
+        ("ROLECALL_NODE", "local"),
+        ("ROLECALL_SERVICE", "primary"),
+        ("ROLECALL_ROLE", "replica"),
+        ("ROLECALL_REASON", "other_role"),
+        ("MESSAGE", "verdict changed: primary of local is not_ready: is replica"),
+    ];
+    for (field, value) in expected {
+        assert_eq!(change[field], value, "{field} in {change:#}");
     }
 }

@@ -1,11 +1,14 @@
 #!/bin/sh
-# install.sh test|test-all|demo|bench: says what is needed on Debian 12 or 13 and installs what is
+# install.sh test|test-all|demo|bench|package|test-packaging: says what is needed on Debian 12 or 13 and installs what is
 # missing with apt, as root or through sudo. With everything present it changes nothing and needs no
 # root.
 set -eu
 
 what=${1:-}
-case $what in test | test-all | demo | bench) ;; *) echo "usage: $0 test|test-all|demo|bench" >&2; exit 64 ;; esac
+case $what in
+test | test-all | demo | bench | package | test-packaging) ;;
+*) echo "usage: $0 test|test-all|demo|bench|package|test-packaging" >&2; exit 64 ;;
+esac
 here=$(cd "$(dirname "$0")" && pwd)
 trees=$(cd "$here/../.." && pwd)/target/haproxy
 PATH=$PATH:/usr/sbin:/sbin
@@ -31,15 +34,30 @@ repmgr_package() { version=$(newest); echo "${version:+postgresql-$version-}repm
 journald() { [ -x /lib/systemd/systemd-journald ]; }
 
 need gcc "the C compiler behind the TLS library" has cc
-need haproxy "asks rolecall and routes" has haproxy
-need postgresql "the servers that are watched; Debian also starts one of its own" postgres_server
 case $what in
-test* | demo) need "$(repmgr_package)" "clusters of repmgr" repmgr ;;
+package) ;;
+*) need haproxy "asks rolecall and routes" has haproxy ;;
 esac
 case $what in
-test*)
+package | test-packaging)
+    need musl-tools "the C compiler of the static program" has musl-gcc
+    need dpkg-dev "finds what libraries the package needs" has dpkg-shlibdeps
+    ;;
+*) need postgresql "the servers that are watched; Debian also starts one of its own" postgres_server ;;
+esac
+case $what in
+test | test-all | demo) need "$(repmgr_package)" "clusters of repmgr" repmgr ;;
+esac
+case $what in
+test | test-all)
     need systemd "a journal of its own for the log's fields" journald
     need iproute2 "a network of its own for the default port" has ip
+    ;;
+test-packaging)
+    need iproute2 "a network of its own for every machine" has ip
+    need mmdebstrap "makes the trees of other Debian releases" has mmdebstrap
+    need systemd-container "boots them" has systemd-nspawn
+    need lintian "reads the package as Debian does" has lintian
     ;;
 bench)
     need openssl "makes the certificates of the TLS looks" has openssl
@@ -68,7 +86,7 @@ tree() {
     "$here/haproxy-tree.sh" "$1" "$trees/$1"
 }
 case $what in
-test*)
+test | test-all)
     tree bookworm 2.6
     tree trixie 3.0
     ;;

@@ -1,0 +1,143 @@
+//! What systemd does with a daemon that dies or hangs.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::fixtures::{Check, Heard, command, eventually, now, send};
+use crate::host::{CHECK_TIMEOUT, HOLD, Host, SOON, all_ready, hear};
+
+/// Deaths in a row: as many as the delay has steps, and one more.
+const DEATHS: u32 = 5;
+/// The longest delay, from the unit, where it grows.
+const LONGEST_DELAY: Duration = Duration::from_millis(500);
+/// What a start may cost beside the delay, on a loaded machine.
+const START: Duration = Duration::from_secs(10);
+/// `WatchdogSec`, what `systemd::beats` allows before, and as long again as a stop may take: then it is
+/// ended by SIGKILL.
+const WATCHED: Duration = Duration::from_secs(60);
+
+pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
+    let machine = &host.machine;
+    let clients = host.clients();
+    let answers = host.checker();
+    let restarts =
+        || machine.property("rolecall.service", "NRestarts").parse::<u32>().expect("a number");
+    let before = restarts();
+    let mut back = Vec::new();
+    for death in 1..=DEATHS {
+        hear(&answers, 20);
+        let mark = answers.mark();
+        let pid = machine.daemon();
+        send(pid, Signal::KILL);
+        eventually(SOON, "another daemon", || match machine.daemon() {
+            0 => Err(0),
+            same if same == pid => Err(same),
+            _ => Ok(()),
+        });
+        hear(&answers, 20);
+        assert_eq!(restarts(), before + death);
+        back.push(answers.since(mark).iter().map(|check| check.took).max().unwrap_or_default());
+    }
+    let (asked, slowest) = all_ready(&answers.stop());
+    assert!(slowest < LONGEST_DELAY + START, "not back within the delay: {back:?}");
+    // Whether this machine is quick enough for HAProxy's own patience is not the daemon's doing.
+    let session = if slowest < CHECK_TIMEOUT {
+        format!("no check failed, the session lives, {} beats", clients.noticed_nothing())
+    } else {
+        drop(clients);
+        format!("this machine was too slow for the {CHECK_TIMEOUT:?} that HAProxy waits")
+    };
+    println!(
+        "  killed {DEATHS} times: answers again after {back:.0?}; {asked} answers, all READY; {session}"
+    );
+}
+
+/// Waits until systemd has replaced the daemon `pid` because it was not heard of.
+fn ended_by_the_watchdog(host: &Host, pid: u32) {
+    eventually(WATCHED, "a daemon that the watchdog started anew", || {
+        match host.machine.daemon() {
+            0 => Err(0),
+            same if same == pid => Err(same),
+            _ => Ok(()),
+        }
+    });
+    let said = host.machine.sh(
+        "journalctl --sync && journalctl --no-pager -o cat -n 40 UNIT=rolecall.service + _PID=1",
+    );
+    assert!(said.contains("Watchdog timeout"), "{said}");
+    host.machine.sh("journalctl --rotate --vacuum-time=1s >/dev/null 2>&1");
+    host.says("READY\n");
+}
+
+pub fn a_hung_process_is_ended_by_the_watchdog(host: &Host) {
+    host.says("READY\n");
+    let pid = host.machine.daemon();
+    let began = now();
+    send(pid, Signal::STOP);
+    ended_by_the_watchdog(host, pid);
+    println!("  a stopped process: READY again after {:.1?}", now().since(began));
+}
+
+/// Holds one thread still, as a debugger does: `PTRACE_SEIZE`, `PTRACE_INTERRUPT`, and its death is
+/// waited for, without which the process could not go (`__WALL`).
+const HOLD_STILL: &str = r#"
+    my ($ptrace, $thread) = ($ARGV[0] + 0, $ARGV[1] + 0);
+    syscall($ptrace, 0x4206, $thread, 0, 0) == 0 or die "seize: $!";
+    syscall($ptrace, 0x4207, $thread, 0, 0) == 0 or die "interrupt: $!";
+    waitpid($thread, 0x40000000) == $thread or die "wait: $!";
+    $| = 1;
+    print "held\n";
+    1 while waitpid($thread, 0x40000000) > 0;
+"#;
+
+/// The number of ptrace(2) among the system calls.
+const PTRACE: &str = if cfg!(target_arch = "x86_64") { "101" } else { "117" };
+
+/// The thread that looks, of process `pid`.
+fn looking_thread(pid: u32) -> String {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    let mut threads = threads.map(|thread| thread.expect("a thread").path());
+    let sources = |path: &std::path::PathBuf| {
+        std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm == "sources\n")
+    };
+    let thread = threads.find(sources).expect("a thread called sources");
+    thread.file_name().expect("its id").to_string_lossy().into_owned()
+}
+
+pub fn a_hung_poller_says_maint_and_is_ended_by_the_watchdog(host: &Host) {
+    host.says("READY\n");
+    let pid = host.machine.daemon();
+    let answers = host.checker();
+    hear(&answers, 20);
+    let mut perl = command(Path::new("perl"), None);
+    perl.args(["-e", HOLD_STILL, PTRACE, &looking_thread(pid)]).stdout(Stdio::piped());
+    let mut perl = perl.spawn().expect("perl");
+    let mut held = String::new();
+    let stdout = perl.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut held).expect("perl speaks");
+    let stopped = now();
+    assert_eq!(held, "held\n");
+
+    ended_by_the_watchdog(host, pid);
+    let back = now();
+    assert!(perl.wait().expect("it is ours").success());
+    let answers = answers.stop();
+    let says = |check: &&Check, line: &str| check.heard == Heard::Said(line.to_owned());
+    let maint = answers.iter().find(|check| says(check, "MAINT\n")).expect("MAINT while it hangs");
+    let stale = |check: &&Check| {
+        says(check, "READY\n") && check.at < maint.at && check.at.since(stopped) > HOLD
+    };
+    let stale = answers.iter().find(stale);
+    assert!(stale.is_none(), "READY on facts that were older than {HOLD:?}: {stale:?}");
+    let cut = answers.iter().find(|check| !matches!(check.heard, Heard::Said(_)));
+    assert!(cut.is_none(), "{cut:?}");
+    println!(
+        "  a poller that hangs: MAINT after {:.1?}, READY again after {:.1?}",
+        maint.at.since(stopped),
+        back.since(stopped)
+    );
+}
