@@ -29,7 +29,8 @@ put() {
 
 put /etc/rolecall packaging/rolecall.toml
 put /usr/share/man/man8 packaging/man/*
-put /usr/share/doc/rolecall README.md CHANGELOG.md docs/*
+put /usr/share/doc/rolecall README.md docs/*
+install -m 644 CHANGELOG.md "$root/usr/share/doc/rolecall/changelog"
 put /usr/share/doc/rolecall/haproxy haproxy/*
 # Every other folder of packaging/ comes along as it is.
 for folder in packaging/*/; do

@@ -4,6 +4,10 @@
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)/target/tools
+mkdir -p "$root"
+build=$(mktemp -d "$root/build.XXXXXX")
+trap 'rm -rf "$build"' EXIT
+trap 'exit 130' INT TERM HUP
 
 version_of() {
     case $1 in
@@ -23,7 +27,6 @@ for name in "$@"; do
     echo "cargo-tools: $name $version is compiled into $root"
     # That it is compiled quickly matters more than its own speed: it runs for seconds.
     CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 \
-        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_TARGET_DIR=$root/build \
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_TARGET_DIR=$build \
         cargo install --quiet --locked --root "$root" "$name@$version"
 done
-rm -rf "$root/build"
