@@ -208,8 +208,8 @@ fn man(command: Option<&str>) -> Result<ExitCode, Failure> {
     let Some(page) = page else {
         let commands = definition();
         let known: Vec<_> = commands.get_subcommands().map(clap::Command::get_name).collect();
-        let what = format_args!("{:?} is no command", command.unwrap_or_default());
-        return Err(Failure::new(Exit::Usage, what)
+        let asked = command.unwrap_or_default();
+        return Err(Failure::new(Exit::Usage, format_args!("{asked:?} is no command"))
             .hint(format_args!("the commands are {}", known.join(", "))));
     };
     print(&page)?;

@@ -20,6 +20,9 @@ pub fn an_upgrade_is_invisible(host: &Host) {
     let machine = &host.machine;
     assert_eq!(version(host), "0.0.1-1");
     let (configured, before) = (configuration(host), machine.daemon());
+    // As a record of a repmgr primary's yes, and as an operator's order.
+    let kept = "/run/rolecall/kept /var/lib/rolecall/kept";
+    machine.sh(&format!("touch {kept}"));
     let clients = host.clients();
     let answers = host.checker();
     hear(&answers, ANSWERS);
@@ -37,6 +40,7 @@ pub fn an_upgrade_is_invisible(host: &Host) {
     }
     let (asked, slowest) = all_ready(&answers.stop());
     let beats = clients.noticed_nothing();
+    machine.sh(&format!("ls {kept} && rm {kept}"));
     println!(
         "  an upgrade ({took:.1?}) and {AGAIN} reinstallations: {asked} answers, all READY, slowest \
          {slowest:.0?}; the session lives, {beats} beats"

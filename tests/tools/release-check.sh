@@ -49,7 +49,7 @@ everything_committed() {
 msrv_builds() {
     if command -v rustup; then
         rustup toolchain install "$msrv" --profile minimal || return 1
-        CARGO_TARGET_DIR=target/msrv cargo "+$msrv" check --locked
+        CARGO_TARGET_DIR=target/msrv CARGO_INCREMENTAL=0 cargo "+$msrv" check --locked
     else
         echo "no rustup: Rust $msrv itself cannot be tried here"
         return 1
