@@ -64,6 +64,7 @@ fn built_in() -> Config {
             hold: None,
             lag: None,
         }],
+        http: None,
         log: Log { to: LogTo::Auto, format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }
@@ -201,6 +202,7 @@ fn every_key_reaches_its_value() {
                 }),
             },
         ],
+        http: None,
         log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
     };
     let span = Duration::from_millis(750);
@@ -308,7 +310,7 @@ fn every_problem_is_named_with_its_place_and_remedy() {
     let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
     let files: Vec<PathBuf> =
         files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
-    assert_eq!(files.len(), 17);
+    assert_eq!(files.len(), 18);
     for path in files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let text = fs::read_to_string(&path).expect(name);
@@ -385,7 +387,7 @@ fn problems_of_flags_name_the_flags() {
     };
     let wanted = "\
 test.toml:1: zzz: unknown key
-  expected: one of haproxy, defaults, node, source, service, log
+  expected: one of haproxy, defaults, node, source, service, http, log
   hint: see the commented configuration that comes with rolecall
 command line: --conninfo: missing
   expected: a libpq connection string
