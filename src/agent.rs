@@ -12,7 +12,6 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
 use tokio::io::unix::AsyncFd;
@@ -21,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::answering::allowed;
 use crate::clock::{Clock, Stamp};
 use crate::snapshot::Facts;
 use crate::verdict::decide;
@@ -70,7 +70,6 @@ impl Port {
             facts: self.facts,
             clock: self.clock,
             lingering: VecDeque::new(),
-            strangers: 0,
             failing: false,
         };
         let mut sweeps = interval(SWEEP);
@@ -115,7 +114,6 @@ struct Door {
     facts: watch::Receiver<Facts>,
     clock: Clock,
     lingering: VecDeque<Lingering>,
-    strangers: u64,
     /// Accept fails now, and that was warned of.
     failing: bool,
 }
@@ -160,7 +158,7 @@ impl Door {
             let Some((node, service)) = facts.asked_at(self.addr) else { return };
             if !allowed(&service.answering.allow, peer) {
                 let peer = peer.map(|peer| peer.to_canonical().to_string());
-                tell_stranger(&mut self.strangers, &service.name, peer.as_deref());
+                tell_stranger(service.asks.sent_away(), &service.name, peer.as_deref());
                 return;
             }
             let verdict = decide(now, &node.sources, service.standing, &service.policy);
@@ -170,6 +168,7 @@ impl Door {
             if rustix::net::send(&socket, &line, flags).is_err() {
                 return;
             }
+            service.asks.answered(now, peer, verdict.state);
         }
         if self.lingering.len() < LINGERING
             && rustix::net::shutdown(&socket, Shutdown::Write).is_ok()
@@ -211,18 +210,11 @@ impl Lingering {
 }
 
 /// Strangers are counted and warned of once; one that knocks every second must not fill the log.
-fn tell_stranger(strangers: &mut u64, service: &str, peer: Option<&str>) {
-    *strangers += 1;
-    if *strangers == 1 {
+fn tell_stranger(strangers: u64, service: &str, peer: Option<&str>) {
+    if strangers == 1 {
         let hint = "add its network to `allow`, or let HAProxy ask from an address that is in it";
         warn!(service, peer, hint, "closed without an answer: the address is not in `allow`");
     } else {
         debug!(service, peer, strangers, "closed without an answer");
     }
-}
-
-/// Whether a peer may ask. An IPv4 peer of an IPv6 socket is compared as the IPv4 address it is.
-fn allowed(allow: &[IpNet], peer: Option<IpAddr>) -> bool {
-    allow.is_empty()
-        || peer.is_some_and(|peer| allow.iter().any(|net| net.contains(&peer.to_canonical())))
 }

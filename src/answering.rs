@@ -52,6 +52,13 @@ impl Listen {
     }
 }
 
+/// Whether a peer may ask; an empty list lets everybody. An IPv4 peer of an IPv6 socket is compared as
+/// the IPv4 address it is.
+pub fn allowed(allow: &[IpNet], peer: Option<IpAddr>) -> bool {
+    allow.is_empty()
+        || peer.is_some_and(|peer| allow.iter().any(|net| net.contains(&peer.to_canonical())))
+}
+
 /// What is asked at one address: places in the order of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::answering::{Answering, Asked, Listen, Routes};
 use crate::electorate::NodeId;
 use crate::policy::{LagLimit, Policy, Trust};
@@ -17,6 +19,12 @@ use crate::source::conninfo::Conninfo;
 /// The port HAProxy's `agent-check` asks.
 pub const AGENT_PORT: u16 = 5555;
 
+/// The port of the HTTP pages, on the loopback address unless another is asked for.
+pub const HTTP_PORT: u16 = 5580;
+
+/// Words that are HTTP pages, and so no names of services where there is an HTTP port.
+pub const PAGES: [&str; 4] = ["status", "metrics", "live", "ready"];
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -26,16 +34,38 @@ pub struct Config {
     pub nodes: Vec<Node>,
     /// The questions that are answered about each of them; never empty.
     pub services: Vec<Service>,
+    /// The HTTP port, where there is one.
+    pub http: Option<Http>,
     /// Where the log goes.
     pub log: Log,
 }
 
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// HAProxy's agent-check.
+    Agent,
+    /// Those who ask over HTTP.
+    Http,
+}
+
+/// The port for those who ask over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// Never empty.
+    pub listen: Vec<Listen>,
+    /// Who may ask; empty: everybody.
+    pub allow: Vec<IpNet>,
+}
+
 impl Config {
-    /// Every address that is listened on, each once.
-    pub fn listens(&self) -> impl Iterator<Item = Listen> {
+    /// Every address that is listened on, each once, and what for.
+    pub fn listens(&self) -> impl Iterator<Item = (Listen, Purpose)> {
         let of_services = self.services.iter().flat_map(|service| &service.listen);
         let of_nodes = self.nodes.iter().flat_map(|node| node.listen.values().flatten());
-        of_services.chain(of_nodes).copied()
+        let agent = of_services.chain(of_nodes).map(|listen| (*listen, Purpose::Agent));
+        let http = self.http.iter().flat_map(|http| &http.listen);
+        agent.chain(http.map(|listen| (*listen, Purpose::Http)))
     }
 
     /// What is asked at each of them. The address of a service is about the only node.

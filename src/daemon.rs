@@ -5,26 +5,27 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Interval, interval};
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::agent::Port;
-use crate::clock::Clock;
+use crate::asks::Asks;
+use crate::clock::{Clock, wall_clock};
 use crate::config::{self, Config, Node, Rhythm, Service};
 use crate::failure::{Exit, Failure};
-use crate::keeper::{Keeper, Said};
+use crate::http::Pages;
+use crate::keeper::Keeper;
 use crate::logging::{self, Logging};
+use crate::metrics::{Exposed, Metrics};
 use crate::plan::{Plan, Planned, PlannedNode, Serving};
 use crate::poller;
+use crate::ports::{Bound, Ports};
 use crate::record::Records;
 use crate::schema::Loaded;
 use crate::snapshot::Facts;
@@ -57,15 +58,15 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let logging = logging::start(loaded.config.log)?;
     let mut inherited = Inherited::from_env()?;
     let held = inherited.addresses();
-    let sockets = open_new(&loaded.config, &Ports::new(), &mut inherited)?;
-    inherited.all_adopted()?;
 
     let clock = Clock::Boot;
     let (facts_out, facts) = watch::channel(Facts::default());
     let (announced_out, announced) = watch::channel(Vec::new());
     let (plans, plans_in) = mpsc::channel(1);
     let records = Records::from_env();
-    let keeper = Keeper::new(clock.clone(), facts_out, announced_out, records);
+    let metrics = Metrics::default();
+    let counted = metrics.clone();
+    let keeper = Keeper::new(clock.clone(), facts_out, announced_out, records, counted.clone());
     let looking = runtime()?;
     let looking_thread = std::thread::Builder::new()
         .name("sources".to_owned())
@@ -76,17 +77,20 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
         })
         .map_err(|error| internal("thread", &error))?;
 
+    let exposed = Arc::new(Exposed::new(&counted, facts.clone(), clock.clone()));
+    let pages = Pages { facts, announced, clock, counted, exposed };
+    let ports = Ports::new(pages.clone());
+    let sockets = ports.bind(&loaded.config, &mut inherited)?;
+    inherited.all_adopted()?;
     let daemon = Daemon {
         load,
         logging,
-        clock,
         resolver: Resolver::system(),
-        facts,
-        announced,
+        pages,
+        asks: BTreeMap::new(),
         plans,
         held,
-        ports: Ports::new(),
-        serving: JoinSet::new(),
+        ports,
         coming: None,
         reload_again: false,
         started: false,
@@ -107,50 +111,28 @@ fn internal(what: &str, error: &dyn std::error::Error) -> Failure {
     Failure::new(Exit::Internal, format_args!("{what}: {error}"))
 }
 
-/// The open ports by the address each is bound to, and what stops them.
-type Ports = BTreeMap<SocketAddr, CancellationToken>;
-
-/// Opens the sockets that `config` asks for and that are not open yet.
-fn open_new(
-    config: &Config,
-    open: &Ports,
-    inherited: &mut Inherited,
-) -> Result<Vec<TcpListener>, Failure> {
-    let missing = config.listens().filter(|listen| !open.keys().any(|addr| listen.covers(*addr)));
-    missing
-        .map(|listen| {
-            sockets::open(listen, inherited).map_err(|failure| {
-                let ours = open.keys().find(|addr| addr.port() == listen.port());
-                match ours {
-                    Some(addr) => failure.hint(format_args!(
-                        "rolecall itself listens on {addr}: restart it to change that"
-                    )),
-                    None => failure,
-                }
-            })
-        })
-        .collect()
-}
+/// Who asked, by node and service.
+type AsksOf = BTreeMap<(String, String), Arc<Asks>>;
 
 /// A configuration that was read and whose plan is not in force yet.
 struct Coming {
     loaded: Loaded,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Bound>,
     in_force: oneshot::Receiver<()>,
 }
 
 struct Daemon<'a> {
     load: &'a Load<'a>,
     logging: Logging,
-    clock: Clock,
     resolver: Resolver,
-    facts: watch::Receiver<Facts>,
-    announced: watch::Receiver<Vec<Said>>,
+    /// What every port answers from.
+    pages: Pages,
+    /// Who asked each service about each node, over reloads.
+    asks: AsksOf,
     plans: mpsc::Sender<Plan>,
     /// The sockets that the service manager holds; each must stay a service's.
     held: Vec<SocketAddr>,
     ports: Ports,
-    serving: JoinSet<std::io::Result<()>>,
     coming: Option<Coming>,
     /// SIGHUP came while a configuration was coming: read again once it is in force.
     reload_again: bool,
@@ -164,7 +146,7 @@ impl Daemon<'_> {
         mut self,
         mut signals: Signals,
         loaded: Loaded,
-        sockets: Vec<TcpListener>,
+        sockets: Vec<Bound>,
     ) -> Result<(), Failure> {
         let mut watchdog = systemd::watchdog().map(interval);
         self.plan(loaded, sockets).await?;
@@ -181,24 +163,22 @@ impl Daemon<'_> {
                     Asked::Reload if self.coming.is_some() => self.reload_again = true,
                     Asked::Reload => self.reload().await,
                 },
-                changed = self.announced.changed() => match changed {
-                    Ok(()) => systemd::status(&self.announced.borrow_and_update()),
+                changed = self.pages.announced.changed() => match changed {
+                    Ok(()) => systemd::status(&self.pages.announced.borrow_and_update()),
                     Err(_) => return Err(Failure::new(Exit::Internal, "the keeper ended")),
                 },
                 () = tick(&mut watchdog) => {
-                    if !self.started || systemd::beats(self.clock.now(), &self.facts.borrow()) {
+                    if !self.started || systemd::beats(self.pages.clock.now(), &self.pages.facts.borrow()) {
                         systemd::alive();
                     }
                 }
-                Some(ended) = self.serving.join_next() => port_ended(ended)?,
+                Some(ended) = self.ports.ended() => port_ended(ended)?,
             }
         }
         info!("stopping");
         systemd::stopping();
-        for stop in self.ports.values() {
-            stop.cancel();
-        }
-        while let Some(ended) = self.serving.join_next().await {
+        self.ports.stop();
+        while let Some(ended) = self.ports.ended().await {
             port_ended(ended)?;
         }
         Ok(())
@@ -212,27 +192,29 @@ impl Daemon<'_> {
             Err(failure) => Err(failure),
         };
         if let Err(Failure { what, hint, .. }) = planned {
+            self.pages.counted.reloaded(false, 0);
             error!(hint, "configuration not reloaded, nothing changed: {what}");
             systemd::ready();
         }
     }
 
-    fn read_again(&mut self) -> Result<(Loaded, Vec<TcpListener>), Failure> {
+    fn read_again(&mut self) -> Result<(Loaded, Vec<Bound>), Failure> {
         let loaded = (self.load)()?;
-        let asked = |addr| loaded.config.listens().any(|listen| listen.covers(addr));
+        let asked = |addr| loaded.config.listens().any(|(listen, _)| listen.covers(addr));
         if let Some(addr) = self.held.iter().find(|addr| !asked(**addr)) {
             return Err(sockets::unasked(*addr));
         }
-        let sockets = open_new(&loaded.config, &self.ports, &mut Inherited::none())?;
+        let sockets = self.ports.bind(&loaded.config, &mut Inherited::none())?;
         Ok((loaded, sockets))
     }
 
     /// Hands the keeper what to watch and judge; the ports follow when that is in force.
-    async fn plan(&mut self, loaded: Loaded, sockets: Vec<TcpListener>) -> Result<(), Failure> {
+    async fn plan(&mut self, loaded: Loaded, sockets: Vec<Bound>) -> Result<(), Failure> {
         let config = &loaded.config;
         let mut spread = Spread::over(config);
         let answering = |service: &Service| Arc::new(service.answering.clone());
         let answering: Vec<_> = config.services.iter().map(answering).collect();
+        let asks = self.asks_of(config);
         let node = |node: &Node| {
             let sources = node.sources.iter();
             let sources = sources.map(|source| self.planned(source, spread.next(source)));
@@ -240,17 +222,21 @@ impl Daemon<'_> {
                 name: service.name.as_str().into(),
                 policy: Arc::new(service.policy(node)),
                 answering: Arc::clone(answering),
+                asks: Arc::clone(&asks[&(node.name.clone(), service.name.clone())]),
             };
             Ok(PlannedNode {
                 name: node.name.as_str().into(),
                 cluster: node.cluster.as_deref().map(Arc::from),
+                kinds: node.sources.iter().map(|source| source.kind.as_str()).collect(),
                 sources: sources.collect::<Result<_, Failure>>()?,
                 services: config.services.iter().zip(&answering).map(serving).collect(),
             })
         };
         let nodes = config.nodes.iter().map(node).collect::<Result<_, Failure>>()?;
         let (told, in_force) = oneshot::channel();
-        let plan = Plan { nodes, routes: config.routes(), in_force: told };
+        let http_allow = config.http.as_ref().map(|http| http.allow.as_slice().into());
+        let plan = Plan { nodes, routes: config.routes(), http_allow, in_force: told };
+        self.asks = asks;
         self.plans
             .send(plan)
             .await
@@ -259,10 +245,23 @@ impl Daemon<'_> {
         Ok(())
     }
 
+    /// The counts of every service about every node; those that are there go on.
+    fn asks_of(&self, config: &Config) -> AsksOf {
+        let pairs = config.nodes.iter().flat_map(|node| {
+            config.services.iter().map(|service| (node.name.clone(), service.name.clone()))
+        });
+        pairs
+            .map(|pair| {
+                let asks = self.asks.get(&pair).cloned().unwrap_or_default();
+                (pair, asks)
+            })
+            .collect()
+    }
+
     /// A source, ready to be looked at; its second look comes `phase` after the first.
     fn planned(&self, source: &config::Source, phase: Duration) -> Result<Planned, Failure> {
         let built = Source::new(source, &self.resolver)?;
-        let (rhythm, clock) = (source.rhythm(), self.clock.clone());
+        let (rhythm, clock) = (source.rhythm(), self.pages.clock.clone());
         let start_peer = match &built {
             Source::Repmgr(repmgr) => {
                 Some(start_peer(Repmgr::clone(repmgr), rhythm, clock.clone()))
@@ -288,38 +287,16 @@ impl Daemon<'_> {
                 self.warned.push(warning);
             }
         }
-        for listener in sockets {
-            self.open(listener);
-        }
-        let facts = self.facts.borrow();
-        self.ports.retain(|addr, stop| {
-            let stays = facts.asked_at(*addr).is_some();
-            if !stays {
-                info!(%addr, "port closed: {addr}");
-                stop.cancel();
-            }
-            stays
-        });
-        drop(facts);
+        self.ports.serve(sockets);
+        self.ports.close_others(&config);
         if self.logging.apply(config.log) {
             warn!("[log] `to` and `format` change at the next restart");
         }
         let (nodes, services) = (config.nodes.len(), config.services.len());
         info!(nodes, services, "configuration in force");
         self.started = true;
+        self.pages.counted.reloaded(true, wall_clock());
         systemd::ready();
-    }
-
-    fn open(&mut self, listener: TcpListener) {
-        let addr = match listener.local_addr() {
-            Ok(addr) => addr,
-            Err(error) => return error!(%error, "a socket has no address and is not served"),
-        };
-        info!(%addr, "answering on {addr}");
-        let stop = CancellationToken::new();
-        let port = Port { listener, facts: self.facts.clone(), clock: self.clock.clone() };
-        self.serving.spawn(port.serve(stop.clone()));
-        self.ports.insert(addr, stop);
     }
 }
 

@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Stamp};
 use crate::electorate::NodeId;
+use crate::metrics::Metrics;
 use crate::plan::{Plan, Present, Serving, Staged, StagedNode};
 use crate::policy::Policy;
 use crate::poller::Look;
@@ -41,6 +42,8 @@ pub struct Announced {
     pub service: Arc<str>,
     /// What is said.
     pub verdict: Verdict,
+    /// Since when it is this state that is said.
+    pub since: Stamp,
 }
 
 /// The single writer of the facts of all nodes.
@@ -55,6 +58,7 @@ pub struct Keeper {
     ids: PollerIds,
     /// Where a repmgr node's yes is kept over a restart.
     records: Option<Records>,
+    metrics: Metrics,
 }
 
 /// A node that is watched.
@@ -79,9 +83,10 @@ impl Keeper {
         facts: watch::Sender<Facts>,
         announced: watch::Sender<Vec<Said>>,
         records: Option<Records>,
+        metrics: Metrics,
     ) -> Self {
         let ids = PollerIds::default();
-        Self { clock, facts, announced, nodes: Vec::new(), staged: None, ids, records }
+        Self { clock, facts, announced, nodes: Vec::new(), staged: None, ids, records, metrics }
     }
 
     /// Keeps the facts until the senders of plans are gone.
@@ -118,7 +123,7 @@ impl Keeper {
 
     fn enforce_when_looked(&mut self) {
         let Some(staged) = self.staged.take_if(|staged| staged.has_looked()) else { return };
-        let Staged { nodes, routes, in_force } = staged;
+        let Staged { nodes, routes, http_allow, in_force } = staged;
         let now = self.clock.now();
         let mut old = Vec::new();
         let mut watched = Vec::new();
@@ -139,7 +144,7 @@ impl Keeper {
             published.push(self.begin(now, node, kept.sources()));
             self.nodes.push(kept);
         }
-        self.facts.send_replace(Facts { nodes: published, routes });
+        self.facts.send_replace(Facts { nodes: published, routes, http_allow });
         for at in 0..self.nodes.len() {
             self.announce(at);
         }
@@ -154,7 +159,7 @@ impl Keeper {
         let before = node.before.and_then(|at| facts.nodes.get(at));
         let seen_before = before.map_or(&[][..], |before| &before.sources);
         let services = node.services.into_iter().map(|serving| {
-            let Serving { name, policy, answering } = serving;
+            let Serving { name, policy, answering, asks } = serving;
             let known = before.and_then(|before| before.known(&name, &policy));
             let standing = match known.filter(|_| still_same(seen_before, &sources)) {
                 Some(known) => known.standing,
@@ -163,10 +168,10 @@ impl Keeper {
                 }
             };
             let standing = standing.fold(now, seen_before, &sources, &policy);
-            ServiceFacts { name, policy, standing, answering }
+            ServiceFacts { name, policy, standing, answering, asks }
         });
         let services = services.collect();
-        NodeFacts { name: node.name, cluster: node.cluster, sources, services }
+        NodeFacts { name: node.name, cluster: node.cluster, kinds: node.kinds, sources, services }
     }
 
     fn fold(&mut self, look: Look, report: &mpsc::Sender<Look>) {
@@ -177,6 +182,7 @@ impl Keeper {
         });
         if let Some((at, name, watched)) = known {
             log_failing(name, watched, &look);
+            self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(look, &mut self.ids, report);
             self.publish(at);
             if self.announce(at) {
@@ -184,6 +190,7 @@ impl Keeper {
             }
         } else if let Some((name, watched)) = self.staged.as_mut().and_then(|s| s.added(poller)) {
             log_failing(name, watched, &look);
+            self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(look, &mut self.ids, report);
             self.enforce_when_looked();
         }
@@ -247,17 +254,22 @@ impl Keeper {
             node: known.name.clone(),
             service: service.name.clone(),
             verdict: decide(now, &known.sources, service.standing, &service.policy),
+            since: now,
         };
-        let current: Said = known.services.iter().map(judge).collect();
+        let mut current: Vec<_> = known.services.iter().map(judge).collect();
         let role = known.sources.iter().find_map(|source| source.own.good()?.1.role);
         drop(facts);
         let node = &mut self.nodes[at];
         let mut changed = node.said.len() != current.len();
-        for new in &*current {
+        for new in &mut current {
             let old = node.said.iter().find(|old| old.service == new.service);
             let from = old.map_or(State::Unknown, |old| old.verdict.state);
-            if old.is_none() || from != new.verdict.state {
-                log_change(now, from, role, new);
+            match old {
+                Some(old) if from == new.verdict.state => new.since = old.since,
+                _ => {
+                    log_change(now, from, role, new);
+                    self.metrics.changed(&new.node, &new.service, new.verdict.state);
+                }
             }
             changed |= old.is_none_or(|old| {
                 old.verdict.state != new.verdict.state || old.verdict.reason != new.verdict.reason
@@ -266,7 +278,7 @@ impl Keeper {
         node.next =
             current.iter().filter_map(|new| new.verdict.until).filter(|until| *until >= now).min();
         if changed {
-            node.said = current;
+            node.said = current.into();
         }
         changed
     }
@@ -279,11 +291,12 @@ impl Keeper {
 /// `role` is the one that was last seen. A reader of the journal sees no fields, so the message says
 /// all that a person needs.
 fn log_change(now: Stamp, from: State, role: Option<Role>, new: &Announced) {
-    let Announced { node, service, verdict } = new;
+    let Announced { node, service, verdict, .. } = new;
     info!(
         node = &**node,
         service = &**service,
         from = %from,
+        to = %verdict.state,
         verdict = %verdict.state,
         role = role.map(Role::as_str),
         reason = verdict.reason.label(),

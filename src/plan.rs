@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::answering::{Answering, Routes};
+use crate::asks::Asks;
 use crate::config::Source;
 use crate::policy::Policy;
 use crate::poller::{Look, PollerId};
@@ -20,6 +22,8 @@ pub struct Plan {
     pub nodes: Vec<PlannedNode>,
     /// What is asked at which address.
     pub routes: Routes,
+    /// Who may ask over HTTP; `None`: nobody.
+    pub http_allow: Option<Arc<[IpNet]>>,
     /// Told when the plan is in force: each of its sources has finished, failed or timed out once.
     pub in_force: oneshot::Sender<()>,
 }
@@ -30,6 +34,8 @@ pub struct PlannedNode {
     pub name: Arc<str>,
     /// The cluster it belongs to, where that is said.
     pub cluster: Option<Arc<str>>,
+    /// The kinds of its sources.
+    pub kinds: Arc<[&'static str]>,
     /// The sources, in the order of the policies' `trust`. One that asks the same place as a source
     /// already watched keeps its facts, and its poller where the rhythm is the same too.
     pub sources: Vec<Planned>,
@@ -46,6 +52,8 @@ pub struct Serving {
     pub policy: Arc<Policy>,
     /// By whom it is asked, and in what words it is answered.
     pub answering: Arc<Answering>,
+    /// Who asked it about the node, also under earlier plans.
+    pub asks: Arc<Asks>,
 }
 
 /// Starts the poller of one source under the given name, reporting to the given channel.
@@ -67,6 +75,8 @@ pub struct Staged {
     pub nodes: Vec<StagedNode>,
     /// What is asked at which address.
     pub routes: Routes,
+    /// Who may ask over HTTP; `None`: nobody.
+    pub http_allow: Option<Arc<[IpNet]>>,
     /// Told when the plan is in force.
     pub in_force: oneshot::Sender<()>,
 }
@@ -77,6 +87,8 @@ pub struct StagedNode {
     pub name: Arc<str>,
     /// The cluster it belongs to.
     pub cluster: Option<Arc<str>>,
+    /// The kinds of its sources.
+    pub kinds: Arc<[&'static str]>,
     /// Its services.
     pub services: Vec<Serving>,
     /// Which of the present nodes it goes on from.
@@ -120,12 +132,13 @@ impl Staged {
                 sources: sources.collect(),
                 name: node.name,
                 cluster: node.cluster,
+                kinds: node.kinds,
                 services: node.services,
                 before,
             }
         };
         let nodes = plan.nodes.into_iter().map(&mut stage).collect();
-        Self { nodes, routes: plan.routes, in_force: plan.in_force }
+        Self { nodes, routes: plan.routes, http_allow: plan.http_allow, in_force: plan.in_force }
     }
 
     /// Whether each of its sources has finished, failed or timed out once.

@@ -4,18 +4,20 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Config, Haproxy, Log, LogFormat, LogTo};
+use crate::answering::Listen;
+use crate::config::{Config, HTTP_PORT, Haproxy, Http, Log, LogFormat, LogTo, PAGES, Service};
 use crate::document::{Document, Fault, Problem, Table};
-use crate::schema_node::nodes;
-use crate::schema_service::services;
+use crate::schema_node::{check_clash, nodes};
+use crate::schema_service::{LISTEN, services, values};
 use crate::secret::Secret;
-use crate::units::{duration, integer, string, version, word};
+use crate::units::{duration, integer, listen, network, string, version, word};
 use crate::warning::{Warning, warnings};
 
 /// Read where no other file is named, if it is there.
@@ -173,12 +175,39 @@ pub fn read(
 fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> Option<Config> {
     let haproxy = haproxy(&root.table("haproxy"));
     let nodes = nodes(root, flags, credentials, &haproxy);
-    let services = services(root, flags, &nodes);
+    let mut listeners = Vec::new();
+    let services = services(root, flags, &nodes, &mut listeners);
+    let http = http(root, services.as_deref().unwrap_or_default(), &mut listeners);
     let log = log(&root.table("log"));
-    root.later("http", "the HTTP port", "ask the agent port; its answers are the same");
     root.later("control", "the control socket", "stop and start rolecall instead");
     root.finish();
-    Some(Config { haproxy, nodes: nodes.into_nodes()?, services: services?, log })
+    Some(Config { haproxy, nodes: nodes.into_nodes()?, services: services?, http, log })
+}
+
+/// The HTTP port; off unless the section is there.
+fn http(root: &Table<'_>, services: &[Service], listeners: &mut Vec<Listen>) -> Option<Http> {
+    let table = root.table("http");
+    if !root.has("http") {
+        return None;
+    }
+    let listen = table.take_all("listen", string(LISTEN, "write it in double quotes", listen));
+    for (spot, address) in listen.iter().flatten() {
+        check_clash(listeners, spot, *address);
+    }
+    let default = Listen::At((Ipv4Addr::LOCALHOST, HTTP_PORT).into());
+    if listen.is_none() && !table.has("listen") {
+        check_clash(listeners, &table.spot("listen"), default);
+    }
+    let allow = string("a network or an address", "write it in double quotes", network);
+    let allow = table.take_all("allow", allow).unwrap_or_default();
+    table.finish();
+    for service in services.iter().filter(|service| PAGES.contains(&service.name.as_str())) {
+        let what = format!("its page would hide the service `{}`", service.name);
+        let expected = format!("no service called {}", PAGES.join(", "));
+        root.report("http", Fault::new(what, expected, "choose another name for the service"));
+    }
+    let listen = listen.map_or_else(|| vec![default], values);
+    Some(Http { listen, allow: values(allow) })
 }
 
 fn haproxy(table: &Table<'_>) -> Haproxy {

@@ -15,22 +15,22 @@ use crate::schema_repmgr;
 use crate::schema_source::HOLD;
 use crate::units::{boolean, duration, listen, name, network, role, size, string, word};
 
-const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
+pub const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
 const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";
 const QUOTES: &str = "write it in double quotes";
 
 /// Longest `max_lag_time`: a replica that is older is no copy, it is a backup.
 const MAX_LAG_TIME: Duration = Duration::from_secs(24 * 3600);
 
-/// The services, or the one that is built in where none is written, asked about these nodes. `None`
-/// only where a problem was reported.
+/// The services, or the one that is built in where none is written, asked about these nodes; their
+/// addresses are added to `listeners`. `None` only where a problem was reported.
 pub fn services<'d>(
     root: &Table<'d>,
     flags: &Table<'d>,
     nodes: &Written<'d>,
+    listeners: &mut Vec<Listen>,
 ) -> Option<Vec<Service>> {
     let flag = flags.take_all("listen", string(LISTEN, QUOTES, listen));
-    let mut listeners = Vec::new();
     let mut names = Vec::new();
     let tables = root.tables("service");
     let services = if tables.is_empty() {
@@ -41,7 +41,7 @@ pub fn services<'d>(
     } else {
         let read = tables.iter().enumerate().map(|(index, table)| {
             let flag = flag.clone().filter(|_| index == 0);
-            service(table, flag, nodes, &mut listeners, &mut names)
+            service(table, flag, nodes, listeners, &mut names)
         });
         // Every service is read before one that is wrong spoils the whole.
         let read: Vec<_> = read.collect();
@@ -50,7 +50,7 @@ pub fn services<'d>(
     if services.is_some() {
         nodes.check_names(&names);
     }
-    nodes.check_clashes(&mut listeners);
+    nodes.check_clashes(listeners);
     services
 }
 
@@ -94,7 +94,8 @@ fn about_several() -> Fault {
     )
 }
 
-fn values<T>(items: Vec<(Spot<'_>, T)>) -> Vec<T> {
+/// Without their places.
+pub fn values<T>(items: Vec<(Spot<'_>, T)>) -> Vec<T> {
     items.into_iter().map(|(_, value)| value).collect()
 }
 

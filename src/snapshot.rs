@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::answering::{Answering, Routes};
+use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
 use crate::observation::{Observation, SourceError};
@@ -78,6 +81,8 @@ pub struct Facts {
     pub nodes: Vec<NodeFacts>,
     /// What is asked at which address.
     pub routes: Routes,
+    /// Who may ask over HTTP, empty: everybody; `None`: nobody, there is no such port.
+    pub http_allow: Option<Arc<[IpNet]>>,
 }
 
 impl Facts {
@@ -101,6 +106,8 @@ pub struct NodeFacts {
     pub name: Arc<str>,
     /// The cluster it belongs to, where that is said.
     pub cluster: Option<Arc<str>>,
+    /// The kinds of its sources, as the configuration calls them.
+    pub kinds: Arc<[&'static str]>,
     /// One for each source, in the order of the configuration.
     pub sources: Vec<SourceFacts>,
     /// One for each service, in the order of the configuration.
@@ -118,6 +125,8 @@ pub struct ServiceFacts {
     pub standing: Standing,
     /// By whom it is asked, and in what words it is answered.
     pub answering: Arc<Answering>,
+    /// Who asked it about this node.
+    pub asks: Arc<Asks>,
 }
 
 impl NodeFacts {

@@ -136,6 +136,19 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
     }
 }
 
+/// What each source means at this moment, in their order.
+pub fn findings(
+    now: Stamp,
+    sources: &[SourceFacts],
+    standing: Standing,
+    policy: &Policy,
+) -> Vec<Finding> {
+    let found = |(trust, source): (&Trust, Option<&SourceFacts>)| {
+        finding(now, source, trust, standing, policy)
+    };
+    each_source(sources, policy).map(found).collect()
+}
+
 impl Standing {
     /// The memory after the facts went from `before` to `after` at the moment `now`.
     ///

@@ -50,9 +50,16 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
         policy: Arc::new(policy),
         standing: Standing::default(),
         answering: Arc::new(answering),
+        asks: Arc::default(),
     };
     let sources = vec![SourceFacts::of(source)];
-    NodeFacts { name: "n1".into(), cluster: None, sources, services: vec![service] }
+    NodeFacts {
+        name: "n1".into(),
+        cluster: None,
+        kinds: ["static"].into(),
+        sources,
+        services: vec![service],
+    }
 }
 
 /// The first service of the first node is asked at this address.
@@ -69,7 +76,7 @@ fn plain() -> Answering {
 impl Open {
     fn now(&self, role: Role, answering: Answering) {
         let nodes = vec![node(role, answering)];
-        self.facts.send_replace(Facts { nodes, routes: first_at(self.addr) });
+        self.facts.send_replace(Facts { nodes, routes: first_at(self.addr), http_allow: None });
     }
 }
 

@@ -64,6 +64,7 @@ fn built_in() -> Config {
             hold: None,
             lag: None,
         }],
+        http: None,
         log: Log { to: LogTo::Auto, format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }
@@ -88,12 +89,27 @@ fn commented_source(kind: &str) -> String {
     format!("[[source]]\nkind = \"{kind}\"\n{keys}\n")
 }
 
+/// What is written behind comment signs from this head to the next empty line.
+fn commented(head: &str) -> String {
+    let (_, block) = PACKAGED.split_once(&format!("# {head}")).expect(head);
+    let block = block.split("\n\n").next().unwrap_or_default();
+    format!("{head}{}\n", block.replace("\n# ", "\n"))
+}
+
+#[test]
+fn the_commented_node_of_the_packaged_file_is_right() {
+    let services = "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\n\
+                    [[service]]\nname = \"replica\"\nroles = [\"replica\"]\n";
+    let config = accepted(&format!("{services}{}", commented("[[node]]"))).config;
+    assert_eq!(config.nodes[0].cluster.as_deref(), Some("orders"));
+    assert_eq!(config.listens().count(), 2);
+}
+
 #[test]
 fn the_comments_of_the_packaged_file_are_right() {
-    let (_, replica) = PACKAGED.split_once("# [[service]]").expect("a second service");
-    let (replica, _) = replica.split_once("\n\n").expect("an empty line");
-    let replica = format!("[[service]]{}", replica.replace("\n# ", "\n"));
-    let first = PACKAGED
+    let (replica, http) = (commented("[[service]]"), commented("[http]"));
+    let (before_http, _) = PACKAGED.split_once("# [http]").expect("[http]");
+    let first = before_http
         .lines()
         .filter_map(|line| line.strip_prefix("# "))
         .filter(|line| ["allow", "hold", "reply = {"].iter().any(|key| line.starts_with(key)));
@@ -113,9 +129,11 @@ fn the_comments_of_the_packaged_file_are_right() {
         first.join("\n").as_str(),
         "\n",
         replica.as_str(),
+        http.as_str(),
     ]
     .concat();
     let config = accepted(&text).config;
+    assert!(config.http.is_some_and(|http| http.allow.len() == 1));
     assert_eq!(config.nodes[0].sources.len(), 4);
     assert_eq!(config.nodes[0].sources[3].hold, ms(15_000));
     assert_eq!(config.services[0].hold, Some(ms(6000)));
@@ -201,6 +219,7 @@ fn every_key_reaches_its_value() {
                 }),
             },
         ],
+        http: None,
         log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
     };
     let span = Duration::from_millis(750);
@@ -308,7 +327,7 @@ fn every_problem_is_named_with_its_place_and_remedy() {
     let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
     let files: Vec<PathBuf> =
         files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
-    assert_eq!(files.len(), 17);
+    assert_eq!(files.len(), 18);
     for path in files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let text = fs::read_to_string(&path).expect(name);
@@ -385,7 +404,7 @@ fn problems_of_flags_name_the_flags() {
     };
     let wanted = "\
 test.toml:1: zzz: unknown key
-  expected: one of haproxy, defaults, node, source, service, log
+  expected: one of haproxy, defaults, node, source, service, http, log
   hint: see the commented configuration that comes with rolecall
 command line: --conninfo: missing
   expected: a libpq connection string

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 14] = [
+const PURE: [&str; 16] = [
+    "asks",
+    "status",
     "role",
     "observation",
     "reason",
@@ -31,16 +33,18 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 9] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 11] = [
     ("daemon", &["cli"]),
     ("cli", &["main"]),
-    ("agent", &["daemon"]),
-    ("keeper", &["daemon", "systemd"]),
+    ("agent", &["ports"]),
+    ("keeper", &["daemon", "systemd", "http"]),
     ("plan", &["keeper", "daemon"]),
     ("watched", &["keeper", "plan", "daemon", "ask"]),
-    ("poller", &["keeper", "plan", "watched", "daemon", "ask"]),
+    ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask"]),
+    ("http", &["daemon", "ports"]),
+    ("ports", &["daemon"]),
     ("ask", &["cli"]),
-    ("sockets", &["daemon"]),
+    ("sockets", &["daemon", "ports"]),
 ];
 
 /// What a source may share with others in its folder.

@@ -9,6 +9,7 @@ use rolecall::answering::{Answering, Routes};
 use rolecall::clock::Clock;
 use rolecall::config::{Kind, Rhythm, Source};
 use rolecall::keeper::{Keeper, Said};
+use rolecall::metrics::Metrics;
 use rolecall::observation::{ErrorKind, Observation, SourceError};
 use rolecall::plan::{Plan, Planned, PlannedNode, Serving};
 use rolecall::policy::{Policy, Trust};
@@ -115,7 +116,7 @@ impl World {
         let (facts_out, facts) = watch::channel(Facts::default());
         let (announced_out, announced) = watch::channel(Vec::new());
         let (plans, plans_in) = mpsc::channel(1);
-        let keeper = Keeper::new(clock.clone(), facts_out, announced_out, None);
+        let keeper = Keeper::new(clock.clone(), facts_out, announced_out, None, Metrics::default());
         tokio::spawn(keeper.run(plans_in));
         Self { clock, facts, announced, plans, name: node.into() }
     }
@@ -137,7 +138,7 @@ impl World {
     /// Watches these nodes.
     pub async fn plan_nodes(&self, nodes: Vec<PlannedNode>) -> oneshot::Receiver<()> {
         let (told, in_force) = oneshot::channel();
-        let plan = Plan { nodes, routes: Routes::default(), in_force: told };
+        let plan = Plan { nodes, routes: Routes::default(), http_allow: None, in_force: told };
         self.plans.send(plan).await.expect("the keeper lives");
         in_force
     }
@@ -178,11 +179,13 @@ impl World {
         PlannedNode {
             name: name.into(),
             cluster: None,
+            kinds: vec!["command"; sources.len()].into(),
             sources: sources.collect(),
             services: vec![Serving {
                 name: "primary".into(),
                 policy: Arc::new(policy),
                 answering: Arc::new(answering),
+                asks: Arc::default(),
             }],
         }
     }

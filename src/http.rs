@@ -1,0 +1,248 @@
+//! The HTTP port: the same verdicts for those who ask over HTTP, everything that is known, and metrics.
+//!
+//! It answers GET, HEAD and OPTIONS, and changes nothing. One request a connection; connections, the
+//! size of a request and the time of a connection are bounded, so that no client holds anything.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::answering::allowed;
+use crate::clock::{Clock, Stamp};
+use crate::config::PAGES;
+use crate::keeper::Said;
+use crate::metrics::{self, Exposed, Metrics};
+use crate::role::Role;
+use crate::snapshot::Facts;
+use crate::status::Status;
+use crate::systemd::beats;
+
+/// Connections at one time; one more is closed.
+const CONNECTIONS: usize = 64;
+/// Time for a connection: request, answer and end.
+const CONNECTION: Duration = Duration::from_secs(10);
+/// Bytes of a request's head; hyper's least.
+const HEAD: usize = 8192;
+/// Pause after an error of accept that waiting may cure.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What Patroni's API calls the same as `/primary`.
+const PRIMARY: [&str; 2] = ["master", "read-write"];
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What is answered from; one for all HTTP ports.
+#[derive(Clone)]
+pub struct Pages {
+    /// What is known.
+    pub facts: watch::Receiver<Facts>,
+    /// What was last said.
+    pub announced: watch::Receiver<Vec<Said>>,
+    /// The present moment.
+    pub clock: Clock,
+    /// What is counted here.
+    pub counted: Metrics,
+    /// The metrics.
+    pub exposed: Arc<Exposed>,
+}
+
+/// Answers at `listener` until `stop`. No error of accept ends it sooner.
+///
+/// # Errors
+/// The listener could not be registered with the runtime.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    pages: Pages,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                failing = false;
+                let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+                    pages.counted.busy();
+                    continue;
+                };
+                let pages = pages.clone();
+                tokio::spawn(async move {
+                    pages.connection(stream, peer).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    let hint = "raise LimitNOFILE= of the unit where file descriptors are short";
+                    warn!(%error, hint, "HTTP connections cannot be accepted; trying again");
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Pages {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+        let service = service_fn(async |request: Request<Incoming>| {
+            Ok::<_, Infallible>(self.answer(&request, peer.ip()))
+        });
+        let mut http = http1::Builder::new();
+        http.keep_alive(false).max_buf_size(HEAD).half_close(true);
+        let served = timeout(CONNECTION, http.serve_connection(TokioIo::new(stream), service));
+        match served.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%peer, %error, "HTTP connection ended"),
+            Err(_) => debug!(%peer, "HTTP connection closed: it took too long"),
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+        let may = self
+            .facts
+            .borrow()
+            .http_allow
+            .as_deref()
+            .is_some_and(|allow| allowed(allow, Some(peer)));
+        let answer = if !may {
+            let hint = "add its network to `allow` of [http]";
+            Answer::problem(StatusCode::FORBIDDEN, "this address may not ask", hint)
+        } else if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()) {
+            let hint = "nothing is changed here: rolecall ready|drain|maint";
+            Answer::problem(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and OPTIONS", hint)
+        } else {
+            self.page(request.uri().path())
+        };
+        answer.response(request.method())
+    }
+
+    fn page(&self, path: &str) -> Answer {
+        let now = self.clock.now();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match parts.as_slice() {
+            ["live"] if beats(now, &self.facts.borrow()) => Answer::text(StatusCode::OK, "ok\n"),
+            ["live"] => Answer::text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "a source has not looked for too long\n",
+            ),
+            // The port is open once a configuration is in force.
+            ["ready"] => Answer::text(StatusCode::OK, "ok\n"),
+            ["metrics"] => match self.exposed.text() {
+                Ok(text) => {
+                    Answer { kind: metrics::CONTENT_TYPE, ..Answer::text(StatusCode::OK, &text) }
+                }
+                Err(error) => Answer::problem(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    &error.to_string(),
+                    "report this",
+                ),
+            },
+            ["status"] => Answer::json(StatusCode::OK, &self.status(now)),
+            [service] => self.service(now, service, None),
+            [service, node] => self.service(now, service, Some(node)),
+            _ => Answer::problem(StatusCode::NOT_FOUND, "no such page", "see /status"),
+        }
+    }
+
+    fn status(&self, now: Stamp) -> Status {
+        let announced = self.announced.borrow();
+        let since = |node: &str, service: &str| {
+            let mut said = announced.iter().flat_map(|said| &**said);
+            said.find(|a| &*a.node == node && &*a.service == service).map(|a| a.since)
+        };
+        Status::of(now, &self.facts.borrow(), since)
+    }
+
+    /// `/SERVICE` is about the only node; where there are several the question must name one: a check
+    /// that forgot it would send writes to whatever it checks.
+    fn service(&self, now: Stamp, asked: &str, node: Option<&str>) -> Answer {
+        let status = self.status(now);
+        let not_found =
+            |what: String, hint: String| Answer::problem(StatusCode::NOT_FOUND, &what, &hint);
+        let known = |names: Vec<&str>| names.join(", ");
+        let names = status.nodes.iter().map(|of| of.node.as_str()).collect();
+        let node = match (node, status.nodes.as_slice()) {
+            (Some(node), _) => status.nodes.iter().find(|of| of.node == node),
+            (None, [only]) => Some(only),
+            (None, _) => {
+                let what = "there are several nodes, which one?".to_owned();
+                return not_found(what, format!("/{asked}/NODE, of {}", known(names)));
+            }
+        };
+        let Some(node) = node else {
+            return not_found("no such node".to_owned(), format!("the nodes are {}", known(names)));
+        };
+        let called = |name: &str| node.services.iter().find(|of| of.service == name);
+        let found = called(asked)
+            .or_else(|| PRIMARY.contains(&asked).then(|| called(Role::Primary.as_str())).flatten());
+        let Some(service) = found else {
+            let names = node.services.iter().map(|of| of.service.as_str()).collect();
+            return not_found(
+                "no such service or page".to_owned(),
+                format!("the services are {}, the pages {}", known(names), PAGES.join(", ")),
+            );
+        };
+        let ready = service.state == crate::verdict::State::Ready.as_str();
+        let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        Answer::json(
+            code,
+            &json!({ "version": status.version, "node": node.node, "service": service }),
+        )
+    }
+}
+
+struct Answer {
+    code: StatusCode,
+    kind: &'static str,
+    body: String,
+}
+
+impl Answer {
+    fn text(code: StatusCode, body: &str) -> Self {
+        Self { code, kind: TEXT, body: body.to_owned() }
+    }
+
+    fn json(code: StatusCode, value: &impl serde::Serialize) -> Self {
+        // Every key is a string and nothing here fails to be one.
+        let body = serde_json::to_string_pretty(value).unwrap_or_default() + "\n";
+        Self { code, kind: JSON, body }
+    }
+
+    fn problem(code: StatusCode, what: &str, hint: &str) -> Self {
+        Self::json(code, &json!({ "error": what, "hint": hint }))
+    }
+
+    fn response(self, method: &Method) -> Response<Full<Bytes>> {
+        let body = if method == Method::GET { self.body } else { String::new() };
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = self.code;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if method == Method::OPTIONS || self.code == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+        }
+        response
+    }
+}

@@ -1,0 +1,291 @@
+//! What Prometheus is told: what happened is counted where it happens, what is so is read when it asks.
+//!
+//! docs/metrics.md names every metric. Names and label values never change once released.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, Stamp};
+use crate::poller::Look;
+use crate::role::Role;
+use crate::snapshot::{Facts, NodeFacts};
+use crate::verdict::{State, decide};
+
+/// What Prometheus must be told the text is.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Every state, for one gauge each.
+const STATES: [State; 4] = [State::Ready, State::Drain, State::NotReady, State::Unknown];
+
+/// Every role, for one gauge each; a node whose role is not known has none.
+const ROLES: [Role; 4] = [Role::Primary, Role::Replica, Role::SyncReplica, Role::StandbyLeader];
+
+/// Upper bounds of look durations, in seconds: a local answer, a busy one, one that times out.
+const DURATIONS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
+type Labels = Vec<(&'static str, String)>;
+type Durations = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// What is counted. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    looks: Family<Labels, Counter>,
+    durations: Durations,
+    changes: Family<Labels, Counter>,
+    busy: Counter,
+    reload_good: Gauge,
+    reload_time: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(DURATIONS);
+        Self {
+            looks: Family::default(),
+            durations: Family::new_with_constructor(histogram),
+            changes: Family::default(),
+            busy: Counter::default(),
+            reload_good: Gauge::default(),
+            reload_time: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A look at a node has come in.
+    pub fn looked(&self, node: &str, source: &str, now: Stamp, look: &Look) {
+        let result = look.result.as_ref().map_or_else(|error| error.kind.label(), |_| "good");
+        let of = [("node", node.to_owned()), ("source", source.to_owned())];
+        self.durations.get_or_create(&of.to_vec()).observe(now.since(look.began).as_secs_f64());
+        let result = ("result", result.to_owned());
+        self.looks.get_or_create(&of.into_iter().chain([result]).collect()).inc();
+    }
+
+    /// A service is now told another state of a node.
+    pub fn changed(&self, node: &str, service: &str, to: State) {
+        let labels = [("node", node), ("service", service), ("to", to.as_str())];
+        let labels = labels.map(|(name, value)| (name, value.to_owned()));
+        self.changes.get_or_create(&labels.to_vec()).inc();
+    }
+
+    /// An HTTP connection was closed because too many are open.
+    pub fn busy(&self) {
+        self.busy.inc();
+    }
+
+    /// A configuration was read: whether it is in force, and the wall clock in seconds.
+    pub fn reloaded(&self, good: bool, unix_seconds: i64) {
+        self.reload_good.set(i64::from(good));
+        if good {
+            self.reload_time.set(unix_seconds);
+        }
+    }
+}
+
+/// All that can be asked for.
+pub struct Exposed(Registry);
+
+impl Exposed {
+    /// What is counted, and what is known.
+    pub fn new(counted: &Metrics, facts: watch::Receiver<Facts>, clock: Clock) -> Self {
+        let mut registry = Registry::with_prefix("rolecall");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program that answers", build);
+        registry.register("looks", "Looks at nodes by their result", counted.looks.clone());
+        registry.register(
+            "look_duration_seconds",
+            "How long looks took",
+            counted.durations.clone(),
+        );
+        registry.register(
+            "verdict_changes",
+            "How often a service was told another state",
+            counted.changes.clone(),
+        );
+        registry.register(
+            "http_connections_refused",
+            "HTTP connections closed because too many are open",
+            counted.busy.clone(),
+        );
+        registry.register(
+            "config_last_reload_successful",
+            "Whether the last configuration that was read is in force",
+            counted.reload_good.clone(),
+        );
+        registry.register(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read",
+            counted.reload_time.clone(),
+        );
+        registry.register_collector(Box::new(Known { facts, clock }));
+        Self(registry)
+    }
+
+    /// The text of all metrics at this moment.
+    ///
+    /// # Errors
+    /// Never: a string takes everything.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+}
+
+/// What is so at the moment of asking.
+struct Known {
+    facts: watch::Receiver<Facts>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Known")
+    }
+}
+
+/// One metric while it is written, a line for each set of labels.
+struct Lines<'a>(MetricEncoder<'a>);
+
+impl Lines<'_> {
+    fn gauge(
+        &mut self,
+        labels: &[(&'static str, &str)],
+        value: &impl EncodeGaugeValue,
+    ) -> fmt::Result {
+        self.0.encode_family(&labels)?.encode_gauge(value)
+    }
+
+    fn counter(&mut self, labels: &[(&'static str, &str)], value: u64) -> fmt::Result {
+        self.0.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+}
+
+impl Collector for Known {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let facts = self.facts.borrow();
+        let now = self.clock.now();
+        let mut metric = |name, help, kind, write: &dyn Fn(&mut Lines<'_>) -> fmt::Result| {
+            write(&mut Lines(encoder.encode_descriptor(name, help, None, kind)?))
+        };
+        metric("role", "What a node was last seen to be", MetricType::Gauge, &|lines| {
+            each(&facts, |node| roles(lines, node))
+        })?;
+        let help = "What a service is told of a node";
+        metric("verdict", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| verdicts(lines, now, node))
+        })?;
+        let help = "Age of the last good look of a source";
+        metric("last_good_look_age_seconds", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| ages(lines, now, node))
+        })?;
+        let help = "Nodes of a cluster that a service for primaries is told are ready: more than one is \
+                    split brain";
+        metric("cluster_primaries", help, MetricType::Gauge, &|lines| {
+            primaries(lines, now, &facts)
+        })?;
+        let help = "Answers at the agent port by state";
+        metric("checks", help, MetricType::Counter, &|lines| {
+            each(&facts, |node| checks(lines, node))
+        })?;
+        let help = "Connections to the agent port closed without an answer";
+        metric("connections_refused", help, MetricType::Counter, &|lines| {
+            each(&facts, |node| strangers(lines, node))
+        })?;
+        let help =
+            "How long ago a service was last asked about a node; absent before the first time";
+        metric("last_check_age_seconds", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| last_checks(lines, now, node))
+        })
+    }
+}
+
+fn each(facts: &Facts, mut write: impl FnMut(&NodeFacts) -> fmt::Result) -> fmt::Result {
+    facts.nodes.iter().try_for_each(&mut write)
+}
+
+fn roles(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
+    let role = node.sources.iter().find_map(|source| source.own.good()?.1.role);
+    let cluster = node.cluster.as_deref().unwrap_or_default();
+    ROLES.into_iter().try_for_each(|of| {
+        let labels = [("node", &*node.name), ("cluster", cluster), ("role", of.as_str())];
+        lines.gauge(&labels, &i64::from(role == Some(of)))
+    })
+}
+
+fn verdicts(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
+    node.services.iter().try_for_each(|service| {
+        let state = decide(now, &node.sources, service.standing, &service.policy).state;
+        STATES.into_iter().try_for_each(|of| {
+            let labels =
+                [("node", &*node.name), ("service", &*service.name), ("state", of.as_str())];
+            lines.gauge(&labels, &i64::from(state == of))
+        })
+    })
+}
+
+fn ages(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
+    node.kinds.iter().zip(&node.sources).try_for_each(|(kind, source)| {
+        let Some((began, _)) = source.own.good() else { return Ok(()) };
+        let labels = [("node", &*node.name), ("source", kind)];
+        lines.gauge(&labels, &now.since(began).as_secs_f64())
+    })
+}
+
+/// Nodes without a cluster stand alone: nothing says that they belong together.
+fn primaries(lines: &mut Lines<'_>, now: Stamp, facts: &Facts) -> fmt::Result {
+    let mut clusters: Vec<&Arc<str>> =
+        facts.nodes.iter().filter_map(|n| n.cluster.as_ref()).collect();
+    clusters.sort_unstable();
+    clusters.dedup();
+    let leads = |node: &NodeFacts| {
+        node.services.iter().any(|service| {
+            service.policy.roles == [Role::Primary]
+                && decide(now, &node.sources, service.standing, &service.policy).state
+                    == State::Ready
+        })
+    };
+    clusters.into_iter().try_for_each(|cluster| {
+        let members = facts.nodes.iter().filter(|node| node.cluster.as_ref() == Some(cluster));
+        let count = members.filter(|node| leads(node)).count();
+        lines.gauge(&[("cluster", &**cluster)], &i64::try_from(count).unwrap_or(i64::MAX))
+    })
+}
+
+fn checks(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
+    node.services.iter().try_for_each(|service| {
+        STATES.into_iter().try_for_each(|of| {
+            let labels =
+                [("node", &*node.name), ("service", &*service.name), ("reply", of.as_str())];
+            lines.counter(&labels, service.asks.count(of))
+        })
+    })
+}
+
+fn strangers(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
+    node.services.iter().try_for_each(|service| {
+        let labels =
+            [("node", &*node.name), ("service", &*service.name), ("reason", "not_allowed")];
+        lines.counter(&labels, service.asks.strangers())
+    })
+}
+
+fn last_checks(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
+    node.services.iter().try_for_each(|service| {
+        let Some(last) = service.asks.last() else { return Ok(()) };
+        let labels = [("node", &*node.name), ("service", &*service.name)];
+        lines.gauge(&labels, &now.since(last.at).as_secs_f64())
+    })
+}

@@ -1,0 +1,245 @@
+//! What a person or a program is shown of everything that is known: one model, from which every page
+//! and every command is made.
+//!
+//! Its JSON has a version. A field may be added within one; a field that goes, or that means something
+//! else, makes a new one. docs/http.md describes it. Times are milliseconds before the moment at which
+//! it was made, so that no two clocks need to agree.
+
+use serde::Serialize;
+
+use crate::asks::Asks;
+use crate::clock::Stamp;
+use crate::observation::SourceError;
+use crate::reason::Reason;
+use crate::role::Role;
+use crate::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
+use crate::verdict::{Finding, State, decide, findings};
+
+/// The version of the JSON.
+pub const VERSION: u32 = 1;
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// [`VERSION`]
+    pub version: u32,
+    /// The program's own version.
+    pub rolecall: &'static str,
+    /// In the order of the configuration.
+    pub nodes: Vec<Node>,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// Its name.
+    pub node: String,
+    /// The cluster it belongs to, where that is configured.
+    pub cluster: Option<String>,
+    /// What it was when it was last seen, by the first source that knew.
+    pub role: Option<&'static str>,
+    /// The timeline it was last seen on.
+    pub timeline: Option<u32>,
+    /// One for each source, in the order of the configuration.
+    pub sources: Vec<Source>,
+    /// One for each service, in the order of the configuration.
+    pub services: Vec<Service>,
+}
+
+/// What one source knows of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// As the configuration calls it.
+    pub kind: &'static str,
+    /// What the last good look showed.
+    pub role: Option<&'static str>,
+    /// How long ago that look began; `null` where there is none that still holds.
+    pub good_ms: Option<u64>,
+    /// How long ago the last finished look began.
+    pub looked_ms: Option<u64>,
+    /// How the last look failed, where it did.
+    pub error: Option<Explained>,
+    /// How many bytes behind, where the source can tell.
+    pub lag_bytes: Option<u64>,
+    /// For a repmgr node that is a candidate: the other nodes that were asked, and whether each answers.
+    pub peers: Vec<Peer>,
+}
+
+/// Another node of a repmgr cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Peer {
+    /// `node_id`
+    pub node_id: i32,
+    /// How long ago its last good look began.
+    pub good_ms: Option<u64>,
+    /// How its last look failed, where it did.
+    pub error: Option<Explained>,
+}
+
+/// A word that never changes, the words for a person, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// docs/reasons.md has every one.
+    pub reason: &'static str,
+    /// In words.
+    pub detail: String,
+    /// The remedy, where there is one.
+    pub hint: Option<&'static str>,
+}
+
+/// What one service is told of a node, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub service: String,
+    /// `ready`, `drain`, `not_ready` or `unknown`.
+    pub state: &'static str,
+    /// Why.
+    #[serde(flatten)]
+    pub why: Explained,
+    /// How long it has been so; `null` before it was first announced.
+    pub since_ms: Option<u64>,
+    /// How long it stays so if nothing new is seen; `null`: for ever.
+    pub stands_ms: Option<u64>,
+    /// How long ago the oldest look began that it rests on.
+    pub seen_ms: Option<u64>,
+    /// What each source means for it, in the order of the sources.
+    pub findings: Vec<Found>,
+    /// Who asked.
+    pub asked: Asked,
+}
+
+/// What one source means for one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// `yes`, `no` or `silent`.
+    pub says: &'static str,
+    /// Why.
+    #[serde(flatten)]
+    pub why: Explained,
+}
+
+/// How often a service was asked about a node at the agent port, and by whom at last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// How long ago; `null`: never.
+    pub last_ms: Option<u64>,
+    /// By which address.
+    pub by: Option<String>,
+    /// How often it was told each state.
+    pub ready: u64,
+    /// See `ready`.
+    pub drain: u64,
+    /// See `ready`.
+    pub not_ready: u64,
+    /// See `ready`.
+    pub unknown: u64,
+    /// How often somebody was sent away who may not ask.
+    pub strangers: u64,
+}
+
+impl Status {
+    /// What is known at this moment. `since` tells when the state of a service about a node was last
+    /// another one.
+    pub fn of(now: Stamp, facts: &Facts, since: impl Fn(&str, &str) -> Option<Stamp>) -> Self {
+        let nodes = facts.nodes.iter().map(|node| of_node(now, node, &since));
+        Self { version: VERSION, rolecall: env!("CARGO_PKG_VERSION"), nodes: nodes.collect() }
+    }
+
+    /// What one service is told of one node.
+    pub fn service(&self, node: &str, service: &str) -> Option<&Service> {
+        let node = self.nodes.iter().find(|of| of.node == node)?;
+        node.services.iter().find(|of| of.service == service)
+    }
+}
+
+fn of_node(now: Stamp, node: &NodeFacts, since: impl Fn(&str, &str) -> Option<Stamp>) -> Node {
+    let services = node.services.iter().map(|service| {
+        let since = since(&node.name, &service.name);
+        of_service(now, node, service, since)
+    });
+    let sources = node.kinds.iter().zip(&node.sources);
+    let seen = || node.sources.iter().filter_map(|source| Some(source.own.good()?.1));
+    Node {
+        node: node.name.to_string(),
+        cluster: node.cluster.as_deref().map(str::to_owned),
+        role: seen().find_map(|seen| seen.role).map(Role::as_str),
+        timeline: seen().find_map(|seen| seen.timeline).map(|timeline| timeline.0),
+        sources: sources.map(|(kind, facts)| of_source(now, kind, facts)).collect(),
+        services: services.collect(),
+    }
+}
+
+fn of_source(now: Stamp, kind: &'static str, facts: &SourceFacts) -> Source {
+    let good = facts.own.good();
+    let peers = facts.peers.iter().map(|(id, peer)| Peer {
+        node_id: id.0,
+        good_ms: peer.good().map(|(began, _)| ago(now, began)),
+        error: peer.failing().map(|(_, error)| failure(error)),
+    });
+    Source {
+        kind,
+        role: good.and_then(|(_, seen)| seen.role).map(Role::as_str),
+        good_ms: good.map(|(began, _)| ago(now, began)),
+        looked_ms: facts.own.last_look().map(|began| ago(now, began)),
+        error: facts.own.failing().map(|(_, error)| failure(error)),
+        lag_bytes: good.and_then(|(_, seen)| seen.replay?.lag_bytes),
+        peers: peers.collect(),
+    }
+}
+
+fn of_service(
+    now: Stamp,
+    node: &NodeFacts,
+    service: &ServiceFacts,
+    since: Option<Stamp>,
+) -> Service {
+    let verdict = decide(now, &node.sources, service.standing, &service.policy);
+    let found = findings(now, &node.sources, service.standing, &service.policy);
+    Service {
+        service: service.name.to_string(),
+        state: verdict.state.as_str(),
+        why: explained(&verdict.reason),
+        since_ms: since.map(|since| ago(now, since)),
+        stands_ms: verdict.until.map(|until| ago(until, now)),
+        seen_ms: verdict.seen.map(|seen| ago(now, seen)),
+        findings: found.into_iter().map(of_finding).collect(),
+        asked: of_asks(now, &service.asks),
+    }
+}
+
+fn of_finding(finding: Finding) -> Found {
+    let (says, reason) = match finding {
+        Finding::Yes(role) => ("yes", Reason::Serves(role)),
+        Finding::No(reason) => ("no", reason),
+        Finding::Silent(reason) => ("silent", reason),
+    };
+    Found { says, why: explained(&reason) }
+}
+
+fn of_asks(now: Stamp, asks: &Asks) -> Asked {
+    let last = asks.last();
+    Asked {
+        last_ms: last.map(|last| ago(now, last.at)),
+        by: last.and_then(|last| last.by).map(|by| by.to_canonical().to_string()),
+        ready: asks.count(State::Ready),
+        drain: asks.count(State::Drain),
+        not_ready: asks.count(State::NotReady),
+        unknown: asks.count(State::Unknown),
+        strangers: asks.strangers(),
+    }
+}
+
+fn explained(reason: &Reason) -> Explained {
+    Explained { reason: reason.label(), detail: reason.to_string(), hint: reason.hint() }
+}
+
+fn failure(error: &SourceError) -> Explained {
+    let kind = error.kind;
+    Explained { reason: kind.label(), detail: error.to_string(), hint: Some(kind.hint()) }
+}
+
+/// Milliseconds from `before` to `now`.
+fn ago(now: Stamp, before: Stamp) -> u64 {
+    u64::try_from(now.since(before).as_millis()).unwrap_or(u64::MAX)
+}
