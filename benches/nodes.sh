@@ -31,8 +31,7 @@ CONF
 }
 
 measure_nodes() {
-    local way daemon before looks after conninfo n ports=()
-    for ((n = 1; n <= NODES; n++)); do ports+=($((NODES_PORT + n))); done
+    local way daemon before looks after conninfo n
     for way in "${ways[@]}"; do
         say "$NODES nodes, ${way_title[$way]}: $NODES_SECONDS s"
         case $way in
@@ -42,7 +41,9 @@ measure_nodes() {
         nodes_config "$conninfo" >"$tmp/nodes_$way.toml"
         start "nodes_$way" TERM "$ROLECALL" run --config "$tmp/nodes_$way.toml"
         daemon=$pid
-        "$load" -w READY "$address" "${ports[@]}" || die "nodes_$way: $(tail -n 5 "$tmp/nodes_$way.log")"
+        for ((n = 1; n <= NODES; n++)); do
+            "$load" -w READY "$address" $((NODES_PORT + n)) || die "nodes_$way: $(tail -n 5 "$tmp/nodes_$way.log")"
+        done
         before=$(cpu_ns "$daemon") looks=$(sessions) after=$(date +%s%N)
         sleep "$NODES_SECONDS"
         after=$(calc "($(date +%s%N) - $after) / 1e9" "%.3f")

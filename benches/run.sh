@@ -43,7 +43,7 @@ done
 for source in epoll load fake_patroni; do
     gcc -std=gnu17 -O2 -Wall -Wextra -Werror -pthread -o "$tmp/$source" "benches/$source.c"
 done
-cargo build --release --locked --quiet --example tokio_plain
+[[ " $PARTS " != *" check "* ]] || cargo build --release --locked --quiet --example tokio_plain
 target=${CARGO_TARGET_DIR:-target}/release
 if [[ -z ${ROLECALL:-} ]]; then
     cargo build --release --locked --quiet --bin rolecall
