@@ -1,4 +1,5 @@
-//! The Patroni source over TLS: whom it trusts, what it shows, and what it says where that fails.
+//! The Patroni source over TLS, beyond what tests/source_patroni.rs asks: each version of TLS, dates,
+//! servers that freeze or end too early, and what the log says of files that are replaced.
 
 #[path = "patroni_tls/server.rs"]
 mod server;
@@ -94,29 +95,6 @@ fn trusted(manner: Manner) -> (Authority, Server) {
 }
 
 #[tokio::test]
-async fn a_node_is_asked_at_its_loopback_address_by_the_name_of_its_certificate() {
-    let (authority, server) = trusted(Manner::Whole);
-    let files = Files::new();
-    let mut named = source("https", server.addr, db1(&files, &authority));
-    for _ in 0..2 {
-        let ends = expiry(look(&mut named).await);
-        assert_eq!(ends, Expiry { own: None, peer: AT_END });
-        assert_eq!(server.asked_as().as_deref(), Some("db1.example"));
-    }
-
-    let mut nameless =
-        source("https", server.addr, PatroniTls { server_name: None, ..db1(&files, &authority) });
-    let error = look(&mut nameless).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::PatroniTls, "{error}");
-    assert!(error.detail.contains("not valid for name"), "{error}");
-
-    let other = Some("db2.example".to_owned());
-    let mut other =
-        source("https", server.addr, PatroniTls { server_name: other, ..db1(&files, &authority) });
-    assert_eq!(look(&mut other).await.unwrap_err().kind, ErrorKind::PatroniTls);
-}
-
-#[tokio::test]
 async fn a_certificate_of_nobody_known_or_of_the_past_is_refused() {
     let (_, server) = trusted(Manner::Whole);
     let files = Files::new();
@@ -167,42 +145,6 @@ async fn a_certificate_is_shown_where_patroni_requires_one() {
         let error = look(&mut source("https", server.addr, strange)).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::PatroniTls, "{version:?}: {error}");
     }
-}
-
-/// Answers every connection with these bytes, before or after it has read something.
-async fn plain(answer: &'static [u8]) -> SocketAddr {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(answer).await;
-            let _ = stream.shutdown().await;
-            while !matches!(stream.read(&mut [0; 64]).await, Ok(0) | Err(_)) {}
-        }
-    });
-    addr
-}
-
-#[tokio::test]
-async fn http_to_https_and_the_reverse_are_told_apart() {
-    let files = Files::new();
-    // Python's server without TLS answers that it did not understand.
-    let http = plain(b"HTTP/1.0 400 Bad request syntax\r\n\r\n").await;
-    let mut https = source("https", http, db1(&files, &Authority::new()));
-    let error = look(&mut https).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Mismatch, "{error}");
-    assert!(error.detail.contains("as an http port does"), "{error}");
-
-    // Patroni closes on what is no TLS.
-    let closing = plain(b"").await;
-    let mut http = source("http", closing, PatroniTls::default());
-    let error = look(&mut http).await.unwrap_err();
-    // So does a server that breaks down, hence no more than a hint.
-    assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
-    assert!(error.detail.contains("hint: say https in `url`"), "{error}");
 }
 
 #[tokio::test]

@@ -2,8 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -75,29 +74,21 @@ pub enum Manner {
 /// A server on a port of its own. Its threads end with their connections.
 pub struct Server {
     pub addr: SocketAddr,
-    /// For each request the name that was asked for in the handshake.
-    names: Mutex<Receiver<Option<String>>>,
 }
 
 impl Server {
     pub fn new(config: ServerConfig, manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let (told, names) = channel();
         let config = Arc::new(config);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (config, told) = (config.clone(), told.clone());
+                let config = config.clone();
                 let stream = stream.unwrap();
-                thread::spawn(move || serve(stream, config, manner, &told));
+                thread::spawn(move || serve(stream, config, manner));
             }
         });
-        Self { addr, names: Mutex::new(names) }
-    }
-
-    /// The name that the next request's handshake asked for.
-    pub fn asked_as(&self) -> Option<String> {
-        self.names.lock().unwrap().recv_timeout(PATIENCE).expect("a request")
+        Self { addr }
     }
 }
 
@@ -123,12 +114,7 @@ pub fn tls(
     builder.with_single_cert(vec![certificate], key).unwrap()
 }
 
-fn serve(
-    mut stream: TcpStream,
-    config: Arc<ServerConfig>,
-    manner: Manner,
-    told: &Sender<Option<String>>,
-) {
+fn serve(mut stream: TcpStream, config: Arc<ServerConfig>, manner: Manner) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     if manner == Manner::Frozen {
         until_closed(&mut stream);
@@ -144,8 +130,6 @@ fn serve(
             Ok(_) => head.push(byte[0]),
         }
     }
-    // Nobody listens where the test is over.
-    let _ = told.send(stream.conn.server_name().map(str::to_owned));
     if manner == Manner::Mute {
         until_closed(&mut stream.sock);
         return;
