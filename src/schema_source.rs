@@ -250,9 +250,11 @@ fn patroni(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
     let file = |key| table.take(key, string(PATH, "write it in double quotes", path));
     let (ca_file, cert, key) = (file("ca_file"), file("cert_file"), file("key_file"));
     let name = |text: &str| {
-        ServerName::try_from(text.to_owned()).map(|_| text.to_owned()).map_err(|_| {
-            let hint = "as in the certificate's subject alternative names";
-            Fault::new("is no name that a certificate can have", "a host's name", hint)
+        let name = ServerName::try_from(text.to_owned()).is_ok() && is_domain(text);
+        name.then(|| text.to_owned()).ok_or_else(|| {
+            let hint = "as in the certificate's subject alternative names; where it has an address \
+                        alone, ask at that one in `url`";
+            Fault::new("is no host's name", "a host's name", hint)
         })
     };
     let name = string("a host's name", "write it in double quotes", name);
@@ -282,6 +284,12 @@ fn patroni(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
     let client = cert.zip(key).map(|(cert, key)| ClientCertificate { cert, key });
     let tls = PatroniTls { ca_file, client, server_name };
     Some(Patroni { tls, require_lock, ..Patroni::at(&url) })
+}
+
+/// Whether a URL takes this for the name of a host. What it takes for an address would be asked itself,
+/// instead of the host in `url`: another node could answer for this one.
+fn is_domain(name: &str) -> bool {
+    reqwest::Url::parse(&format!("https://{name}")).is_ok_and(|url| url.domain().is_some())
 }
 
 /// The keys of kind `postgres`; no password's place only where a problem was reported.

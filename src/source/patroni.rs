@@ -47,6 +47,10 @@ const NO_BODY_WAIT: Duration = Duration::from_millis(250);
 /// How often Patroni's times are asked for.
 const TIMES_EVERY: Duration = Duration::from_secs(300);
 
+/// How soon they are asked for again where that failed: Patroni may be starting, and until they are
+/// known nothing bounds `hold`.
+const TIMES_AGAIN: Duration = Duration::from_secs(10);
+
 /// Longest wait for them: `/config` hangs while the consensus store is lost.
 const TIMES_WITHIN: Duration = Duration::from_secs(1);
 
@@ -60,7 +64,8 @@ pub struct Patroni {
     /// The replica was over its limit when it was last seen: it is asked for the lower mark now.
     over_lag: bool,
     times: Option<Times>,
-    times_asked: Option<Stamp>,
+    /// When they are asked for next; `None`: as soon as possible.
+    times_due: Option<Stamp>,
     /// `hold`, and what stands beside it until HAProxy has heard; for what is said of them.
     hold: Duration,
     beside: Duration,
@@ -85,7 +90,7 @@ impl Patroni {
             lag: settings.lag,
             over_lag: false,
             times: None,
-            times_asked: None,
+            times_due: None,
             hold,
             beside: settings.beside,
         })
@@ -180,12 +185,16 @@ impl RoleSource for Patroni {
 
     async fn between_looks(&mut self) {
         let now = Clock::Boot.now();
-        if self.times_asked.is_some_and(|asked| now.since(asked) < TIMES_EVERY) {
+        if self.times_due.is_some_and(|due| now < due) {
             return;
         }
-        self.times_asked = Some(now);
+        // Before the answer, which the next look may cut off.
+        self.times_due = Some(now.plus(TIMES_AGAIN));
         match timeout(TIMES_WITHIN, self.ask_times()).await {
-            Ok(Ok(times)) => self.learn(times),
+            Ok(Ok(times)) => {
+                self.times_due = Some(now.plus(TIMES_EVERY));
+                self.learn(times);
+            }
             Ok(Err(error)) => tracing::debug!(%error, "{}: its times are not known", self.shown),
             Err(_) => tracing::debug!("{}: its times are not known: no answer", self.shown),
         }
