@@ -160,10 +160,20 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
     let (http, text) = section(&ground);
     let nodes = "[[node]]\nname = \"n1\"\ncluster = \"orders\"\nsource = { kind = \"static\", role = \"primary\" }\n";
     let agent = ground.addr(1, AGENT_PORT);
-    let config = format!("{text}\n{nodes}listen = {{ primary = \"{agent}\" }}\n");
+    let asked = ground.addr(2, AGENT_PORT);
+    let service = format!(
+        "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"{asked}\"\nagent_send = true\n"
+    );
+    let config = format!("{text}\n{service}{nodes}listen = {{ primary = \"{agent}\" }}\n");
     let mut rolecall = Rolecall::new(&ground, "rolecall", env!("CARGO_BIN_EXE_rolecall"), &config);
     rolecall.start();
     assert_eq!(ask(agent, PATIENCE).heard, Heard::Said("READY\n".to_owned()));
+    // What was never counted has no line yet.
+    connect(asked).write_all(b"nonsense\n").unwrap();
+    eventually(PATIENCE, "the question is counted", || {
+        let metrics = get(http, "/metrics").body;
+        if metrics.contains("rolecall_unknown_questions_total{") { Ok(()) } else { Err(metrics) }
+    });
     let answer = get(http, "/metrics");
     assert!(answer.head.contains("application/openmetrics-text"), "{}", answer.head);
     let types = answer.body.lines().filter_map(|line| line.strip_prefix("# TYPE "));
