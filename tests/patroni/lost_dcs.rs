@@ -1,0 +1,61 @@
+//! Etcd takes connections and answers nobody.
+
+use crate::fixtures::patroni::{LOOP_WAIT, PATIENCE, RETRY_TIMEOUT, TTL};
+use crate::fixtures::eventually;
+use crate::paused::promote;
+use crate::scenarios::{LONG_ENOUGH, is_cut};
+use crate::stage::Stage;
+
+/// When every lock of before has run out.
+const LOCKS_END: std::time::Duration =
+    std::time::Duration::from_secs((TTL + LOOP_WAIT + RETRY_TIMEOUT) as u64);
+
+/// Nobody may take writes, and nobody is READY.
+pub fn without_failsafe(stage: &mut Stage) -> u8 {
+    let session = stage.session();
+    stage.fault();
+    stage.cluster.freeze_etcd();
+    stage.wait_maint(1);
+    stage.look_on(LONG_ENOUGH);
+    stage.cluster.thaw_etcd();
+    let new = eventually(PATIENCE, "somebody is READY", || {
+        [1, 2].into_iter().find(|id| stage.is_ready_now(*id)).ok_or("nobody")
+    });
+    stage.wait_row(new);
+    stage.look_on(LONG_ENOUGH);
+    is_cut(&session.stop());
+    new
+}
+
+/// The leader has the word of every member, and goes on: clients notice nothing.
+pub fn with_failsafe(stage: &mut Stage) -> u8 {
+    let session = stage.session();
+    stage.fault();
+    stage.cluster.freeze_etcd();
+    stage.look_on(LOCKS_END + LONG_ENOUGH);
+    stage.cluster.thaw_etcd();
+    stage.look_on(LONG_ENOUGH);
+    stage.always_ready(1);
+    stage.never_ready(2, None);
+    let beats = session.stop();
+    let lost = beats.iter().find(|b| b.answer.is_err());
+    assert!(lost.is_none(), "the session was lost: {lost:?}");
+    1
+}
+
+/// The one named limit: paused, Patroni knows no lock any more and goes by the server's role, on
+/// both nodes.
+pub fn paused_and_two_writable(stage: &mut Stage) -> u8 {
+    two_writable(stage);
+    stage.wait_ready(2);
+    stage.look_on(LONG_ENOUGH);
+    stage.always_ready(1);
+    1
+}
+
+fn two_writable(stage: &mut Stage) {
+    stage.cluster.pause(true);
+    stage.fault();
+    promote(stage);
+    stage.cluster.freeze_etcd();
+}
