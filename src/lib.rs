@@ -39,6 +39,7 @@ pub mod logging;
 pub mod manual;
 pub mod metrics;
 pub mod observation;
+mod patroni_times;
 pub mod plan;
 pub mod policy;
 pub mod poller;

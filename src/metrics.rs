@@ -204,6 +204,10 @@ impl Collector for Known {
         metric("connections_refused", help, MetricType::Counter, &|lines| {
             each(&facts, |node| strangers(lines, node))
         })?;
+        let help = "When a certificate ends";
+        metric("certificate_expiry_timestamp_seconds", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| certificates(lines, node))
+        })?;
         let help =
             "How long ago a service was last asked about a node; absent before the first time";
         metric("last_check_age_seconds", help, MetricType::Gauge, &|lines| {
@@ -279,6 +283,17 @@ fn strangers(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
         let labels =
             [("node", &*node.name), ("service", &*service.name), ("reason", "not_allowed")];
         lines.counter(&labels, service.asks.strangers())
+    })
+}
+
+fn certificates(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
+    node.kinds.iter().zip(&node.sources).try_for_each(|(kind, source)| {
+        let seen = source.own.good().and_then(|(_, seen)| seen.patroni);
+        let expiry = seen.map(|patroni| patroni.expiry).unwrap_or_default();
+        [("peer", expiry.peer), ("own", expiry.own)].into_iter().try_for_each(|(whose, end)| {
+            let Some(end) = end else { return Ok(()) };
+            lines.gauge(&[("node", &*node.name), ("source", kind), ("whose", whose)], &end)
+        })
     })
 }
 

@@ -63,6 +63,11 @@ pub async fn run<S: RoleSource>(
         if report.send(Look { poller, began, result }).await.is_err() {
             return;
         }
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = source.between_looks() => {
+                ticks.tick().await;
+            }
+        }
     }
 }

@@ -12,7 +12,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::answering::Listen;
-use crate::config::{Config, HTTP_PORT, Haproxy, Http, Log, LogFormat, LogTo, PAGES, Service};
+use crate::config::{
+    Config, HTTP_PORT, Haproxy, Http, Kind, Log, LogFormat, LogTo, PAGES, PatroniLag, Service,
+};
 use crate::document::{Document, Fault, Problem, Table};
 use crate::schema_node::{check_clash, nodes};
 use crate::schema_service::{LISTEN, services, values};
@@ -181,7 +183,19 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
     let log = log(&root.table("log"));
     root.later("control", "the control socket", "stop and start rolecall instead");
     root.finish();
-    Some(Config { haproxy, nodes: nodes.into_nodes()?, services: services?, http, log })
+    let (mut nodes, services) = (nodes.into_nodes()?, services?);
+    let bytes = services.iter().find_map(|service| service.lag?.bytes);
+    let lag = bytes.map(|bytes| PatroniLag { max: bytes.max, resume: bytes.resume });
+    // Where PostgreSQL itself is asked, it knows better and at once.
+    for node in nodes.iter_mut().filter(|node| !node.sources.iter().any(|of| of.kind.counts_lag()))
+    {
+        for source in &mut node.sources {
+            if let Kind::Patroni(patroni) = &mut source.kind {
+                patroni.lag = lag;
+            }
+        }
+    }
+    Some(Config { haproxy, nodes, services, http, log })
 }
 
 /// The HTTP port; off unless the section is there.

@@ -51,7 +51,29 @@ pub fn services<'d>(
         nodes.check_names(&names);
     }
     nodes.check_clashes(listeners);
+    let by_patroni = |kinds: &Vec<Kind>| {
+        kinds.iter().any(|kind| matches!(kind, Kind::Patroni(_)))
+            && !kinds.iter().any(Kind::counts_lag)
+    };
+    if nodes.kinds().iter().any(by_patroni) {
+        check_one_limit(services.iter().flatten(), &tables);
+    }
     services
+}
+
+/// Reports byte limits of which Patroni cannot be asked for all: a look is one request, with one limit.
+fn check_one_limit<'a>(services: impl Iterator<Item = &'a Service>, tables: &[Table<'_>]) {
+    let mut first = None;
+    for (service, table) in services.zip(tables) {
+        let Some(bytes) = service.lag.and_then(|lag| lag.bytes) else { continue };
+        if *first.get_or_insert(bytes) != bytes {
+            let what = "another limit than the service before it has";
+            let expected = "one `max_lag` and `resume_lag` for all services";
+            let hint =
+                "Patroni is asked once a look, with one limit; or take [[source]] postgres for it";
+            table.report("max_lag", Fault::new(what, expected, hint));
+        }
+    }
 }
 
 /// Answers for the primary: on every address, unless the nodes have addresses of their own.
@@ -230,17 +252,20 @@ fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Option<LagLimi
     };
 
     let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
-    let counts = |kind: &Kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_));
-    let seen = kinds.iter().all(|kinds| kinds.is_empty() || kinds.iter().any(counts));
-    let by_patroni = kinds.iter().flatten().any(|kind| matches!(kind, Kind::Patroni { .. }));
-    for key in ["max_lag", "max_lag_time"].into_iter().filter(|key| table.has(key)) {
+    let times = |kind: &Kind| kind.counts_lag();
+    let counts = |kind: &Kind| times(kind) || matches!(kind, Kind::Patroni(_));
+    let seen = |can: &dyn Fn(&Kind) -> bool| {
+        kinds.iter().all(|kinds| kinds.is_empty() || kinds.iter().any(can))
+    };
+    let seen = [seen(&counts), seen(&times)];
+    for (key, seen) in ["max_lag", "max_lag_time"].into_iter().zip(seen) {
         let source = "a source of kind postgres or repmgr";
+        if !table.has(key) {
+            continue;
+        }
         if only_primaries {
             let hint = "move it to a service that replicas serve";
             report(key, "a primary is never behind", "roles with a replica among them", hint);
-        } else if !seen && by_patroni && key == "max_lag" {
-            let hint = "ask PostgreSQL as well, by a second [[source]]";
-            report(key, "Patroni's lag is not part of this version", source, hint);
         } else if !seen {
             let hint = "leave it out, or ask PostgreSQL as well, by a second [[source]]";
             report(key, "no source here can see how far behind a replica is", source, hint);

@@ -10,7 +10,7 @@ use crate::answering::{Answering, Routes};
 use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
-use crate::observation::{Observation, SourceError};
+use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::policy::Policy;
 use crate::verdict::Standing;
 
@@ -50,6 +50,12 @@ impl Snapshot {
             Err(error) => {
                 if error.kind.is_contrary() {
                     self.good = None;
+                }
+                // Evidence against a leader alone: what a replica was seen to be stands.
+                if let Some((_, seen)) =
+                    self.good.as_mut().filter(|_| error.kind == ErrorKind::NoBody)
+                {
+                    seen.leader = Some(false);
                 }
                 self.failing = Some((began, error));
             }
@@ -148,7 +154,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observation::ErrorKind;
     use crate::role::Role;
 
     fn at(ms: u64) -> Stamp {

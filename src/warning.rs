@@ -165,7 +165,7 @@ fn of_source(source: &Source, agent_inter: Duration, warnings: &mut Vec<Warning>
         warnings.push(Warning::ShortMemory { kind, memory, timeout: source.timeout });
     }
     match &source.kind {
-        Kind::Patroni { .. } => {
+        Kind::Patroni(_) => {
             let span = source.hold + look + agent_inter;
             if span >= PATRONI_SPAN {
                 warnings.push(Warning::LongHold { span });

@@ -43,6 +43,7 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
             knows_lag: false,
             electorate: None,
             hold_by_repmgr: false,
+            lock: None,
         }],
     };
     let service = ServiceFacts {
@@ -136,6 +137,7 @@ async fn facts_that_nobody_renewed_are_not_said() {
         knows_lag: false,
         electorate: None,
         hold_by_repmgr: false,
+        lock: None,
     }];
     let policy = Policy { trust, ..Policy::clone(&old.nodes[0].services[0].policy) };
     old.nodes[0].services[0].policy = Arc::new(policy);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rolecall::answering::{Answering, Listen};
 use rolecall::config::{
-    Alias, Config, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres,
-    Repmgr, Service, Source,
+    Alias, Config, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Patroni,
+    Postgres, Repmgr, Service, Source,
 };
 use rolecall::document::Problem;
 use rolecall::electorate::NodeId;
@@ -42,6 +42,11 @@ fn printed(problems: &[Problem]) -> String {
     text.join("\n")
 }
 
+/// Patroni at this URL, in the rhythm that nobody chose.
+fn patroni_at(url: &str) -> Kind {
+    Kind::Patroni(Patroni { beside: ms(3000), ..Patroni::at(url) })
+}
+
 fn built_in() -> Config {
     Config {
         haproxy: Haproxy { agent_inter: ms(1000), check_fall: 2, version: (2, 6) },
@@ -50,7 +55,7 @@ fn built_in() -> Config {
             cluster: None,
             listen: BTreeMap::new(),
             sources: vec![Source {
-                kind: Kind::Patroni { url: "http://127.0.0.1:8008".to_owned() },
+                kind: patroni_at("http://127.0.0.1:8008"),
                 interval: ms(500),
                 timeout: ms(1500),
                 hold: ms(6000),
@@ -161,7 +166,10 @@ fn every_key_reaches_its_value() {
             listen: BTreeMap::new(),
             sources: vec![
                 Source {
-                    kind: Kind::Patroni { url: "http://[::1]:8009".to_owned() },
+                    kind: Kind::Patroni(Patroni {
+                        beside: ms(1950),
+                        ..Patroni::at("http://[::1]:8009")
+                    }),
                     interval: ms(200),
                     timeout: ms(1500),
                     hold: ms(8000),
@@ -327,7 +335,7 @@ fn every_problem_is_named_with_its_place_and_remedy() {
     let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
     let files: Vec<PathBuf> =
         files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
-    assert_eq!(files.len(), 18);
+    assert_eq!(files.len(), 19);
     for path in files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let text = fs::read_to_string(&path).expect(name);
@@ -365,7 +373,7 @@ fn flags_replace_the_sources_and_the_first_listener() {
         ..Flags::default()
     };
     let config = read("test.toml", text, &flags, None).expect("a configuration").config;
-    let kind = Kind::Patroni { url: "http://db1:8009".to_owned() };
+    let kind = Kind::Patroni(Patroni { beside: ms(3500), ..Patroni::at("http://db1:8009") });
     let source = Source { kind, interval: ms(1000), timeout: ms(1500), hold: ms(6000) };
     assert_eq!(config.nodes[0].sources, [source]);
     assert_eq!(config.services[0].listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
@@ -374,7 +382,7 @@ fn flags_replace_the_sources_and_the_first_listener() {
 
 #[test]
 fn every_source_can_be_a_flag() {
-    let patroni = Kind::Patroni { url: "http://127.0.0.1:8008".to_owned() };
+    let patroni = patroni_at("http://127.0.0.1:8008");
     let conninfo = "host=db1".parse().expect("a connection string");
     let postgres = Kind::Postgres(Postgres { conninfo, password: PasswordFrom::Nowhere });
     let flag = |text: &str| Some(text.to_owned());

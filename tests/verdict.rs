@@ -35,6 +35,7 @@ fn primaries() -> Policy {
             knows_lag: true,
             electorate: None,
             hold_by_repmgr: false,
+            lock: None,
         }],
     }
 }
@@ -275,6 +276,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 lag_bytes: bytes,
                 lag_time: time.map(ms),
             }),
+            patroni: None,
             upkeep: None,
             repmgr: None,
         },
@@ -314,6 +316,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                 knows_lag: true,
                 electorate: None,
                 hold_by_repmgr: false,
+                lock: None,
             })
             .collect(),
     })
@@ -438,7 +441,7 @@ proptest! {
 
     #[test]
     fn any_moments_and_spans_are_decided(policy in any_policy(), began in any::<u64>(), now in any::<u64>()) {
-        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true, electorate: None, hold_by_repmgr: false }], ..policy };
+        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true, electorate: None, hold_by_repmgr: false, lock: None }], ..policy };
         let sources = seen(&[(began, primary())]);
         let standing = Standing::default().fold(at(now), &[], &sources, &policy);
         decide(at(now), &sources, standing, &policy);
