@@ -1,14 +1,15 @@
 //! Etcd takes connections and answers nobody.
 
+use std::time::Duration;
+
 use crate::fixtures::patroni::{LOOP_WAIT, PATIENCE, RETRY_TIMEOUT, TTL};
-use crate::fixtures::eventually;
+use crate::fixtures::{eventually, now};
 use crate::paused::promote;
 use crate::scenarios::{LONG_ENOUGH, is_cut};
 use crate::stage::Stage;
 
 /// When every lock of before has run out.
-const LOCKS_END: std::time::Duration =
-    std::time::Duration::from_secs((TTL + LOOP_WAIT + RETRY_TIMEOUT) as u64);
+const LOCKS_END: Duration = Duration::from_secs(TTL + LOOP_WAIT + RETRY_TIMEOUT);
 
 /// Nobody may take writes, and nobody is READY.
 pub fn without_failsafe(stage: &mut Stage) -> u8 {
@@ -50,6 +51,20 @@ pub fn paused_and_two_writable(stage: &mut Stage) -> u8 {
     stage.wait_ready(2);
     stage.look_on(LONG_ENOUGH);
     stage.always_ready(1);
+    1
+}
+
+/// The same where a lock is required: nobody is READY until there is one again.
+pub fn paused_and_lock_required(stage: &mut Stage) -> u8 {
+    two_writable(stage);
+    stage.wait_maint(1);
+    let lost = now();
+    stage.look_on(LOCKS_END);
+    stage.never_ready(1, Some(lost));
+    stage.cluster.thaw_etcd();
+    stage.wait_ready(1);
+    stage.wait_row(1);
+    stage.never_ready(2, None);
     1
 }
 

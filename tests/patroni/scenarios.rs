@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::fixtures::{eventually, now};
 use crate::fixtures::patroni::PATIENCE;
+use crate::fixtures::{eventually, now};
 use crate::stage::{Setting, Stage};
 use crate::{lost_dcs, paused};
 
@@ -21,10 +21,20 @@ pub struct Scenario {
     /// Two nodes pass the usual check, once it knows the word `primary`: it must be seen, or
     /// nothing was shown.
     pub fools_usual: bool,
-    /// Two READY are what the operator chose: the one named limit.
-    pub two_by_choice: bool,
+    /// How long two may be READY.
+    pub two: Two,
     /// Plays it on a healthy stage and returns the node whose rows count in the end.
     pub play: fn(&mut Stage) -> u8,
+}
+
+/// When two may be READY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Two {
+    Never,
+    /// While the server of one of them is dead: Patroni went silent first, and `hold` bridges that.
+    OneDead,
+    /// With both taking writes. What the operator chose: the one named limit.
+    Chosen,
 }
 
 /// Most scenarios in one way or the other.
@@ -34,7 +44,7 @@ const USUAL: Scenario = Scenario {
     setting: Setting::USUAL,
     since: &[2, 1],
     fools_usual: false,
-    two_by_choice: false,
+    two: Two::Never,
     play: switchover,
 };
 
@@ -71,7 +81,12 @@ pub const ALL: &[Scenario] = &[
         play: lost_dcs::with_failsafe,
         ..USUAL
     },
-    Scenario { name: "etcd lost, no failsafe", quick: true, play: lost_dcs::without_failsafe, ..USUAL },
+    Scenario {
+        name: "etcd lost, no failsafe",
+        quick: true,
+        play: lost_dcs::without_failsafe,
+        ..USUAL
+    },
     Scenario {
         name: "paused, promoted by hand",
         quick: true,
@@ -79,8 +94,43 @@ pub const ALL: &[Scenario] = &[
         play: paused::promoted_by_hand,
         ..USUAL
     },
-    Scenario { name: "switchover", quick: true, play: switchover, ..USUAL },
-    Scenario { name: "SIGTERM of the leader's Patroni", quick: true, play: stopped, ..USUAL },
+    Scenario { name: "switchover", quick: true, two: Two::OneDead, play: switchover, ..USUAL },
+    Scenario {
+        name: "switchover, servers by name",
+        quick: true,
+        setting: Setting { by_name: true, ..Setting::USUAL },
+        two: Two::OneDead,
+        play: switchover,
+        ..USUAL
+    },
+    Scenario {
+        name: "SIGTERM of the leader's Patroni",
+        quick: true,
+        two: Two::OneDead,
+        play: stopped,
+        ..USUAL
+    },
+    Scenario {
+        name: "the same, second opinion",
+        setting: Setting { second_opinion: true, ..Setting::USUAL },
+        play: stopped,
+        ..USUAL
+    },
+    Scenario {
+        name: "TLS, client certificates",
+        quick: true,
+        setting: Setting { tls: true, ..Setting::USUAL },
+        two: Two::OneDead,
+        play: encrypted,
+        ..USUAL
+    },
+    Scenario {
+        name: "replay held up past max_lag",
+        quick: true,
+        setting: Setting { replica_keys: "max_lag = \"1MB\"", ..Setting::USUAL },
+        play: lagging,
+        ..USUAL
+    },
     Scenario { name: "five idle connections", quick: true, play: idle_connections, ..USUAL },
     Scenario { name: "noloadbalance", quick: true, play: noloadbalance, ..USUAL },
     Scenario {
@@ -105,8 +155,15 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "paused, etcd lost, two writable",
         fools_usual: true,
-        two_by_choice: true,
+        two: Two::Chosen,
         play: lost_dcs::paused_and_two_writable,
+        ..USUAL
+    },
+    Scenario {
+        name: "the same, require_lock",
+        setting: Setting { keys: "require_lock = true", ..Setting::USUAL },
+        fools_usual: true,
+        play: lost_dcs::paused_and_lock_required,
         ..USUAL
     },
 ];
@@ -176,6 +233,38 @@ fn stopped(stage: &mut Stage) -> u8 {
     stage.fault();
     stage.cluster.node_mut(1).stop_patroni();
     back_as_a_replica(stage)
+}
+
+/// As [`stopped`], where nobody without a certificate is answered.
+fn encrypted(stage: &mut Stage) -> u8 {
+    let plain = stage.cluster.node(1).get("/primary");
+    assert!(plain.is_err(), "an API that asks for certificates answered: {plain:?}");
+    stopped(stage)
+}
+
+/// A query on the replica stands in the way of what it is to replay.
+fn lagging(stage: &mut Stage) -> u8 {
+    let write = |sql: &str| {
+        let mut session = stage.cluster.node(1).session();
+        session.query(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+    };
+    write("create table held ()");
+    let mut reader = eventually(PATIENCE, "the replica has the table", || {
+        let mut reader = stage.cluster.node(2).session();
+        reader.query("begin isolation level repeatable read")?;
+        reader.value("select count(*)::text from held").map(|_| reader)
+    });
+    stage.wait_read(2);
+    stage.fault();
+    write("drop table held");
+    write("select pg_logical_emit_message(false, 'rolecall', repeat('x', 4000000))");
+    stage.wait_replica(2, false);
+    stage.wait_read(1);
+    reader.query("rollback").expect("the end of the reader's transaction");
+    stage.wait_replica(2, true);
+    stage.wait_read(2);
+    stage.always_ready(1);
+    1
 }
 
 fn postgres_crash(stage: &mut Stage) -> u8 {

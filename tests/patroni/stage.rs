@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
-use crate::fixtures::ledger::{
-    Series, both, lost, none_and_two, promotions, strays, who_when,
-};
-use crate::fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Shape, Template};
+use crate::fixtures::ledger::{Series, both, lost, none_and_two, promotions, strays, who_when};
+use crate::fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Shape, Template, numbers};
+use crate::fixtures::process::Proc;
 use crate::fixtures::rows::{Row, Taken, writer};
 use crate::fixtures::{
-    AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, PgError, Recorder, Rolecall,
-    Sample, Session, checker, eventually, haproxies, held, now, open_session, sampler,
+    AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, PgError, Recorder,
+    Rolecall, Sample, Session, checker, eventually, haproxies, held, now, open_session, sampler,
 };
+use crate::shipped_cfg::with_resolvers;
 use crate::table::Line;
 use crate::watch::{Usual, Writable, usual_check, writable};
+use crate::{certificates, names};
 
 /// The program under test.
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
@@ -45,6 +46,10 @@ pub struct Setting {
     pub keys: &'static str,
     /// More keys of the service `replica`.
     pub replica_keys: &'static str,
+    /// The API is encrypted and wants client certificates.
+    pub tls: bool,
+    /// HAProxy looks its servers up by name; the last HAProxy there is, else the first.
+    pub by_name: bool,
 }
 
 impl Setting {
@@ -54,6 +59,8 @@ impl Setting {
         second_opinion: false,
         keys: "",
         replica_keys: "",
+        tls: false,
+        by_name: false,
     };
 }
 
@@ -67,7 +74,7 @@ pub struct Stage {
     /// HAProxy with the shipped file.
     pub haproxy: Haproxy,
     /// One for each node.
-    pub roles: BTreeMap<u8, Rolecall>,
+    _roles: [Rolecall; 2],
     /// Patroni, PostgreSQL and etcd.
     pub cluster: Cluster,
     // After the cluster: it waits for an answer without a bound until its Patroni is gone.
@@ -77,11 +84,13 @@ pub struct Stage {
     /// What else the scenario counted; ends its line.
     pub note: String,
     pub version: Vec<u32>,
+    _names: Option<Proc>,
     pub ground: Ground,
 }
 
 fn config(ground: &Ground, id: u8, setting: Setting) -> String {
-    let rest = ground.addr(id, REST_PORT);
+    let (rest, scheme) = (ground.addr(id, REST_PORT), if setting.tls { "https" } else { "http" });
+    let tls = if setting.tls { certificates::keys(ground) } else { String::new() };
     let (hold, keys) = (setting.hold, setting.keys);
     let second = if setting.second_opinion {
         format!(
@@ -100,9 +109,10 @@ check_fall = 2
 
 [[source]]
 kind = "patroni"
-url = "http://{rest}"
+url = "{scheme}://{rest}"
 hold = "{hold}"
 {keys}
+{tls}
 {second}
 [[service]]
 name = "primary"
@@ -125,25 +135,32 @@ impl Stage {
     /// Starts it all and waits until node 1 is READY and takes rows, and node 2 is a replica.
     pub fn start(template: &Template, program: &Path, version: &str, setting: Setting) -> Self {
         let ground = Ground::new();
-        let shape = Shape { program: program.to_owned(), failsafe: setting.failsafe, tls: None };
+        let tls = setting.tls.then(|| certificates::make(&ground));
+        let shape = Shape { program: program.to_owned(), failsafe: setting.failsafe, tls };
         let cluster = Cluster::start(&ground, template, shape);
-        let mut roles = BTreeMap::new();
-        for id in [1, 2] {
+        let roles = [1, 2].map(|id| {
             let name = format!("rolecall{id}");
             let sockets = [AGENT_PORT, REPLICA_PORT].map(|port| held(ground.addr(id, port)));
             let mut one = Rolecall::new(&ground, &name, ROLECALL, &config(&ground, id, setting))
                 .sockets(sockets.into());
             one.start();
-            roles.insert(id, one);
-        }
-        let (_, haproxy) = haproxies().swap_remove(0);
-        let haproxy = Haproxy::start(&ground, &haproxy, Path::new(CFG), &addresses(&ground));
+            one
+        });
+        let mut programs = haproxies();
+        let names = setting.by_name.then(|| names::serve(&ground));
+        let haproxy = if setting.by_name {
+            let (cfg, env) = (with_resolvers(&ground), names::named(&ground, addresses(&ground)));
+            Haproxy::start(&ground, &programs.pop().expect("a HAProxy").1, &cfg, &env)
+        } else {
+            Haproxy::start(&ground, &programs.swap_remove(0).1, Path::new(CFG), &addresses(&ground))
+        };
         let look = |port| {
             let agent = |id| (id, checker(ground.addr(id, port), SAMPLE_EVERY, ANSWER_WITHIN));
             [1, 2].map(agent).into()
         };
         let (answers, replica_answers) = (look(AGENT_PORT), look(REPLICA_PORT));
-        let usual = cluster.nodes().iter().map(|n| (n.id, usual_check(n.rest()))).collect();
+        let usual = cluster.nodes().iter().filter(|_| !setting.tls);
+        let usual = usual.map(|n| (n.id, usual_check(n.rest()))).collect();
         let writable = [1, 2].map(|id| (id, writable(ground.addr(id, PG_PORT)))).into();
         let servers = sampler(haproxy.stats());
         let rows = writer(ground.addr(CLIENT, FRONT_PORT));
@@ -154,13 +171,14 @@ impl Stage {
             writable,
             servers,
             haproxy,
-            roles,
+            _roles: roles,
             cluster,
             usual,
             began: now(),
             fault: None,
             note: String::new(),
-            version: crate::fixtures::patroni::numbers(version),
+            version: numbers(version),
+            _names: names,
             ground,
         };
         stage.wait_ready(1);
