@@ -187,6 +187,10 @@ impl Collector for Known {
         metric("verdict", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| verdicts(lines, now, node))
         })?;
+        let help = "Why a service is told what it is told of a node";
+        metric("verdict_reason", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| reasons(lines, now, node))
+        })?;
         let help = "Age of the last good look of a source";
         metric("last_good_look_age_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| ages(lines, now, node))
@@ -237,6 +241,15 @@ fn verdicts(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result 
                 [("node", &*node.name), ("service", &*service.name), ("state", of.as_str())];
             lines.gauge(&labels, &i64::from(state == of))
         })
+    })
+}
+
+/// The one reason that holds now.
+fn reasons(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
+    node.services.iter().try_for_each(|service| {
+        let verdict = decide(now, &node.sources, service.standing, &service.policy);
+        let reason = ("reason", verdict.reason.label());
+        lines.gauge(&[("node", &*node.name), ("service", &*service.name), reason], &1i64)
     })
 }
 

@@ -65,6 +65,7 @@ impl Observation {
 
 /// What Patroni says of its cluster and of itself, beside role and state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that Patroni itself has")]
 pub struct Patroni {
     /// `pause`: an operator told Patroni to change nothing.
     pub paused: bool,

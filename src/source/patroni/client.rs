@@ -30,7 +30,7 @@ pub enum BadUrl {
 
 /// The client, and the files that it was made of.
 pub struct Client {
-    client: reqwest::Client,
+    http: reqwest::Client,
     settings: TlsSettings,
     server_name: Option<String>,
     /// Where the server is found whatever name it is called by.
@@ -51,10 +51,10 @@ impl Client {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let resolver = Located { resolver, host };
         let seen = tls::file_states(&settings).map_err(BadUrl::File)?;
-        let client = build(&settings, resolver.clone())?;
+        let http = build(&settings, resolver.clone())?;
         let own_expiry = own_expiry(&settings);
         let server_name = files.server_name.clone();
-        Ok(Self { client, settings, server_name, resolver, seen, own_expiry })
+        Ok(Self { http, settings, server_name, resolver, seen, own_expiry })
     }
 
     /// The client of the files as they are now. Where new ones cannot be used the old ones stay in use,
@@ -65,8 +65,8 @@ impl Client {
                 // Once per version, whatever comes of it.
                 self.seen = states;
                 match build(&self.settings, self.resolver.clone()) {
-                    Ok(client) => {
-                        self.client = client;
+                    Ok(http) => {
+                        self.http = http;
                         self.own_expiry = own_expiry(&self.settings);
                     }
                     Err(error) => {
@@ -78,7 +78,7 @@ impl Client {
             // Unchanged, or gone: a file that is being replaced is gone for a moment.
             Ok(_) | Err(_) => {}
         }
-        &self.client
+        &self.http
     }
 
     /// The URL under the name that the certificate has.
