@@ -26,7 +26,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fixtures::patroni::{Template, find_etcd, numbers, patronis};
+use fixtures::patroni::{Template, find_etcd, is_runnable, numbers, patronis};
 use fixtures::{find_postgres, haproxies, ledger, missing, now};
 use scenarios::{Scenario, Two};
 use stage::Stage;
@@ -90,6 +90,7 @@ fn main() -> ExitCode {
     println!("\nrunning {} scenarios, {BESIDE} at a time", tasks.len());
     ledger::prove();
     shipped_cfg::is_valid();
+    found.iter().for_each(|(_, program)| is_runnable(program));
     let template = Template::make();
     let lines = play(&template, &tasks);
     let failed: Vec<&str> = tasks

@@ -244,11 +244,11 @@ fn encrypted(stage: &mut Stage) -> u8 {
 
 /// A query on the replica stands in the way of what it is to replay.
 fn lagging(stage: &mut Stage) -> u8 {
-    let write = |sql: &str| {
+    let write = |stage: &Stage, sql: &str| {
         let mut session = stage.cluster.node(1).session();
         session.query(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
     };
-    write("create table held ()");
+    write(stage, "create table held ()");
     let mut reader = eventually(PATIENCE, "the replica has the table", || {
         let mut reader = stage.cluster.node(2).session();
         reader.query("begin isolation level repeatable read")?;
@@ -256,8 +256,8 @@ fn lagging(stage: &mut Stage) -> u8 {
     });
     stage.wait_read(2);
     stage.fault();
-    write("drop table held");
-    write("select pg_logical_emit_message(false, 'rolecall', repeat('x', 4000000))");
+    write(stage, "drop table held");
+    write(stage, "select pg_logical_emit_message(false, 'rolecall', repeat('x', 4000000))");
     stage.wait_replica(2, false);
     stage.wait_read(1);
     reader.query("rollback").expect("the end of the reader's transaction");
