@@ -159,8 +159,7 @@ impl Stage {
             [1, 2].map(agent).into()
         };
         let (answers, replica_answers) = (look(AGENT_PORT), look(REPLICA_PORT));
-        let usual = cluster.nodes().iter().filter(|_| !setting.tls);
-        let usual = usual.map(|n| (n.id, usual_check(n.rest()))).collect();
+        let usual = cluster.nodes().iter().map(|n| (n.id, usual_check(n.rest()))).collect();
         let writable = [1, 2].map(|id| (id, writable(ground.addr(id, PG_PORT)))).into();
         let servers = sampler(haproxy.stats());
         let rows = writer(ground.addr(CLIENT, FRONT_PORT));
