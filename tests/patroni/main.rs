@@ -84,13 +84,17 @@ fn main() -> ExitCode {
         }
     }
     if std::env::args().any(|a| a == "--list") {
-        tasks.iter().for_each(|task| println!("{}: test", task.name));
+        for task in &tasks {
+            println!("{}: test", task.name);
+        }
         return ExitCode::SUCCESS;
     }
     println!("\nrunning {} scenarios, {BESIDE} at a time", tasks.len());
     ledger::prove();
     shipped_cfg::is_valid();
-    found.iter().for_each(|(_, program)| is_runnable(program));
+    for (_, program) in &found {
+        is_runnable(program);
+    }
     let template = Template::make();
     let lines = play(&template, &tasks);
     let failed: Vec<&str> = tasks

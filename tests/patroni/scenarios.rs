@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::fixtures::patroni::PATIENCE;
-use crate::fixtures::{eventually, now};
-use crate::stage::{Setting, Stage};
+use crate::fixtures::{Beat, Server, eventually, now};
+use crate::stage::{Names, Setting, Stage};
 use crate::{lost_dcs, paused};
 
 /// One story of a cluster.
@@ -98,7 +98,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "switchover, servers by name",
         quick: true,
-        setting: Setting { by_name: true, ..Setting::USUAL },
+        setting: Setting { names: Names::Resolved, ..Setting::USUAL },
         two: Two::OneDead,
         play: switchover,
         ..USUAL
@@ -306,7 +306,7 @@ fn noloadbalance(stage: &mut Stage) -> u8 {
     stage.fault();
     stage.cluster.tag(&stage.ground, 2, &json!({"noloadbalance": true}));
     stage.wait_replica(2, false);
-    stage.haproxy.wait("postgres_ro/pg2", PATIENCE, "is in MAINT", |s| s.is_maint());
+    stage.haproxy.wait("postgres_ro/pg2", PATIENCE, "is in MAINT", Server::is_maint);
     stage.wait_read(1);
     stage.cluster.tag(&stage.ground, 2, &json!({}));
     stage.wait_replica(2, true);
@@ -344,7 +344,7 @@ fn set_read_only(stage: &Stage, word: &str) {
 }
 
 /// The session lived, and was cut: it never outlived its server's being READY.
-pub fn is_cut(beats: &[crate::fixtures::Beat]) {
+pub fn is_cut(beats: &[Beat]) {
     assert!(beats.first().is_some_and(|b| b.answer.is_ok()), "no session: {:?}", beats.first());
     let last = beats.last().expect("a sign of life");
     assert!(last.answer.is_err(), "the session lived on: {last:?}");

@@ -34,6 +34,15 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// Longer than an agent may ever take; its answer is to be there at once.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
+/// How HAProxy is told where its servers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// By addresses. The first HAProxy there is.
+    None,
+    /// By names, which it looks up while it runs. The last HAProxy there is.
+    Resolved,
+}
+
 /// What a scenario needs beside the cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -48,8 +57,7 @@ pub struct Setting {
     pub replica_keys: &'static str,
     /// The API is encrypted and wants client certificates.
     pub tls: bool,
-    /// HAProxy looks its servers up by name; the last HAProxy there is, else the first.
-    pub by_name: bool,
+    pub names: Names,
 }
 
 impl Setting {
@@ -60,7 +68,7 @@ impl Setting {
         keys: "",
         replica_keys: "",
         tls: false,
-        by_name: false,
+        names: Names::None,
     };
 }
 
@@ -147,8 +155,8 @@ impl Stage {
             one
         });
         let mut programs = haproxies();
-        let names = setting.by_name.then(|| names::serve(&ground));
-        let haproxy = if setting.by_name {
+        let names = (setting.names == Names::Resolved).then(|| names::serve(&ground));
+        let haproxy = if names.is_some() {
             let (cfg, env) = (with_resolvers(&ground), names::named(&ground, addresses(&ground)));
             Haproxy::start(&ground, &programs.pop().expect("a HAProxy").1, &cfg, &env)
         } else {
