@@ -82,7 +82,7 @@ pub struct Stage {
     /// HAProxy with the shipped file.
     pub haproxy: Haproxy,
     /// One for each node.
-    _roles: [Rolecall; 2],
+    roles: [Rolecall; 2],
     /// Patroni, PostgreSQL and etcd.
     pub cluster: Cluster,
     // After the cluster: it waits for an answer without a bound until its Patroni is gone.
@@ -178,7 +178,7 @@ impl Stage {
             writable,
             servers,
             haproxy,
-            _roles: roles,
+            roles,
             cluster,
             usual,
             began: now(),
@@ -238,9 +238,18 @@ impl Stage {
         self.answers[&1].wait(PATIENCE + span, "more answers", |c| c.at.since(from) >= span);
     }
 
-    /// Opens a session through HAProxy that is asked something all the time.
+    /// Opens a session through HAProxy that is asked something all the time, and has answered.
     pub fn session(&self) -> Recorder<Beat> {
-        open_session(self.ground.addr(CLIENT, FRONT_PORT))
+        let session = open_session(self.ground.addr(CLIENT, FRONT_PORT));
+        session.wait_since(0, PATIENCE, "the session answers", |b| b.answer.is_ok());
+        session
+    }
+
+    /// How often rolecall of node 1 has taken its READY back for `to`: `not_ready`, `unknown`.
+    pub fn taken_back(&self, to: &str) -> usize {
+        let words = ["service=\"primary\"", "from=ready", &format!("to={to} ")];
+        let log = self.roles[0].log();
+        log.lines().filter(|l| words.iter().all(|w| l.contains(w))).count()
     }
 
     /// Waits until a new read-only client reaches node `id`.
