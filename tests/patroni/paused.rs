@@ -50,6 +50,8 @@ pub fn restarts(stage: &mut Stage, hold: Duration) -> u8 {
         });
         let gap = back.since(began);
         longest = longest.max(gap);
+        // rolecall must have seen it too, or the next silence would add to this one.
+        stage.look_on(Duration::from_secs(2));
         stage.wait_ready(1);
         stage.wait_row(1);
         // HAProxy's check must have passed before the next one (`UP 1/2` has no reserve).
