@@ -7,9 +7,9 @@
 
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
-mod ledger;
 mod scenarios;
 mod stage;
+mod table;
 mod watch;
 
 use std::os::unix::process::CommandExt;
@@ -17,11 +17,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use fixtures::ledger;
 use fixtures::repmgr_template::Template;
 use fixtures::{Ground, Haproxy, find_postgres, haproxies, missing, now};
-use ledger::Line;
 use scenarios::Scenario;
 use stage::Stage;
+use table::Line;
 
 /// What the role `rolecall` needs on the primary and on the witness, as shipped.
 const MONITOR: &str =
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
             failed.push(scenario.name);
         }
     }
-    println!("\n{}\n{}", ledger::HEAD, table.join("\n"));
+    println!("\n{}\n{}", table::HEAD, table.join("\n"));
     if left > 0 && words.is_empty() {
         println!("\n{left} more with ROLECALL_ALL=1 (make test-all)");
     }

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
+use crate::fixtures::ledger::{Series, lost, none_and_two, promotions, strays, who_when};
 use crate::fixtures::netns::host;
 use crate::fixtures::repmgr::{CLIENT, Cluster, DATA, PATIENCE, Shape};
 use crate::fixtures::repmgr_template::Template;
+use crate::fixtures::rows::{Row, Taken, writer};
 use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, Recorder, Rolecall,
     Sample, checker, eventually, haproxies, held, now, open_session, sampler,
 };
-use crate::ledger::{Line, Series, lost, none_and_two, promotions, strays, who_when};
-use crate::watch::{Row, Simple, Taken, simple_rules, writer};
+use crate::table::Line;
+use crate::watch::{Simple, simple_rules};
 
 /// The program under test.
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");

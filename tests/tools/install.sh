@@ -10,7 +10,8 @@ test | test-all | demo | bench | package | test-packaging) ;;
 *) echo "usage: $0 test|test-all|demo|bench|package|test-packaging" >&2; exit 64 ;;
 esac
 here=$(cd "$(dirname "$0")" && pwd)
-trees=$(cd "$here/../.." && pwd)/target/haproxy
+target=$(cd "$here/../.." && pwd)/target
+trees=$target/haproxy
 PATH=$PATH:/usr/sbin:/sbin
 
 missing=
@@ -27,6 +28,8 @@ need() {
 }
 has() { command -v "$1"; }
 postgres_server() { for program in /usr/lib/postgresql/*/bin/postgres; do [ -x "$program" ] && return; done; return 1; }
+# Debian's own: another one may lie where the user of the servers cannot reach it.
+venv() { /usr/bin/python3 -c 'import ensurepip, venv'; }
 # The newest PostgreSQL, which is the one the tests take; Debian's own where there is none yet.
 newest() { ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | cut -d/ -f5 | sort -n | tail -n 1; }
 repmgr() { [ -x "/usr/lib/postgresql/$(newest)/bin/repmgr" ]; }
@@ -52,6 +55,9 @@ case $what in
 test | test-all)
     need systemd "a journal of its own for the log's fields" journald
     need iproute2 "a network of its own for the default port" has ip
+    need etcd-server "what Patroni keeps its lock in; Debian also starts one of its own" has etcd
+    need python3-venv "Patroni's own place under target/" venv
+    need dnsmasq-base "the name server of HAProxy's servers" has dnsmasq
     ;;
 test-packaging)
     need iproute2 "a network of its own for every machine" has ip
@@ -91,7 +97,30 @@ test | test-all)
     tree trixie 3.0
     ;;
 esac
+# patroni VERSION: puts it into target/patroni/VERSION, complete or not at all. Everybody may read it:
+# PostgreSQL, and so Patroni, does not run as root.
+patroni() (
+    place=$target/patroni/$1
+    if [ -x "$place/bin/patroni" ]; then
+        echo "install: Patroni $1 is here"
+        return
+    fi
+    echo "install: Patroni $1 into $place"
+    umask 022
+    rm -rf "$place"
+    mkdir -p "$target/patroni"
+    /usr/bin/python3 -m venv "$place"
+    if ! "$place/bin/pip" install -q "patroni[etcd3]==$1" psycopg2-binary; then
+        rm -rf "$place"
+        exit 69
+    fi
+)
+case $what in
+test | test-all) patroni 4.1.5 ;;
+esac
 if [ "$what" = test-all ]; then
+    patroni 3.3.11
+    patroni 2.1.7
     tree sid 3.2
     tree experimental 3.4
 fi

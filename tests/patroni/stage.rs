@@ -1,0 +1,370 @@
+//! A Patroni cluster with a rolecall for each node, HAProxy in front, and everybody who looks on.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use rolecall::clock::Stamp;
+
+use crate::fixtures::ledger::{Series, both, lost, none_and_two, promotions, strays, who_when};
+use crate::fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Shape, Template, numbers};
+use crate::fixtures::process::Proc;
+use crate::fixtures::rows::{Row, Taken, writer};
+use crate::fixtures::{
+    AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, PgError, Recorder,
+    Rolecall, Sample, Session, checker, eventually, haproxies, held, now, open_session, sampler,
+};
+use crate::shipped_cfg::with_resolvers;
+use crate::table::Line;
+use crate::watch::{Usual, Writable, usual_check, writable};
+use crate::{certificates, names};
+
+/// The program under test.
+const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+/// The file as it is shipped.
+pub const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/patroni.cfg");
+/// The agent port of the read-only service, and the port of its clients.
+const REPLICA_PORT: u16 = 25556;
+const READ_PORT: u16 = 25001;
+/// HAProxy's place in the block of addresses.
+const CLIENT: u8 = 10;
+/// How often every agent port is asked.
+const SAMPLE_EVERY: Duration = Duration::from_millis(20);
+/// Longer than an agent may ever take; its answer is to be there at once.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How HAProxy is told where its servers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// By addresses. The first HAProxy there is.
+    None,
+    /// By names, which it looks up while it runs. The last HAProxy there is.
+    Resolved,
+}
+
+/// What a scenario needs beside the cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// rolecall's `hold`.
+    pub hold: &'static str,
+    pub failsafe: bool,
+    /// A second `[[source]]`: the server itself.
+    pub second_opinion: bool,
+    /// More keys of the source.
+    pub keys: &'static str,
+    /// More keys of the service `replica`.
+    pub replica_keys: &'static str,
+    /// The API is encrypted and wants client certificates.
+    pub tls: bool,
+    pub names: Names,
+}
+
+impl Setting {
+    pub const USUAL: Self = Self {
+        hold: "6s",
+        failsafe: false,
+        second_opinion: false,
+        keys: "",
+        replica_keys: "",
+        tls: false,
+        names: Names::None,
+    };
+}
+
+/// Everything; stopped from the top down.
+pub struct Stage {
+    rows: Recorder<Row>,
+    answers: BTreeMap<u8, Recorder<Check>>,
+    replica_answers: BTreeMap<u8, Recorder<Check>>,
+    writable: BTreeMap<u8, Recorder<Writable>>,
+    servers: Recorder<Sample>,
+    /// HAProxy with the shipped file.
+    pub haproxy: Haproxy,
+    /// One for each node.
+    roles: [Rolecall; 2],
+    /// Patroni, PostgreSQL and etcd.
+    pub cluster: Cluster,
+    // After the cluster: it waits for an answer without a bound until its Patroni is gone.
+    usual: BTreeMap<u8, Recorder<Usual>>,
+    began: Stamp,
+    fault: Option<Stamp>,
+    /// What else the scenario counted; ends its line.
+    pub note: String,
+    pub version: Vec<u32>,
+    _names: Option<Proc>,
+    pub ground: Ground,
+}
+
+fn config(ground: &Ground, id: u8, setting: Setting) -> String {
+    let (rest, scheme) = (ground.addr(id, REST_PORT), if setting.tls { "https" } else { "http" });
+    let tls = if setting.tls { certificates::keys(ground) } else { String::new() };
+    let (hold, keys) = (setting.hold, setting.keys);
+    let second = if setting.second_opinion {
+        format!(
+            "[[source]]\nkind = \"postgres\"\nconninfo = \"host={} port={PG_PORT} dbname=postgres \
+             user=postgres sslmode=disable\"\n",
+            ground.host(id)
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        r#"
+[haproxy]
+agent_inter = "1s"
+check_fall = 2
+
+[[source]]
+kind = "patroni"
+url = "{scheme}://{rest}"
+hold = "{hold}"
+{keys}
+{tls}
+{second}
+[[service]]
+name = "primary"
+roles = ["primary"]
+listen = "{}"
+
+[[service]]
+name = "replica"
+roles = ["replica"]
+listen = "{}"
+{}
+"#,
+        ground.addr(id, AGENT_PORT),
+        ground.addr(id, REPLICA_PORT),
+        setting.replica_keys,
+    )
+}
+
+impl Stage {
+    /// Starts it all and waits until node 1 is READY and takes rows, and node 2 is a replica.
+    pub fn start(template: &Template, program: &Path, version: &str, setting: Setting) -> Self {
+        let ground = Ground::new();
+        let tls = setting.tls.then(|| certificates::make(&ground));
+        let shape = Shape { program: program.to_owned(), failsafe: setting.failsafe, tls };
+        let cluster = Cluster::start(&ground, template, shape);
+        let roles = [1, 2].map(|id| {
+            let name = format!("rolecall{id}");
+            let sockets = [AGENT_PORT, REPLICA_PORT].map(|port| held(ground.addr(id, port)));
+            let mut one = Rolecall::new(&ground, &name, ROLECALL, &config(&ground, id, setting))
+                .sockets(sockets.into());
+            one.start();
+            one
+        });
+        let mut programs = haproxies();
+        let names = (setting.names == Names::Resolved).then(|| names::serve(&ground));
+        let haproxy = if names.is_some() {
+            let (cfg, env) = (with_resolvers(&ground), names::named(&ground, addresses(&ground)));
+            Haproxy::start(&ground, &programs.pop().expect("a HAProxy").1, &cfg, &env)
+        } else {
+            Haproxy::start(&ground, &programs.swap_remove(0).1, Path::new(CFG), &addresses(&ground))
+        };
+        let look = |port| {
+            let agent = |id| (id, checker(ground.addr(id, port), SAMPLE_EVERY, ANSWER_WITHIN));
+            [1, 2].map(agent).into()
+        };
+        let (answers, replica_answers) = (look(AGENT_PORT), look(REPLICA_PORT));
+        let usual = cluster.nodes().iter().map(|n| (n.id, usual_check(n.rest()))).collect();
+        let writable = [1, 2].map(|id| (id, writable(ground.addr(id, PG_PORT)))).into();
+        let servers = sampler(haproxy.stats());
+        let rows = writer(ground.addr(CLIENT, FRONT_PORT));
+        let mut stage = Self {
+            rows,
+            answers,
+            replica_answers,
+            writable,
+            servers,
+            haproxy,
+            roles,
+            cluster,
+            usual,
+            began: now(),
+            fault: None,
+            note: String::new(),
+            version: numbers(version),
+            _names: names,
+            ground,
+        };
+        stage.wait_ready(1);
+        stage.wait_row(1);
+        stage.wait_replica(2, true);
+        // A server is `UP 1/2` until a companion check has passed: no fault is to come before.
+        for server in ["postgres_rw/pg1", "postgres_ro/pg2"] {
+            stage.haproxy.wait(server, PATIENCE, "is up", |s| s.status == "UP");
+        }
+        stage.began = now();
+        stage
+    }
+
+    /// The moment from which the table counts.
+    pub fn fault(&mut self) {
+        self.fault = Some(now());
+    }
+
+    /// Waits until the agent of node `id` says READY.
+    pub fn wait_ready(&self, id: u8) {
+        self.answers[&id].wait(PATIENCE, &format!("n{id} is READY"), |c| is_ready(&c.heard));
+    }
+
+    /// Waits until the agent of node `id` says MAINT.
+    pub fn wait_maint(&self, id: u8) {
+        self.answers[&id].wait(PATIENCE, &format!("n{id} is in MAINT"), |c| is_maint(&c.heard));
+    }
+
+    /// Waits until the replica service of node `id` is READY, or in MAINT.
+    pub fn wait_replica(&self, id: u8, ready: bool) {
+        let what = format!("n{id} is a replica in service: {ready}");
+        let wanted = |c: &Check| if ready { is_ready(&c.heard) } else { is_maint(&c.heard) };
+        self.replica_answers[&id].wait(PATIENCE, &what, wanted);
+    }
+
+    /// Whether the newest answer of node `id` is READY.
+    pub fn is_ready_now(&self, id: u8) -> bool {
+        self.answers[&id].all().last().is_some_and(|c| is_ready(&c.heard))
+    }
+
+    /// Waits until node `id` takes a row.
+    pub fn wait_row(&self, id: u8) {
+        let taken = |r: &Row| matches!(r.taken, Taken::By { by, .. } if by == id);
+        self.rows.wait(PATIENCE, &format!("a row taken by n{id}"), taken);
+    }
+
+    /// Looks on for so long.
+    pub fn look_on(&self, span: Duration) {
+        let from = now();
+        self.answers[&1].wait(PATIENCE + span, "more answers", |c| c.at.since(from) >= span);
+    }
+
+    /// Opens a session through HAProxy that is asked something all the time, and has answered.
+    pub fn session(&self) -> Recorder<Beat> {
+        let session = open_session(self.ground.addr(CLIENT, FRONT_PORT));
+        session.wait_since(0, PATIENCE, "the session answers", |b| b.answer.is_ok());
+        session
+    }
+
+    /// How often rolecall of node 1 has taken its READY back for `to`: `not_ready`, `unknown`.
+    pub fn taken_back(&self, to: &str) -> usize {
+        let words = ["service=\"primary\"", "from=ready", &format!("to={to} ")];
+        let log = self.roles[0].log();
+        log.lines().filter(|l| words.iter().all(|w| l.contains(w))).count()
+    }
+
+    /// Waits until a new read-only client reaches node `id`.
+    pub fn wait_read(&self, id: u8) {
+        let front = self.ground.addr(CLIENT, READ_PORT);
+        let host = self.ground.host(id).to_string();
+        eventually(PATIENCE, &format!("reads reach n{id}"), || {
+            let mut session = Session::connect_as(front, "app", "postgres", ANSWER_WITHIN)?;
+            let by = session.value("select host(inet_server_addr())")?;
+            if by == host { Ok(()) } else { Err(PgError::Server(by, "answered".into())) }
+        });
+    }
+
+    /// How the usual check saw node `id` from `from` on.
+    pub fn usual_of(&self, id: u8, from: Stamp) -> Vec<Usual> {
+        self.usual[&id].all().into_iter().filter(|u| u.at >= from).collect()
+    }
+
+    fn answers_since(&self, id: u8, from: Option<Stamp>) -> Vec<Check> {
+        let from = from.or(self.fault).unwrap_or(self.began);
+        self.answers[&id].all().into_iter().filter(|c| c.at >= from).collect()
+    }
+
+    /// Node `id` was READY at every moment since the fault.
+    pub fn always_ready(&self, id: u8) {
+        let answers = self.answers_since(id, None);
+        assert!(answers.len() > 10, "too few answers of n{id}: {}", answers.len());
+        let other = answers.iter().find(|c| !is_ready(&c.heard));
+        assert!(other.is_none(), "n{id} was not READY throughout: {other:?}");
+    }
+
+    /// Node `id` was never READY since `from`, since the fault where that is not given.
+    pub fn never_ready(&self, id: u8, from: Option<Stamp>) {
+        let answers = self.answers_since(id, from);
+        assert!(answers.len() > 10, "too few answers of n{id}: {}", answers.len());
+        let ready = answers.iter().find(|c| is_ready(&c.heard));
+        assert!(ready.is_none(), "n{id} was READY: {ready:?}");
+    }
+
+    /// What it came to from the fault until now. `leader`: the node whose rows count in the end.
+    pub fn count(&self, name: String, leader: u8) -> Line {
+        let zero = self.fault.unwrap_or(self.began);
+        let (from, to) = (self.began, now());
+        let since = |at: &Stamp| *at >= from;
+        let mut ready: BTreeMap<u8, Series> = BTreeMap::new();
+        for (id, answers) in &self.answers {
+            let all = answers.all().into_iter().filter(|c| since(&c.at));
+            ready.insert(*id, all.map(|c| (c.at, is_ready(&c.heard))).collect());
+        }
+        let mut up: BTreeMap<u8, Series> = BTreeMap::new();
+        for sample in self.servers.all().iter().filter(|s| since(&s.at)) {
+            let rw = sample.servers.iter().filter(|(name, _)| name.starts_with("postgres_rw/"));
+            for (id, (_, server)) in (1..).zip(rw) {
+                up.entry(id).or_default().push((sample.at, server.is_up()));
+            }
+        }
+        let writes = self.writable.iter().map(|(id, all)| {
+            let all = all.all().into_iter().filter(|w| since(&w.at));
+            (*id, all.map(|w| (w.at, w.writable)).collect())
+        });
+        let writes: BTreeMap<u8, Series> = writes.collect();
+        let both = ready.iter().map(|(id, ready)| (*id, both(ready, &writes[id]))).collect();
+        let usual = |yes: fn(&Usual) -> bool| {
+            let all = self.usual.iter().map(|(id, all)| {
+                // The last answer before counts until the next one, as in HAProxy.
+                (*id, all.all().iter().map(|u| (u.at, yes(u))).collect::<Series>())
+            });
+            none_and_two(&all.collect(), from, to)
+        };
+        let rows = self.rows.all();
+        let nodes = self.cluster.nodes().iter();
+        let left: Vec<_> = nodes.flat_map(|n| promotions(n.id, &n.log_text())).collect();
+        let (none, two) = none_and_two(&ready, from, to);
+        Line {
+            name,
+            who: who_when(&ready, zero),
+            none,
+            two,
+            two_writable: none_and_two(&both, from, to).1,
+            two_up: none_and_two(&up, from, to).1,
+            strays: strays(&rows, &left),
+            lost: lost(&rows, &self.kept(leader)),
+            taken: rows.iter().filter(|r| matches!(r.taken, Taken::By { .. })).count(),
+            usual: usual(|u| u.master),
+            mended: usual(|u| u.primary),
+            note: self.note.clone(),
+        }
+    }
+
+    /// The rows that node `id` has.
+    fn kept(&self, id: u8) -> HashSet<u64> {
+        let all = "select coalesce(string_agg(n::text, ' '), '') from rows";
+        let all = self.cluster.node(id).sql(all);
+        all.split_whitespace().map(|n| n.parse().expect("a row's number")).collect()
+    }
+}
+
+/// Whether this is the answer of a node that may be used.
+pub fn is_ready(heard: &Heard) -> bool {
+    *heard == Heard::Said("READY\n".to_owned())
+}
+
+fn is_maint(heard: &Heard) -> bool {
+    *heard == Heard::Said("MAINT\n".to_owned())
+}
+
+/// Fills the shipped file's variables.
+pub fn addresses(ground: &Ground) -> Vec<(&'static str, String)> {
+    let client = |port| SocketAddr::from((ground.host(CLIENT), port)).to_string();
+    vec![
+        ("ROLECALL_PG1", ground.addr(1, PG_PORT).to_string()),
+        ("ROLECALL_PG2", ground.addr(2, PG_PORT).to_string()),
+        ("ROLECALL_AGENT_PORT", AGENT_PORT.to_string()),
+        ("ROLECALL_REPLICA_PORT", REPLICA_PORT.to_string()),
+        ("ROLECALL_BIND_RW", client(FRONT_PORT)),
+        ("ROLECALL_BIND_RO", client(READ_PORT)),
+    ]
+}
