@@ -68,16 +68,20 @@ impl Config {
         agent.chain(http.map(|listen| (*listen, Purpose::Http)))
     }
 
-    /// What is asked at each of them. The address of a service is about the only node.
+    /// What is asked at each of them. The address of a service is about the only node, or a question
+    /// there says which; that of a node is about it alone.
     pub fn routes(&self) -> Routes {
         let mut routes = Routes::default();
         for (at, service) in self.services.iter().enumerate() {
             for listen in &service.listen {
-                routes.add(*listen, Asked { node: 0, service: at });
+                let node = (self.nodes.len() == 1).then_some(0);
+                let agent_send = service.agent_send;
+                routes.add(*listen, Asked { node, service: at, agent_send });
             }
             for (node, of) in self.nodes.iter().enumerate() {
                 for listen in of.listen.get(&service.name).into_iter().flatten() {
-                    routes.add(*listen, Asked { node, service: at });
+                    let asked = Asked { node: Some(node), service: at, agent_send: false };
+                    routes.add(*listen, asked);
                 }
             }
         }
@@ -323,8 +327,11 @@ pub struct Service {
     pub name: String,
     /// The roles that may serve.
     pub roles: Vec<Role>,
-    /// Where it is asked about the only node; empty where there are several.
+    /// Where it is asked about the only node, or about the one that a question names; empty where
+    /// there are several and no question is read.
     pub listen: Vec<Listen>,
+    /// Whether a question is read there before it is answered.
+    pub agent_send: bool,
     /// By whom it is asked, and how it is answered.
     pub answering: Answering,
     /// Overrides the sources' `hold`.

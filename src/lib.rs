@@ -23,6 +23,7 @@
 pub mod agent;
 pub mod answering;
 pub mod ask;
+pub mod asking;
 pub mod asks;
 pub mod cli;
 pub mod clock;
@@ -44,6 +45,7 @@ pub mod plan;
 pub mod policy;
 pub mod poller;
 pub mod ports;
+pub mod question;
 pub mod quorum;
 pub mod reason;
 pub mod record;

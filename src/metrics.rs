@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Stamp};
 use crate::poller::Look;
+use crate::question::Unknown;
 use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts};
 use crate::verdict::{State, decide};
@@ -45,6 +46,7 @@ pub struct Metrics {
     durations: Durations,
     changes: Family<Labels, Counter>,
     busy: Counter,
+    questions: Family<Labels, Counter>,
     reload_good: Gauge,
     reload_time: Gauge,
 }
@@ -57,6 +59,7 @@ impl Default for Metrics {
             durations: Family::new_with_constructor(histogram),
             changes: Family::default(),
             busy: Counter::default(),
+            questions: Family::default(),
             reload_good: Gauge::default(),
             reload_time: Gauge::default(),
         }
@@ -83,6 +86,13 @@ impl Metrics {
     /// An HTTP connection was closed because too many are open.
     pub fn busy(&self) {
         self.busy.inc();
+    }
+
+    /// A question at an agent port named nothing and was answered with `unknown`.
+    pub fn unknown_question(&self, service: &str, why: Unknown) {
+        let labels = [("service", service), ("reason", why.label())];
+        let labels = labels.map(|(name, value)| (name, value.to_owned()));
+        self.questions.get_or_create(&labels.to_vec()).inc();
     }
 
     /// A configuration was read: whether it is in force, and the wall clock in seconds.
@@ -113,6 +123,11 @@ impl Exposed {
             "verdict_changes",
             "How often a service was told another state",
             counted.changes.clone(),
+        );
+        registry.register(
+            "unknown_questions",
+            "Questions of agent-send that named nothing and were answered with unknown",
+            counted.questions.clone(),
         );
         registry.register(
             "http_connections_refused",

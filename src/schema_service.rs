@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use toml::de::DeValue;
-
 use crate::answering::{Answering, Listen};
 use crate::config::{AGENT_PORT, Kind, Service};
 use crate::document::{Fault, Spot, Table};
@@ -39,9 +37,10 @@ pub fn services<'d>(
         listeners.clone_from(&service.listen);
         Some(vec![service])
     } else {
+        let by_word = tables.iter().any(|table| table.has("listen") && reads(table));
         let read = tables.iter().enumerate().map(|(index, table)| {
             let flag = flag.clone().filter(|_| index == 0);
-            service(table, flag, nodes, listeners, &mut names)
+            service(table, flag, nodes, by_word, listeners, &mut names)
         });
         // Every service is read before one that is wrong spoils the whole.
         let read: Vec<_> = read.collect();
@@ -93,10 +92,16 @@ fn default_service(
         name: name.to_owned(),
         roles: vec![Role::Primary],
         listen: written.map_or_else(everywhere, values),
+        agent_send: false,
         answering: Answering { allow: Vec::new(), wording: Wording::plain() },
         hold: None,
         lag: None,
     }
+}
+
+/// Whether a service reads a question before it answers.
+fn reads(table: &Table<'_>) -> bool {
+    table.take("agent_send", boolean).unwrap_or(false)
 }
 
 /// Addresses of a service; reported where they do not say about which node they are asked.
@@ -112,7 +117,7 @@ fn about_several() -> Fault {
     Fault::new(
         "does not say which of the nodes is asked about",
         "an address for every node",
-        r#"give each [[node]] its own: listen = { primary = "127.0.0.1:6001" }"#,
+        r#"give each [[node]] its own: listen = { primary = "127.0.0.1:6001" }, or let HAProxy say it: agent_send = true"#,
     )
 }
 
@@ -121,10 +126,12 @@ pub fn values<T>(items: Vec<(Spot<'_>, T)>) -> Vec<T> {
     items.into_iter().map(|(_, value)| value).collect()
 }
 
+/// One service; `by_word`: it can also be asked for at another one's address, by its name.
 fn service<'d>(
     table: &Table<'d>,
     flag: Option<Vec<(Spot<'d>, Listen)>>,
     nodes: &Written<'_>,
+    by_word: bool,
     listeners: &mut Vec<Listen>,
     names: &mut Vec<String>,
 ) -> Option<Service> {
@@ -143,11 +150,16 @@ fn service<'d>(
     }
     let written = table.take_all("listen", string(LISTEN, QUOTES, listen));
     let asked = name.as_ref().is_some_and(|name| nodes.ask(name));
-    if flag.is_none() && !table.has("listen") && !asked {
+    let agent_send = reads(table);
+    if agent_send && flag.is_none() && !table.has("listen") {
+        let hint = "an address of a [[node]] says all that is asked there";
+        table.report("agent_send", Fault::new("stands without `listen`", "`listen` too", hint));
+    } else if flag.is_none() && !table.has("listen") && !asked && !by_word {
         let hint = r#"HAProxy's agent-port, such as "5555" for every address"#;
         table.report("listen", Fault::new("missing", LISTEN, hint));
     }
-    let listen = about_one(flag.or(written).unwrap_or_default(), nodes);
+    let listen = flag.or(written).unwrap_or_default();
+    let listen = if agent_send { listen } else { about_one(listen, nodes) };
     for (spot, address) in &listen {
         check_clash(listeners, spot, *address);
     }
@@ -168,9 +180,6 @@ fn service<'d>(
     }
     let lag = lag(table, serving, kinds);
 
-    let off = |value: &DeValue<'_>| boolean(value).map(|on| !on);
-    let what = "reading what HAProxy's agent-send says";
-    table.later_unless("agent_send", off, what, "give every question a `listen` of its own");
     let frozen = word(&[("freeze", true), ("maint", false), ("drain", false)]);
     let what = "saying anything else than the last answer while rolecall stops";
     table.later_unless("on_stop", frozen, what, r#"leave it out, or say "freeze""#);
@@ -180,6 +189,7 @@ fn service<'d>(
         name: name?,
         roles: roles?,
         listen: values(listen),
+        agent_send,
         answering: Answering { allow: values(allow.unwrap_or_default()), wording: wording? },
         hold,
         lag,

@@ -1,12 +1,11 @@
 //! What is known of the nodes: facts with their time. Judged where they are used, never here.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::answering::{Answering, Routes};
+use crate::answering::{Answering, Asked, Routes};
 use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
@@ -92,10 +91,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The node and the service that are asked for at this socket.
-    pub fn asked_at(&self, addr: SocketAddr) -> Option<(&NodeFacts, &ServiceFacts)> {
-        let asked = self.routes.at(addr)?;
-        let node = self.nodes.get(asked.node)?;
+    /// The node and the service that are asked for where nothing else is said. Where several nodes
+    /// may be meant the node is any of them: only how the service is answered may be read then.
+    pub fn asked(&self, asked: Asked) -> Option<(&NodeFacts, &ServiceFacts)> {
+        let node = self.nodes.get(asked.node.unwrap_or(0))?;
         Some((node, node.services.get(asked.service)?))
     }
 

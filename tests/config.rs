@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::answering::{Answering, Listen};
+use rolecall::answering::{Answering, Asked, Listen};
 use rolecall::config::{
     Alias, Config, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Patroni,
     Postgres, Repmgr, Service, Source,
@@ -65,6 +65,7 @@ fn built_in() -> Config {
             name: "primary".to_owned(),
             roles: vec![Role::Primary],
             listen: vec![Listen::Everywhere(5555)],
+            agent_send: false,
             answering: Answering { allow: vec![], wording: Wording::plain() },
             hold: None,
             lag: None,
@@ -190,6 +191,7 @@ fn every_key_reaches_its_value() {
                 name: "primary".to_owned(),
                 roles: vec![Role::Primary],
                 listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
+                agent_send: false,
                 answering: Answering {
                     allow: vec![
                         net("10.0.0.0/8"),
@@ -206,6 +208,7 @@ fn every_key_reaches_its_value() {
                 name: "replica".to_owned(),
                 roles: vec![Role::Replica, Role::Primary],
                 listen: vec![Listen::Everywhere(5556)],
+                agent_send: false,
                 answering: Answering { allow: vec![], wording: Wording::full() },
                 hold: Some(ms(10_000)),
                 lag: Some(LagLimit {
@@ -218,6 +221,7 @@ fn every_key_reaches_its_value() {
                 name: "reports_2".to_owned(),
                 roles: vec![Role::Replica],
                 listen: vec![at("10.0.0.1:5557")],
+                agent_send: false,
                 answering: Answering { allow: vec![], wording: Wording::plain() },
                 hold: None,
                 lag: Some(LagLimit {
@@ -606,10 +610,50 @@ fn several_nodes_have_addresses_and_sources_of_their_own() {
     assert_eq!(kinds, ["patroni", "static"]);
     let routes = config.routes();
     let asked = |addr: &str| routes.at(addr.parse().unwrap()).map(|a| (a.node, a.service));
-    assert_eq!(asked("127.0.0.1:6001"), Some((0, 0)));
-    assert_eq!(asked("127.0.0.1:6002"), Some((0, 1)));
-    assert_eq!(asked("[::]:6003"), Some((0, 1)));
-    assert_eq!(asked("127.0.0.1:6011"), Some((1, 0)));
+    assert_eq!(asked("127.0.0.1:6001"), Some((Some(0), 0)));
+    assert_eq!(asked("127.0.0.1:6002"), Some((Some(0), 1)));
+    assert_eq!(asked("[::]:6003"), Some((Some(0), 1)));
+    assert_eq!(asked("127.0.0.1:6011"), Some((Some(1), 0)));
     assert_eq!(asked("127.0.0.1:6012"), None);
     assert_eq!(config.listens().count(), 4);
+}
+
+#[test]
+fn one_address_may_ask_for_several_nodes_where_a_question_is_read() {
+    let text = "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"5555\"\nagent_send = true\n\
+                [[service]]\nname = \"replica\"\nroles = [\"replica\"]\n\
+                [[node]]\nname = \"pg1\"\nsource = { kind = \"static\", role = \"primary\" }\n\
+                listen = { primary = \"127.0.0.1:6001\" }\n\
+                [[node]]\nname = \"pg2\"\nsource = { kind = \"static\", role = \"replica\" }\n";
+    let Loaded { config, warnings } = accepted(text);
+    assert!(warnings.contains(&Warning::AgentSend));
+    let routes = config.routes();
+    let asked = |addr: &str| routes.at(addr.parse().unwrap());
+    let reading = Asked { node: None, service: 0, agent_send: true };
+    assert_eq!(asked("[::]:5555"), Some(reading));
+    let own = Asked { node: Some(0), service: 0, agent_send: false };
+    assert_eq!(asked("127.0.0.1:6001"), Some(own), "it says all that is asked there");
+    let alone = accepted(
+        &text
+            .replace("5555\"\nagent_send = true", "5555\"")
+            .replace(
+                "[[node]]\nname = \"pg2\"\nsource = { kind = \"static\", role = \"replica\" }\n",
+                "",
+            )
+            .replace("[\"replica\"]", "[\"replica\"]\nlisten = \"5556\""),
+    );
+    assert!(!alone.warnings.contains(&Warning::AgentSend));
+}
+
+#[test]
+fn a_question_needs_an_address_that_it_is_read_at() {
+    let text = "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\nagent_send = true\n\
+                [[node]]\nname = \"pg1\"\nsource = { kind = \"static\", role = \"primary\" }\n\
+                listen = { primary = \"127.0.0.1:6001\" }\n";
+    let problems = refused(text, &Flags::default());
+    assert_eq!(
+        printed(&problems),
+        "test.toml:4: service[1].agent_send: stands without `listen`\n  expected: `listen` too\n  \
+         hint: an address of a [[node]] says all that is asked there\n"
+    );
 }
