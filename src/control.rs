@@ -25,6 +25,8 @@ use crate::http::Pages;
 use crate::keeper::Orders;
 use crate::order::{Order, Target, Wish};
 use crate::order_file::OrderFile;
+use crate::role::Role;
+use crate::snapshot::ServiceFacts;
 
 /// Longest question, in bytes.
 const QUESTION: usize = 4096;
@@ -197,24 +199,29 @@ impl Desk {
                 return Err(Refused::new(what, "say --for 10m"));
             }
             let facts = self.pages.facts.borrow();
-            let mut services = facts
+            let pairs = facts
                 .nodes
                 .iter()
                 .flat_map(|node| node.services.iter().map(move |service| (&*node.name, service)));
-            let primaries = services.any(|(node, service)| {
-                about.covers(&service.name, node)
-                    && service.policy.roles.contains(&crate::role::Role::Primary)
-            });
-            if primaries && !force {
+            let covered: Vec<_> =
+                pairs.filter(|(node, service)| about.covers(&service.name, node)).collect();
+            let primary = |service: &ServiceFacts| service.policy.roles.contains(&Role::Primary);
+            if !force && covered.iter().any(|(_, service)| primary(service)) {
                 let what = "a service for primaries is among the targets: writes could reach a node \
                             that is none";
                 let hint = "order a service of replicas, or say --force and answer for it yourself";
                 return Err(Refused::new(what, hint));
             }
+            // A no of one node would end what is about others as well.
+            if !force && covered.len() != 1 {
+                let what = "`ready` is about one service of one node";
+                return Err(Refused::new(what, "say SERVICE/NODE"));
+            }
         }
         let now = self.pages.clock.now();
         let mut order = Order::new(about, wish, (by, why), now);
-        order.forced = force;
+        order.forced = force && wish == Wish::Ready;
+        let force = order.forced;
         self.file.add(order, lasts).map_err(|error| not_kept(&self.config.state, &error))?;
         self.orders.send_replace(self.file.orders());
         let ends = lasts.map(|lasts| format!(" for {}", humantime::format_duration(lasts)));
