@@ -23,7 +23,7 @@ use crate::config::Control;
 use crate::failure::{Exit, Failure};
 use crate::http::Pages;
 use crate::keeper::Orders;
-use crate::order::{Order, Target, Wish};
+use crate::order::{self, Order, Target, Wish};
 use crate::order_file::OrderFile;
 use crate::role::Role;
 use crate::snapshot::ServiceFacts;
@@ -34,6 +34,9 @@ const QUESTION: usize = 4096;
 const CLIENT: Duration = Duration::from_secs(2);
 /// How often orders that have ended are taken out of the file.
 const TIDY: Duration = Duration::from_millis(250);
+/// How often and how many times it is looked whether orders are in force.
+const IN_FORCE_LOOK: Duration = Duration::from_millis(5);
+const IN_FORCE_LOOKS: u32 = 400;
 /// Longest `ready`: after a day nobody remembers why.
 pub const MOST_READY: Duration = Duration::from_secs(24 * 3600);
 /// Longest reason, in bytes.
@@ -98,7 +101,7 @@ impl Desk {
         let run = move || {
             loop {
                 match self.listener.accept() {
-                    Ok((stream, _)) => self.client(stream),
+                    Ok((stream, _)) => self.client(&stream),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => {
                         warn!(%error, "the control socket cannot accept; trying again");
@@ -111,9 +114,9 @@ impl Desk {
         std::thread::Builder::new().name("control".to_owned()).spawn(run).map(drop)
     }
 
-    fn client(&mut self, stream: UnixStream) {
-        let answer = match self.who(&stream) {
-            Ok(who) => match hear(&stream, &self.pages.clock) {
+    fn client(&mut self, mut stream: &UnixStream) {
+        let answer = match self.who(stream) {
+            Ok(who) => match hear(stream, &self.pages.clock) {
                 Ok(question) => self.answer(question, &who),
                 Err(error) => {
                     warn!(who, %error, "a client of the control socket was not understood");
@@ -128,7 +131,7 @@ impl Desk {
         };
         let told = stream
             .set_write_timeout(Some(CLIENT))
-            .and_then(|()| (&stream).write_all(format!("{answer}\n").as_bytes()));
+            .and_then(|()| stream.write_all(format!("{answer}\n").as_bytes()));
         if let Err(error) = told {
             info!(%error, "a client of the control socket went without its answer");
         }
@@ -223,7 +226,7 @@ impl Desk {
         order.forced = force && wish == Wish::Ready;
         let force = order.forced;
         self.file.add(order, lasts).map_err(|error| not_kept(&self.config.state, &error))?;
-        self.orders.send_replace(self.file.orders());
+        self.enforce();
         let ends = lasts.map(|lasts| format!(" for {}", humantime::format_duration(lasts)));
         let ends = ends.unwrap_or_else(|| " until it is taken back".to_owned());
         let (order, forced) = (wish.as_str(), if force { ", by force" } else { "" });
@@ -249,9 +252,29 @@ impl Desk {
             };
             return Err(Refused::new(format!("no order about {target}"), hint));
         }
-        self.orders.send_replace(self.file.orders());
+        self.enforce();
         info!(by, target, "order taken back by {by}: {target}");
         Ok(format!("auto {target}"))
+    }
+
+    /// Hands the orders to the keeper, and waits until they are answered by: whoever is told that an
+    /// order stands may go on with what it was given for.
+    fn enforce(&self) {
+        let orders = self.file.orders();
+        self.orders.send_replace(orders.clone());
+        for _ in 0..IN_FORCE_LOOKS {
+            let all_follow = self.pages.facts.borrow().nodes.iter().all(|node| {
+                let follows = |service: &ServiceFacts| {
+                    service.orders == order::about(&orders, &service.name, &node.name)
+                };
+                node.services.iter().all(follows)
+            });
+            if all_follow {
+                return;
+            }
+            std::thread::sleep(IN_FORCE_LOOK);
+        }
+        warn!("orders are not in force yet: the thread `sources` is busy");
     }
 
     /// Takes out what has ended. Where that cannot be written it is tried again; it speaks no more

@@ -120,21 +120,17 @@ impl Keeper {
         }
     }
 
-    /// The orders that are about a service of a node.
-    fn about(&self, service: &str, node: &str) -> order::About {
-        let orders = self.orders.as_ref().map(watch::Receiver::borrow);
-        orders.map_or_else(order::About::default, |orders| order::about(&orders, service, node))
+    fn standing_orders(&self) -> Vec<Arc<Order>> {
+        self.orders.as_ref().map(|orders| orders.borrow().clone()).unwrap_or_default()
     }
 
     /// Publishes other orders, and what is said by them.
     fn obey(&mut self) {
+        let orders = self.standing_orders();
         self.facts.send_modify(|facts| {
             for node in &mut facts.nodes {
                 for service in &mut node.services {
-                    let orders = self.orders.as_ref().map(watch::Receiver::borrow);
-                    service.orders = orders.map_or_else(order::About::default, |orders| {
-                        order::about(&orders, &service.name, &node.name)
-                    });
+                    service.orders = order::about(&orders, &service.name, &node.name);
                 }
             }
         });
@@ -228,6 +224,7 @@ impl Keeper {
         let facts = self.facts.borrow();
         let before = node.before.and_then(|at| facts.nodes.get(at));
         let seen_before = before.map_or(&[][..], |before| &before.sources);
+        let standing_orders = self.standing_orders();
         let services = node.services.into_iter().map(|serving| {
             let Serving { name, policy, answering, asks } = serving;
             let known = before.and_then(|before| before.known(&name, &policy));
@@ -238,7 +235,7 @@ impl Keeper {
                 }
             };
             let standing = standing.fold(now, seen_before, &sources, &policy);
-            let orders = self.about(&name, &node.name);
+            let orders = order::about(&standing_orders, &name, &node.name);
             ServiceFacts { name, policy, standing, answering, asks, orders }
         });
         let services = services.collect();
