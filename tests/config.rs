@@ -71,6 +71,7 @@ fn built_in() -> Config {
             lag: None,
         }],
         http: None,
+        control: None,
         log: Log { to: LogTo::Auto, format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }
