@@ -30,7 +30,6 @@ use crate::asking::{ASKING, Asker};
 use crate::clock::{Clock, Stamp};
 use crate::metrics::Metrics;
 use crate::snapshot::Facts;
-use crate::verdict::decide;
 
 /// Connections that are read to their end at one time; over it the line is still written and the
 /// connection closed at once. A HAProxy that checks 1,000 times a second keeps about ten here.
@@ -184,7 +183,7 @@ impl Door {
                 drop(facts);
                 return self.read_question(now, socket, peer);
             }
-            let verdict = decide(now, &node.sources, service.standing, &service.policy);
+            let verdict = node.verdict(now, service);
             let line = service.answering.wording.line(verdict.state, &verdict.reason);
             if !send(&socket, &line) {
                 return;

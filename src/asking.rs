@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::question::{Unknown, named};
 use crate::snapshot::Facts;
-use crate::verdict::{State, decide};
+use crate::verdict::State;
 
 /// Questions that are read at one time at one port; one more is answered with `unknown` unread.
 pub const ASKING: usize = 256;
@@ -104,7 +104,7 @@ impl Asker {
             service.asks.sent_away();
             return None;
         }
-        let verdict = decide(now, &node.sources, service.standing, &service.policy);
+        let verdict = node.verdict(now, service);
         service.asks.answered(now, peer, verdict.state);
         Some(service.answering.wording.line(verdict.state, &verdict.reason).into_owned())
     }

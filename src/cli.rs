@@ -1,9 +1,10 @@
 //! The command line.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -11,11 +12,13 @@ use tracing::Level;
 
 use crate::ask;
 use crate::config::Config;
+use crate::control::{self, Question};
 use crate::daemon;
 use crate::document::Problem;
 use crate::failure::{Exit, Failure};
 use crate::logging;
 use crate::manual;
+use crate::overview::{self, Health};
 use crate::patroni_times;
 use crate::schema::{self, Flags, Loaded};
 use crate::secret::Secret;
@@ -53,6 +56,23 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Asks the running daemon: exit code 0 well, 1 warning, 2 critical, 3 unreachable.
+    Status {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Orders READY where nothing is known, for a time; never for primaries without --force.
+    Ready(Ordering),
+    /// Orders that sessions stay and no new ones come.
+    Drain(Ordering),
+    /// Orders MAINT.
+    Maint(Ordering),
+    /// Takes an order back.
+    Auto {
+        /// SERVICE, NODE, SERVICE/NODE or all, as it was ordered.
+        target: String,
+    },
     /// Prints what a shell reads to complete commands and flags.
     Completions {
         /// The shell.
@@ -63,6 +83,22 @@ enum Command {
         /// The page of this command instead.
         command: Option<String>,
     },
+}
+
+/// An order.
+#[derive(Args)]
+struct Ordering {
+    /// SERVICE, NODE, SERVICE/NODE or all; the narrowest order counts.
+    target: String,
+    /// Ends by itself after this time, such as 10m; `ready` must, within 24h.
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    lasts: Option<Duration>,
+    /// Why; it shows in status, logs and at HAProxy.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// READY even against what is seen: writes may reach a node that is not the primary.
+    #[arg(long)]
+    force: bool,
 }
 
 /// Flags that stand in for a configuration file.
@@ -111,6 +147,11 @@ impl Cli {
             Command::Run(run) => self.daemon(&run.flags()),
             Command::Check => self.check(),
             Command::Ask { target, json } => self.ask(target.as_deref(), *json),
+            Command::Status { json } => self.status(*json),
+            Command::Ready(order) => self.order("ready", order),
+            Command::Drain(order) => self.order("drain", order),
+            Command::Maint(order) => self.order("maint", order),
+            Command::Auto { target } => self.tell(&Question::Auto { target: target.clone() }),
             Command::Completions { shell } => {
                 print(&manual::completions(definition(), *shell))?;
                 Ok(ExitCode::SUCCESS)
@@ -158,6 +199,51 @@ impl Cli {
         };
         print(&said)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Where the running daemon is asked.
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        let config = self.load(&Flags::default())?.config;
+        config.control.map(|control| control.socket).ok_or_else(|| {
+            Failure::new(Exit::Config, "the configuration has no control socket")
+                .hint("add a section [control] and restart rolecall")
+        })
+    }
+
+    fn order(&self, order: &str, said: &Ordering) -> Result<ExitCode, Failure> {
+        let lasts = said.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+        self.tell(&Question::Order {
+            order: order.to_owned(),
+            target: said.target.clone(),
+            for_ms: lasts,
+            reason: said.reason.clone(),
+            force: said.force,
+        })
+    }
+
+    fn tell(&self, question: &Question) -> Result<ExitCode, Failure> {
+        let said = control::ask(&self.socket()?, question)?;
+        print(&format!("{}\n", said.as_str().unwrap_or_default()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// As a monitoring plug-in is asked: whatever keeps the daemon from being asked is `unreachable`.
+    fn status(&self, json: bool) -> Result<ExitCode, Failure> {
+        let said = self.socket().and_then(|socket| control::ask(&socket, &Question::Status));
+        let said = match said {
+            Ok(said) => said,
+            Err(failure) => {
+                print(&format!("rolecall: {failure}\n"))?;
+                return Ok(ExitCode::from(Health::Unreachable as u8));
+            }
+        };
+        if json {
+            print(&format!("{said:#}\n"))?;
+        } else {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            print(&overview::text(&said, io::stdout().is_terminal() && !plain))?;
+        }
+        Ok(ExitCode::from(overview::health(&said) as u8))
     }
 
     /// The file that is read, if there is one.

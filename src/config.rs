@@ -36,6 +36,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// The HTTP port, where there is one.
     pub http: Option<Http>,
+    /// Where operators give orders, where there is such a place.
+    pub control: Option<Control>,
     /// Where the log goes.
     pub log: Log,
 }
@@ -56,6 +58,30 @@ pub struct Http {
     pub listen: Vec<Listen>,
     /// Who may ask; empty: everybody.
     pub allow: Vec<IpNet>,
+}
+
+/// Where operators give orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// Its mode.
+    pub mode: u32,
+    /// Its group; with one whoever the mode lets in may ask.
+    pub group: Option<String>,
+    /// The file that orders are kept in.
+    pub state: PathBuf,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            socket: "/run/rolecall/control.sock".into(),
+            mode: 0o660,
+            group: None,
+            state: "/var/lib/rolecall/orders.json".into(),
+        }
+    }
 }
 
 impl Config {

@@ -17,7 +17,8 @@ use tracing::{error, info, warn};
 
 use crate::asks::Asks;
 use crate::clock::{Clock, wall_clock};
-use crate::config::{self, Config, Node, Rhythm, Service};
+use crate::config::{self, Config, Control, Node, Rhythm, Service};
+use crate::control::Desk;
 use crate::failure::{Exit, Failure};
 use crate::http::Pages;
 use crate::keeper::Keeper;
@@ -67,6 +68,12 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let metrics = Metrics::default();
     let counted = metrics.clone();
     let keeper = Keeper::new(clock.clone(), facts_out, announced_out, records, counted.clone());
+    let exposed = Arc::new(Exposed::new(&counted, facts.clone(), clock.clone()));
+    let pages = Pages { facts, announced, clock, counted, exposed };
+    let desk = loaded.config.control.as_ref();
+    let desk = desk.map(|config| Desk::open(config, pages.clone())).transpose()?;
+    let (desk, orders) = desk.unzip();
+    let keeper = keeper.under(orders);
     let looking = runtime()?;
     let looking_thread = std::thread::Builder::new()
         .name("sources".to_owned())
@@ -77,8 +84,6 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
         })
         .map_err(|error| internal("thread", &error))?;
 
-    let exposed = Arc::new(Exposed::new(&counted, facts.clone(), clock.clone()));
-    let pages = Pages { facts, announced, clock, counted, exposed };
     let ports = Ports::new(pages.clone());
     let sockets = ports.bind(&loaded.config, &mut inherited)?;
     inherited.all_adopted()?;
@@ -94,6 +99,8 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
         coming: None,
         reload_again: false,
         started: false,
+        desk,
+        control: loaded.config.control.clone(),
         warned: Vec::new(),
     };
     let ended = answering.block_on(daemon.run(signals, loaded, sockets));
@@ -137,6 +144,10 @@ struct Daemon<'a> {
     /// SIGHUP came while a configuration was coming: read again once it is in force.
     reload_again: bool,
     started: bool,
+    /// The control socket, until it is served.
+    desk: Option<Desk>,
+    /// How it was opened.
+    control: Option<Control>,
     /// What was warned of already.
     warned: Vec<Warning>,
 }
@@ -178,8 +189,17 @@ impl Daemon<'_> {
         info!("stopping");
         systemd::stopping();
         self.ports.stop();
-        while let Some(ended) = self.ports.ended().await {
-            port_ended(ended)?;
+        loop {
+            tokio::select! {
+                ended = self.ports.ended() => match ended {
+                    Some(ended) => port_ended(ended)?,
+                    None => break,
+                },
+                Asked::Stop = signals.next() => {
+                    info!("told twice to stop: at once");
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -291,6 +311,14 @@ impl Daemon<'_> {
         self.ports.close_others(&config);
         if self.logging.apply(config.log) {
             warn!("[log] `to` and `format` change at the next restart");
+        }
+        if config.control != self.control {
+            warn!("[control] changes at the next restart");
+        }
+        if let Some(desk) = self.desk.take()
+            && let Err(error) = desk.serve()
+        {
+            error!(%error, "the control socket is not served");
         }
         let (nodes, services) = (config.nodes.len(), config.services.len());
         info!(nodes, services, "configuration in force");

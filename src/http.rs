@@ -165,7 +165,8 @@ impl Pages {
         }
     }
 
-    fn status(&self, now: Stamp) -> Status {
+    /// Everything that is known.
+    pub fn status(&self, now: Stamp) -> Status {
         let announced = self.announced.borrow();
         let since = |node: &str, service: &str| {
             let mut said = announced.iter().flat_map(|said| &**said);

@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use crate::clock::{Clock, Stamp};
 use crate::electorate::NodeId;
 use crate::metrics::Metrics;
+use crate::order::{self, Order};
 use crate::plan::{Plan, Present, Serving, Staged, StagedNode};
 use crate::policy::Policy;
 use crate::poller::Look;
@@ -21,7 +22,7 @@ use crate::quorum;
 use crate::record::{About, Records, Yes};
 use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
-use crate::verdict::{Standing, State, Verdict, decide};
+use crate::verdict::{Standing, State, Verdict};
 use crate::watched::{PollerIds, Watched};
 
 /// Looks that wait to be folded in. Every poller waits for room, so this bounds memory, not facts.
@@ -59,7 +60,12 @@ pub struct Keeper {
     /// Where a repmgr node's yes is kept over a restart.
     records: Option<Records>,
     metrics: Metrics,
+    /// The orders that stand; `None`: nobody gives any.
+    orders: Option<Orders>,
 }
+
+/// The orders that stand, as they change.
+pub type Orders = watch::Receiver<Vec<Arc<Order>>>;
 
 /// A node that is watched.
 struct Node {
@@ -86,12 +92,20 @@ impl Keeper {
         metrics: Metrics,
     ) -> Self {
         let ids = PollerIds::default();
-        Self { clock, facts, announced, nodes: Vec::new(), staged: None, ids, records, metrics }
+        let (nodes, staged, orders) = (Vec::new(), None, None);
+        Self { clock, facts, announced, nodes, staged, ids, records, metrics, orders }
+    }
+
+    /// Follows these orders.
+    #[must_use]
+    pub fn under(self, orders: Option<Orders>) -> Self {
+        Self { orders, ..self }
     }
 
     /// Keeps the facts until the senders of plans are gone.
     pub async fn run(mut self, mut plans: mpsc::Receiver<Plan>) {
         let (report, mut looks) = mpsc::channel(LOOKS_WAITING);
+        let mut orders = self.orders.clone();
         loop {
             let next = self.nodes.iter().filter_map(|node| node.next).min();
             tokio::select! {
@@ -100,7 +114,59 @@ impl Keeper {
                     Some(plan) => self.stage(plan, &report),
                     None => return,
                 },
+                () = changed(&mut orders) => self.obey(),
                 () = self.reached(next) => self.announce_due(),
+            }
+        }
+    }
+
+    fn standing_orders(&self) -> Vec<Arc<Order>> {
+        self.orders.as_ref().map(|orders| orders.borrow().clone()).unwrap_or_default()
+    }
+
+    /// Publishes other orders, and what is said by them.
+    fn obey(&mut self) {
+        let orders = self.standing_orders();
+        self.facts.send_modify(|facts| {
+            for node in &mut facts.nodes {
+                for service in &mut node.services {
+                    service.orders = order::about(&orders, &service.name, &node.name);
+                }
+            }
+        });
+        let mut changed = false;
+        for at in 0..self.nodes.len() {
+            self.drop_orders(at);
+            changed |= self.announce(at);
+        }
+        if changed {
+            self.publish_announced();
+        }
+    }
+
+    /// Ends the orders about a node that a no ends.
+    fn drop_orders(&self, at: usize) {
+        let now = self.clock.now();
+        let facts = self.facts.borrow();
+        let node = &facts.nodes[at];
+        for service in node.services.iter().filter(|service| !service.orders.is_empty()) {
+            let seen = node.seen(now, service);
+            if seen.state != State::NotReady {
+                continue;
+            }
+            for order in service.orders.iter().filter(|order| order.ends_at_a_no()) {
+                if order.drop_it() {
+                    warn!(
+                        node = &*node.name,
+                        service = &*service.name,
+                        by = &*order.by,
+                        "the order ready {} is dropped: {} of {} is not ready: {}",
+                        order.target,
+                        service.name,
+                        node.name,
+                        seen.reason
+                    );
+                }
             }
         }
     }
@@ -158,6 +224,7 @@ impl Keeper {
         let facts = self.facts.borrow();
         let before = node.before.and_then(|at| facts.nodes.get(at));
         let seen_before = before.map_or(&[][..], |before| &before.sources);
+        let standing_orders = self.standing_orders();
         let services = node.services.into_iter().map(|serving| {
             let Serving { name, policy, answering, asks } = serving;
             let known = before.and_then(|before| before.known(&name, &policy));
@@ -168,7 +235,8 @@ impl Keeper {
                 }
             };
             let standing = standing.fold(now, seen_before, &sources, &policy);
-            ServiceFacts { name, policy, standing, answering, asks }
+            let orders = order::about(&standing_orders, &name, &node.name);
+            ServiceFacts { name, policy, standing, answering, asks, orders }
         });
         let services = services.collect();
         NodeFacts { name: node.name, cluster: node.cluster, kinds: node.kinds, sources, services }
@@ -209,6 +277,7 @@ impl Keeper {
             }
             node.sources = sources;
         });
+        self.drop_orders(at);
         self.keep_yes(now, at);
     }
 
@@ -253,7 +322,7 @@ impl Keeper {
         let judge = |service: &ServiceFacts| Announced {
             node: known.name.clone(),
             service: service.name.clone(),
-            verdict: decide(now, &known.sources, service.standing, &service.policy),
+            verdict: known.verdict(now, service),
             since: now,
         };
         let mut current: Vec<_> = known.services.iter().map(judge).collect();
@@ -339,6 +408,19 @@ fn still_same(before: &[SourceFacts], sources: &[SourceFacts]) -> bool {
         said.filter_map(|said| Some((said.me?, &*said.system))).collect()
     }
     servers(before) == servers(sources)
+}
+
+/// Ends when the orders have changed; never where nobody gives any.
+async fn changed(orders: &mut Option<Orders>) {
+    match orders {
+        Some(of) => {
+            if of.changed().await.is_err() {
+                // They stand as they were: what gives them ended, which is noticed elsewhere.
+                pending::<()>().await;
+            }
+        }
+        None => pending().await,
+    }
 }
 
 /// The memory of a service that begins: empty, or what a predecessor's record says of this node.

@@ -22,7 +22,7 @@ use crate::poller::Look;
 use crate::question::Unknown;
 use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts};
-use crate::verdict::{State, decide};
+use crate::verdict::State;
 
 /// What Prometheus must be told the text is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -250,7 +250,7 @@ fn roles(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
 
 fn verdicts(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
     node.services.iter().try_for_each(|service| {
-        let state = decide(now, &node.sources, service.standing, &service.policy).state;
+        let state = node.verdict(now, service).state;
         STATES.into_iter().try_for_each(|of| {
             let labels =
                 [("node", &*node.name), ("service", &*service.name), ("state", of.as_str())];
@@ -262,7 +262,7 @@ fn verdicts(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result 
 /// The one reason that holds now.
 fn reasons(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
     node.services.iter().try_for_each(|service| {
-        let verdict = decide(now, &node.sources, service.standing, &service.policy);
+        let verdict = node.verdict(now, service);
         let reason = ("reason", verdict.reason.label());
         lines.gauge(&[("node", &*node.name), ("service", &*service.name), reason], &1i64)
     })
@@ -285,8 +285,7 @@ fn primaries(lines: &mut Lines<'_>, now: Stamp, facts: &Facts) -> fmt::Result {
     let leads = |node: &NodeFacts| {
         node.services.iter().any(|service| {
             service.policy.roles == [Role::Primary]
-                && decide(now, &node.sources, service.standing, &service.policy).state
-                    == State::Ready
+                && node.verdict(now, service).state == State::Ready
         })
     };
     clusters.into_iter().try_for_each(|cluster| {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::electorate::{NodeId, Registered};
 use crate::observation::{ErrorKind, Patroni, SourceError};
+use crate::order::{Ordered, Wish};
 use crate::role::{Role, Timeline};
 
 /// Why a verdict is what it is.
@@ -15,6 +16,8 @@ pub enum Reason {
     Serves(Role),
     /// The same, and Patroni is not as usual.
     ServesIn(Role, Circumstance),
+    /// An operator's standing order says so.
+    Ordered(Ordered),
     /// Paused, the consensus store is lost, and `require_lock` is on.
     NoLock,
     /// Patroni says that the replica is over the limit it was asked with.
@@ -163,6 +166,9 @@ impl Reason {
         match self {
             Self::Serves(_) => "serves",
             Self::ServesIn(_, circumstance) => circumstance.label(),
+            Self::Ordered(Ordered { wish: Wish::Ready, .. }) => "ordered_ready",
+            Self::Ordered(Ordered { wish: Wish::Drain, .. }) => "ordered_drain",
+            Self::Ordered(Ordered { wish: Wish::Maint, .. }) => "ordered_maint",
             Self::NoLock => "no_lock",
             Self::LagLimit => "lag_limit",
             Self::NoLookYet => "no_look_yet",
@@ -244,6 +250,9 @@ impl Reason {
             Self::NoLock | Self::ServesIn(_, Circumstance::Lockless) => {
                 Some("bring the consensus store back, or end the pause: patronictl resume")
             }
+            Self::Ordered(_) => {
+                Some("rolecall status shows the order, rolecall auto takes it back")
+            }
             Self::LagLimit => Some("see patronictl list, and what keeps replay back"),
             Self::ServesIn(_, Circumstance::Unlocked | Circumstance::Failsafe) => {
                 Some("bring the consensus store back")
@@ -263,6 +272,7 @@ impl fmt::Display for Reason {
             Self::Serves(role) | Self::OtherRole(role) => write!(f, "is {role}"),
             Self::NoRole => f.write_str("serves no role now"),
             Self::ServesIn(role, circumstance) => write!(f, "is {role}, {circumstance}"),
+            Self::Ordered(ordered) => write!(f, "{ordered}"),
             Self::NoLock => f.write_str("Patroni is paused, and no lock stands behind its word"),
             Self::LagLimit => f.write_str("is further behind than Patroni was asked for"),
             Self::NotLeader => f.write_str("does not hold the leader lock"),

@@ -13,13 +13,14 @@ use toml::de::{DeTable, DeValue};
 
 use crate::answering::Listen;
 use crate::config::{
-    Config, HTTP_PORT, Haproxy, Http, Kind, Log, LogFormat, LogTo, PAGES, PatroniLag, Service,
+    Config, Control, HTTP_PORT, Haproxy, Http, Kind, Log, LogFormat, LogTo, PAGES, PatroniLag,
+    Service,
 };
 use crate::document::{Document, Fault, Problem, Table};
 use crate::schema_node::{check_clash, nodes};
 use crate::schema_service::{LISTEN, services, values};
 use crate::secret::Secret;
-use crate::units::{duration, integer, listen, network, string, version, word};
+use crate::units::{duration, integer, listen, network, path, string, version, word};
 use crate::warning::{Warning, warnings};
 
 /// Read where no other file is named, if it is there.
@@ -181,7 +182,7 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
     let services = services(root, flags, &nodes, &mut listeners);
     let http = http(root, services.as_deref().unwrap_or_default(), &mut listeners);
     let log = log(&root.table("log"));
-    root.later("control", "the control socket", "stop and start rolecall instead");
+    let control = control(root);
     root.finish();
     let (mut nodes, services) = (nodes.into_nodes()?, services?);
     let bytes = services.iter().find_map(|service| service.lag?.bytes);
@@ -195,7 +196,41 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
             }
         }
     }
-    Some(Config { haproxy, nodes, services, http, log })
+    Some(Config { haproxy, nodes, services, http, control, log })
+}
+
+/// The control socket; off unless the section is there.
+fn control(root: &Table<'_>) -> Option<Control> {
+    let table = root.table("control");
+    if !root.has("control") {
+        return None;
+    }
+    let default = Control::default();
+    let quotes = "write it in double quotes";
+    let file = || string("the path of a file, from `/` on", quotes, path);
+    let control = Control {
+        socket: table.take("socket", file()).unwrap_or(default.socket),
+        mode: table
+            .take("mode", string("a mode such as \"0660\"", quotes, mode))
+            .unwrap_or(default.mode),
+        group: table.take("group", string("the name of a group", quotes, group)),
+        state: table.take("state", file()).unwrap_or(default.state),
+    };
+    table.finish();
+    Some(control)
+}
+
+/// Who may open a socket, in octal digits.
+fn mode(text: &str) -> Result<u32, Fault> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    let expected = "three octal digits, such as 0660";
+    mode.ok_or_else(|| Fault::new("no mode of a socket", expected, "0660: owner and group"))
+}
+
+fn group(text: &str) -> Result<String, Fault> {
+    let fits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+    let fault = || Fault::new("no name of a group", "a name as in /etc/group", "see `id`");
+    fits.then(|| text.to_owned()).ok_or_else(fault)
 }
 
 /// The HTTP port; off unless the section is there.

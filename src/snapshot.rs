@@ -10,8 +10,9 @@ use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
 use crate::observation::{ErrorKind, Observation, SourceError};
+use crate::order::{self, About};
 use crate::policy::Policy;
-use crate::verdict::Standing;
+use crate::verdict::{Standing, Verdict, decide};
 
 /// The newest facts of one source. [`Snapshot::record`] is its only mutator.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -132,9 +133,21 @@ pub struct ServiceFacts {
     pub answering: Arc<Answering>,
     /// Who asked it about this node.
     pub asks: Arc<Asks>,
+    /// The operators' orders about it.
+    pub orders: About,
 }
 
 impl NodeFacts {
+    /// What one of its services is told of it at this moment, by what is seen and by orders.
+    pub fn verdict(&self, now: Stamp, service: &ServiceFacts) -> Verdict {
+        order::apply(now, self.seen(now, service), &service.orders, &service.policy)
+    }
+
+    /// The same by what is seen alone.
+    pub fn seen(&self, now: Stamp, service: &ServiceFacts) -> Verdict {
+        decide(now, &self.sources, service.standing, &service.policy)
+    }
+
     /// The facts of the service of this name.
     pub fn service(&self, name: &str) -> Option<&ServiceFacts> {
         self.services.iter().find(|service| &*service.name == name)

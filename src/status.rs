@@ -10,10 +10,11 @@ use serde::Serialize;
 use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::observation::SourceError;
+use crate::order;
 use crate::reason::Reason;
 use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
-use crate::verdict::{Finding, State, decide, findings};
+use crate::verdict::{Finding, State, findings};
 
 /// The version of the JSON.
 pub const VERSION: u32 = 1;
@@ -105,8 +106,29 @@ pub struct Service {
     pub seen_ms: Option<u64>,
     /// What each source means for it, in the order of the sources.
     pub findings: Vec<Found>,
+    /// The operator's order that counts, where there is one.
+    pub order: Option<Order>,
     /// Who asked.
     pub asked: Asked,
+}
+
+/// An operator's standing order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Order {
+    /// `ready`, `drain` or `maint`.
+    pub order: &'static str,
+    /// What it is about.
+    pub target: String,
+    /// Who gave it.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// How long ago.
+    pub since_ms: u64,
+    /// How long it still stands; `null`: until it is taken back.
+    pub ends_ms: Option<u64>,
+    /// Given with `--force`.
+    pub forced: bool,
 }
 
 /// What one source means for one service.
@@ -194,7 +216,7 @@ fn of_service(
     service: &ServiceFacts,
     since: Option<Stamp>,
 ) -> Service {
-    let verdict = decide(now, &node.sources, service.standing, &service.policy);
+    let verdict = node.verdict(now, service);
     let found = findings(now, &node.sources, service.standing, &service.policy);
     Service {
         service: service.name.to_string(),
@@ -204,7 +226,20 @@ fn of_service(
         stands_ms: verdict.until.map(|until| ago(until, now)),
         seen_ms: verdict.seen.map(|seen| ago(now, seen)),
         findings: found.into_iter().map(of_finding).collect(),
+        order: order::counts(&service.orders, now).map(|order| of_order(now, order)),
         asked: of_asks(now, &service.asks),
+    }
+}
+
+fn of_order(now: Stamp, order: &order::Order) -> Order {
+    Order {
+        order: order.wish.as_str(),
+        target: order.target.to_string(),
+        by: order.by.to_string(),
+        why: order.why.to_string(),
+        since_ms: ago(now, order.since),
+        ends_ms: order.until.map(|until| ago(until, now)),
+        forced: order.forced,
     }
 }
 

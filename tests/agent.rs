@@ -53,6 +53,7 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
         standing: Standing::default(),
         answering: Arc::new(answering),
         asks: Arc::default(),
+        orders: [].into(),
     };
     let sources = vec![SourceFacts::of(source)];
     NodeFacts {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rolecall::answering::{Answering, Asked, Listen};
 use rolecall::config::{
-    Alias, Config, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Patroni,
-    Postgres, Repmgr, Service, Source,
+    Alias, Config, Control, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom,
+    Patroni, Postgres, Repmgr, Service, Source,
 };
 use rolecall::document::Problem;
 use rolecall::electorate::NodeId;
@@ -71,6 +71,7 @@ fn built_in() -> Config {
             lag: None,
         }],
         http: None,
+        control: None,
         log: Log { to: LogTo::Auto, format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }
@@ -113,7 +114,7 @@ fn the_commented_node_of_the_packaged_file_is_right() {
 
 #[test]
 fn the_comments_of_the_packaged_file_are_right() {
-    let (replica, http) = (commented("[[service]]"), commented("[http]"));
+    let (replica, http) = (commented("[[service]]"), commented("[http]") + &commented("[control]"));
     let (before_http, _) = PACKAGED.split_once("# [http]").expect("[http]");
     let first = before_http
         .lines()
@@ -140,6 +141,12 @@ fn the_comments_of_the_packaged_file_are_right() {
     .concat();
     let config = accepted(&text).config;
     assert!(config.http.is_some_and(|http| http.allow.len() == 1));
+    let control = Control { group: Some("dba".to_owned()), ..Control::default() };
+    assert_eq!(
+        config.control,
+        Some(control),
+        "what is commented is the default, but for the group"
+    );
     assert_eq!(config.nodes[0].sources.len(), 4);
     assert_eq!(config.nodes[0].sources[3].hold, ms(15_000));
     assert_eq!(config.services[0].hold, Some(ms(6000)));
@@ -232,6 +239,12 @@ fn every_key_reaches_its_value() {
             },
         ],
         http: None,
+        control: Some(Control {
+            socket: "/run/rolecall/orders.sock".into(),
+            mode: 0o600,
+            group: Some("dba".to_owned()),
+            state: "/var/lib/rolecall/o.json".into(),
+        }),
         log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
     };
     let span = Duration::from_millis(750);

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 17] = [
+const PURE: [&str; 18] = [
+    "order",
     "asks",
     "status",
     "role",
@@ -34,16 +35,18 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 12] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 14] = [
+    ("control", &["daemon", "cli"]),
+    ("order_file", &["control"]),
     ("daemon", &["cli"]),
     ("cli", &["main"]),
     ("agent", &["ports"]),
     ("asking", &["agent"]),
-    ("keeper", &["daemon", "systemd", "http"]),
+    ("keeper", &["daemon", "systemd", "http", "control"]),
     ("plan", &["keeper", "daemon"]),
     ("watched", &["keeper", "plan", "daemon", "ask"]),
     ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask"]),
-    ("http", &["daemon", "ports"]),
+    ("http", &["daemon", "ports", "control"]),
     ("ports", &["daemon"]),
     ("ask", &["cli"]),
     ("sockets", &["daemon", "ports"]),

@@ -1,0 +1,173 @@
+//! What is known, as a table for a terminal, and whether it is well, for a monitoring plug-in.
+//!
+//! It is read from the JSON of the status, so that an older or newer daemon can be shown too: what is
+//! not there is shown as `-`.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Nobody having asked for this long is worth a word: HAProxy asks every few seconds.
+const QUIET_MS: u64 = 30_000;
+
+/// What a monitoring plug-in says by its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// All is as it should be.
+    Well = 0,
+    /// Something wants to be looked at: an order, a failed look, lag, nobody asks.
+    Warning = 1,
+    /// Nothing is known of a node.
+    Critical = 2,
+    /// The daemon cannot be asked.
+    Unreachable = 3,
+}
+
+/// How well it is.
+pub fn health(status: &Value) -> Health {
+    let mut worst = Health::Well;
+    if status["orders_damaged"].is_string() {
+        worst = Health::Warning;
+    }
+    for node in list(&status["nodes"]) {
+        if list(&node["sources"]).any(|source| source["error"].is_object()) {
+            worst = worst.max(Health::Warning);
+        }
+        for service in list(&node["services"]) {
+            worst = worst.max(match service["state"].as_str() {
+                Some("unknown") => Health::Critical,
+                Some("drain") => Health::Warning,
+                _ if service["order"].is_object() || quiet(service).is_some() => Health::Warning,
+                _ => Health::Well,
+            });
+        }
+    }
+    worst
+}
+
+/// The table; colour says nothing that the words do not.
+pub fn text(status: &Value, colour: bool) -> String {
+    let head = ["NODE", "ROLE", "TL", "LAG", "SERVICE", "ANSWER", "WHY", "SINCE", "SEEN", "ASKED"];
+    let mut rows = vec![head.map(str::to_owned)];
+    let mut notes = Vec::new();
+    for node in list(&status["nodes"]) {
+        let name = word(&node["node"]);
+        let sources = || list(&node["sources"]);
+        let lag = sources().find_map(|source| source["lag_bytes"].as_u64());
+        for service in list(&node["services"]) {
+            let called = word(&service["service"]);
+            let asked = &service["asked"];
+            rows.push([
+                name.clone(),
+                word(&node["role"]),
+                word(&node["timeline"]),
+                lag.map_or_else(|| "-".to_owned(), |lag| format!("{lag} B")),
+                called.clone(),
+                word(&service["state"]),
+                word(&service["detail"]),
+                ago(&service["since_ms"]),
+                ago(&service["seen_ms"]),
+                match asked["last_ms"].as_u64() {
+                    Some(_) => format!("{} by {}", ago(&asked["last_ms"]), word(&asked["by"])),
+                    None => "never".to_owned(),
+                },
+            ]);
+            if let Some(order) = service["order"].as_object() {
+                let of = |key: &str| order.get(key).map_or_else(|| "-".to_owned(), word);
+                let ends = order.get("ends_ms").filter(|ends| ends.is_u64());
+                let ends = ends.map_or("until taken back".to_owned(), |ends| {
+                    format!("for {} more", ago(ends))
+                });
+                let forced =
+                    if order.get("forced") == Some(&Value::Bool(true)) { ", by force" } else { "" };
+                notes.push(format!(
+                    "{called}/{name}: order {} about {} by {}{forced}, {ends}: {}",
+                    of("order"),
+                    of("target"),
+                    of("by"),
+                    of("why")
+                ));
+            }
+            if let Some(quiet) = quiet(service) {
+                notes.push(format!("{called}/{name}: {quiet}"));
+            }
+        }
+        for source in sources() {
+            if let Some(detail) = source["error"]["detail"].as_str() {
+                let kind = word(&source["kind"]);
+                let detail = shown(detail);
+                notes.push(format!("{name}: {kind}: the last look failed: {detail}"));
+            }
+        }
+    }
+    if let Some(damaged) = status["orders_damaged"].as_str() {
+        notes.push(format!("orders: {}", shown(damaged)));
+    }
+    let mut out = String::new();
+    let wide = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..head.len()).map(wide).collect();
+    for row in &rows {
+        let mut line = String::new();
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let shown = format!("{cell:width$}  ");
+            match colour_of(cell).filter(|_| colour && at == 5) {
+                // Writing to a string cannot fail.
+                Some(code) => _ = write!(line, "\u{1b}[{code}m{shown}\u{1b}[0m"),
+                None => line.push_str(&shown),
+            }
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    for note in notes {
+        _ = writeln!(out, "{note}");
+    }
+    out
+}
+
+/// A service that nobody asks is one whose HAProxy is gone, or asks elsewhere.
+fn quiet(service: &Value) -> Option<String> {
+    match service["asked"]["last_ms"].as_u64() {
+        None => Some("nobody has asked yet".to_owned()),
+        Some(ms) if ms > QUIET_MS => Some(format!("nobody has asked for {} s", ms / 1000)),
+        Some(_) => None,
+    }
+}
+
+fn colour_of(state: &str) -> Option<u8> {
+    match state {
+        "ready" => Some(32),
+        "drain" => Some(33),
+        "unknown" => Some(31),
+        _ => None,
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) if !text.is_empty() => shown(text),
+        Value::Number(number) => number.to_string(),
+        _ => "-".to_owned(),
+    }
+}
+
+/// A time in milliseconds, in the two largest units that matter.
+fn ago(ms: &Value) -> String {
+    let Some(ms) = ms.as_u64() else { return "-".to_owned() };
+    match ms / 1000 {
+        0 => format!("{ms} ms"),
+        s @ 1..=59 => format!("{s} s"),
+        s @ 60..=3599 => format!("{} min {} s", s / 60, s % 60),
+        s @ 3600..=86_399 => format!("{} h {} min", s / 3600, s % 3600 / 60),
+        s => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// A text from elsewhere without what a terminal would obey.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}

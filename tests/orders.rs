@@ -1,0 +1,304 @@
+//! Orders: what they do to a verdict as properties; and the real program's socket, file and commands.
+
+#[path = "fixtures/mod.rs"]
+mod fixtures;
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fixtures::{AGENT_PORT, Ground, Heard, Rolecall, ask, eventually};
+use proptest::prelude::*;
+use rolecall::clock::Stamp;
+use rolecall::order::{self, Order, Target, Wish};
+use rolecall::policy::Policy;
+use rolecall::reason::Reason;
+use rolecall::role::Role;
+use rolecall::verdict::{State, Verdict};
+use serde_json::Value;
+
+const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+
+/// More than anything here takes; reached only where it never comes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn at(ms: u64) -> Stamp {
+    Stamp::new(Duration::from_millis(ms))
+}
+
+fn policy(role: Role) -> Policy {
+    Policy { roles: vec![role], lag: None, settle: Duration::ZERO, trust: vec![] }
+}
+
+fn verdict(state: State) -> Verdict {
+    let reason = Reason::Serves(Role::Primary);
+    Verdict { state, reason, until: Some(at(1000)), timeline: None, seen: None }
+}
+
+fn targets() -> impl Strategy<Value = Target> {
+    let name = |name: &'static str| prop::option::of(Just(name.to_owned()));
+    (name("primary"), name("n1")).prop_map(|(service, node)| Target { service, node })
+}
+
+fn orders() -> impl Strategy<Value = Vec<Arc<Order>>> {
+    let wish = prop::sample::select(vec![Wish::Ready, Wish::Drain, Wish::Maint]);
+    let one = (targets(), wish, prop::option::of(0u64..2000), any::<bool>());
+    let one = one.prop_map(|(target, wish, until, forced)| {
+        let mut order = Order::new(target, wish, ("ann", "why"), at(0));
+        (order.until, order.forced) = (until.map(at), forced);
+        Arc::new(order)
+    });
+    prop::collection::vec(one, 0..5)
+}
+
+fn states() -> impl Strategy<Value = State> {
+    prop::sample::select(vec![State::Ready, State::Drain, State::NotReady, State::Unknown])
+}
+
+proptest! {
+    /// The safety of the whole: nothing but force puts a node in that is not ready by what is seen.
+    #[test]
+    fn no_order_but_a_forced_one_makes_a_primary_ready(
+        orders in orders(), state in states(), now in 0u64..2000,
+    ) {
+        let about = order::about(&orders, "primary", "n1");
+        let counts = order::counts(&about, at(now)).is_some_and(|order| order.forced && order.wish == Wish::Ready);
+        let said = order::apply(at(now), verdict(state), &about, &policy(Role::Primary));
+        if said.state == State::Ready && !counts {
+            prop_assert_eq!(state, State::Ready);
+        }
+        // Sessions are kept on a node that would have them, and on no other.
+        if said.state == State::Drain {
+            prop_assert!(matches!(state, State::Ready | State::Drain));
+        }
+        // A no is a no for replicas as well.
+        let said = order::apply(at(now), verdict(State::NotReady), &about, &policy(Role::Replica));
+        prop_assert!(said.state == State::NotReady || counts);
+    }
+
+    /// The narrowest that stands counts, and what is said stands no longer than it.
+    #[test]
+    fn the_narrowest_order_counts(orders in orders(), state in states(), now in 0u64..2000) {
+        let about = order::about(&orders, "primary", "n1");
+        let width = |target: &Target| match (&target.node, &target.service) {
+            (Some(_), Some(_)) => 0,
+            (Some(_), None) => 1,
+            (None, Some(_)) => 2,
+            (None, None) => 3,
+        };
+        let stand = || orders.iter().filter(|order| order.until.is_none_or(|until| at(now) <= until));
+        let narrowest = stand().map(|order| width(&order.target)).min();
+        let counts = order::counts(&about, at(now));
+        prop_assert_eq!(counts.map(|order| width(&order.target)), narrowest);
+        let said = order::apply(at(now), verdict(state), &about, &policy(Role::Primary));
+        if let Some(until) = counts.and_then(|order| order.until) {
+            prop_assert!(said.until.is_some_and(|said| said <= until));
+        }
+        // Another node and another service have nothing to do with those that name these.
+        let elsewhere = order::about(&orders, "replica", "n2");
+        prop_assert!(elsewhere.iter().all(|order| order.target == Target::default()));
+    }
+}
+
+#[test]
+fn ready_speaks_where_nothing_is_known_for_replicas_only() {
+    let order = Order::new(Target::default(), Wish::Ready, ("ann", ""), at(0));
+    let about = order::about(&[Arc::new(order)], "s", "n");
+    let said = |role, state| order::apply(at(1), verdict(state), &about, &policy(role)).state;
+    assert_eq!(said(Role::Replica, State::Unknown), State::Ready);
+    assert_eq!(said(Role::Primary, State::Unknown), State::Unknown);
+    assert_eq!(said(Role::Replica, State::NotReady), State::NotReady);
+    assert!(about[0].drop_it() && !about[0].drop_it());
+    assert_eq!(said(Role::Replica, State::Unknown), State::Unknown, "it was dropped");
+}
+
+/// A daemon with a control socket, and the words that ask it.
+struct Stage {
+    ground: Ground,
+    rolecall: Rolecall,
+}
+
+impl Stage {
+    fn new(role: &str, control: &str) -> Self {
+        let ground = Ground::new();
+        let word = ground.write("role", role);
+        let (primary, replica) = (ground.addr(1, AGENT_PORT), ground.addr(2, AGENT_PORT));
+        let dir = ground.dir().display().to_string();
+        let config = format!(
+            "[control]\nsocket = \"{dir}/control.sock\"\nstate = \"{dir}/orders.json\"\n{control}\n\
+             [source]\nkind = \"command\"\ncommand = [\"/bin/cat\", \"{}\"]\ninterval = \"100ms\"\n\
+             hold = \"0s\"\n\
+             [[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"{primary}\"\n\
+             [[service]]\nname = \"replica\"\nroles = [\"replica\"]\nlisten = \"{replica}\"\n\
+             reply = \"full\"\n",
+            word.display()
+        );
+        let mut rolecall = Rolecall::new(&ground, "rolecall", ROLECALL, &config);
+        rolecall.start();
+        Self { ground, rolecall }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.ground.dir().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(ROLECALL);
+        command.arg("--config").arg(self.path("rolecall.toml")).args(arguments);
+        command.output().unwrap()
+    }
+
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {err}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn refuses(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn becomes(&self, host: u8, line: &str) {
+        eventually(PATIENCE, line, || {
+            let heard = ask(self.ground.addr(host, AGENT_PORT), PATIENCE).heard;
+            match &heard {
+                Heard::Said(said) if said.starts_with(line) => Ok(()),
+                _ => Err(heard),
+            }
+        });
+    }
+
+    fn status(&self) -> (i32, Value) {
+        let output = self.command(&["status", "--json"]);
+        let status = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code().unwrap(), status)
+    }
+}
+
+#[test]
+fn an_order_stands_over_a_restart_shows_everywhere_and_ends() {
+    let mut stage = Stage::new("primary", "");
+    stage.becomes(1, "READY\n");
+    stage.becomes(2, "maint up #is primary");
+    assert_eq!(stage.status().0, 0, "all is well, and both were asked");
+    let said = stage.says(&["maint", "all", "--reason", "disk swap"]);
+    assert!(said.contains("maint all until it is taken back"), "{said}");
+    stage.becomes(1, "MAINT\n");
+    stage.becomes(2, "maint up #ordered maint by ");
+    let (code, status) = stage.status();
+    let order = &status["nodes"][0]["services"][0]["order"];
+    assert_eq!((code, &order["order"], &order["why"]), (1, &"maint".into(), &"disk swap".into()));
+    let table = String::from_utf8(stage.command(&["status"]).stdout).unwrap();
+    assert!(table.contains("order maint about all by ") && !table.contains('\u{1b}'), "{table}");
+    stage.rolecall.wait_log(PATIENCE, &["ordered by", "maint all"]);
+    stage.rolecall.wait_log(PATIENCE, &["verdict changed", "ordered maint", "disk swap"]);
+
+    stage.rolecall.restart();
+    stage.becomes(1, "MAINT\n");
+    stage.rolecall.kill9();
+    stage.rolecall.start();
+    stage.becomes(1, "MAINT\n");
+    // A narrower order counts more; taken back, the wider one is there again.
+    stage.says(&["drain", "primary/local"]);
+    stage.becomes(1, "DRAIN\n");
+    stage.says(&["auto", "primary/local"]);
+    stage.becomes(1, "MAINT\n");
+    assert!(stage.refuses(&["auto", "primary"]).contains("there are orders about all"));
+    stage.says(&["auto", "all"]);
+    stage.becomes(1, "READY\n");
+    // By itself, though nobody asks.
+    stage.says(&["maint", "primary", "--for", "1s"]);
+    stage.rolecall.wait_log(PATIENCE, &["order ended", "maint primary"]);
+    stage.becomes(1, "READY\n");
+    assert!(!stage.rolecall.log().contains("panicked"));
+}
+
+#[test]
+fn ready_is_bounded_dropped_at_a_no_and_never_for_a_primary_without_force() {
+    let stage = Stage::new("nonsense", "");
+    stage.becomes(1, "MAINT\n");
+    assert!(stage.refuses(&["ready", "replica"]).contains("--for 10m"));
+    assert!(stage.refuses(&["ready", "replica", "--for", "25h"]).contains("24 hours"));
+    assert!(stage.refuses(&["ready", "primary", "--for", "1m"]).contains("--force"));
+    assert!(stage.refuses(&["ready", "all", "--for", "1m"]).contains("--force"));
+    assert!(stage.refuses(&["ready", "local", "--for", "1m"]).contains("--force"));
+    assert!(stage.refuses(&["maint", "loca"]).contains("a node of local"));
+    assert_eq!(stage.status().0, 2, "nothing is known");
+    stage.says(&["ready", "replica", "--for", "10m", "--reason", "monitoring is down"]);
+    stage.becomes(2, "up ready\n");
+    stage.becomes(1, "MAINT\n");
+    // It is a primary now: a definite no for the replicas' service ends the order for good.
+    std::fs::write(stage.path("role"), "primary").unwrap();
+    stage.becomes(1, "READY\n");
+    stage.becomes(2, "maint up #is primary");
+    stage.rolecall.wait_log(PATIENCE, &["WARN", "the order ready replica is dropped"]);
+    std::fs::write(stage.path("role"), "nonsense").unwrap();
+    stage.becomes(1, "MAINT\n");
+    stage.becomes(2, "maint up #");
+    // Force speaks against everything, and who did it is warned of.
+    std::fs::write(stage.path("role"), "replica").unwrap();
+    stage.becomes(2, "up ready\n");
+    stage.becomes(1, "MAINT\n");
+    stage.says(&["ready", "primary", "--for", "10m", "--force"]);
+    stage.becomes(1, "READY\n");
+    stage.rolecall.wait_log(PATIENCE, &["WARN", "ordered by", "by force"]);
+}
+
+#[test]
+fn strangers_are_refused_and_nobody_holds_the_socket() {
+    let stage = Stage::new("primary", "mode = \"0666\"");
+    let socket = stage.path("control.sock");
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o666);
+    // One who says nothing, one who speaks something else: neither is told READY, and others go on.
+    let silent = UnixStream::connect(&socket).unwrap();
+    let mut garbage = UnixStream::connect(&socket).unwrap();
+    garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut said = String::new();
+    garbage.read_to_string(&mut said).unwrap();
+    assert!(said.contains("error") && !said.contains("READY"), "{said}");
+    drop(silent);
+    stage.rolecall.wait_log(PATIENCE, &["was not understood"]);
+    stage.says(&["maint", "all"]);
+    // Another user, whom the mode lets in.
+    if rustix::process::geteuid().is_root() {
+        // The credentials are those at connect. The directory lets nobody else in: go there first.
+        let script = "import os,socket,sys\nos.chdir(os.path.dirname(sys.argv[1]))\n\
+                      os.setgid(65534);os.setuid(65534)\ns=socket.socket(socket.AF_UNIX)\n\
+                      s.connect('control.sock')\nprint(s.makefile().read())\n";
+        let output =
+            Command::new("python3").args(["-c", script]).arg(&socket).output().expect("python3");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("may not ask here"), "{said}{err}");
+        stage.rolecall.wait_log(PATIENCE, &["WARN", "refused at the control socket", "65534"]);
+    }
+}
+
+#[test]
+fn a_damaged_state_file_is_set_aside_and_said() {
+    let mut stage = Stage::new("primary", "");
+    stage.says(&["maint", "all"]);
+    assert!(stage.rolecall.stop().success());
+    std::fs::write(stage.path("orders.json"), "{\"version\": 1, \"orders\": [").unwrap();
+    stage.rolecall.start();
+    stage.becomes(1, "READY\n");
+    let (code, status) = stage.status();
+    assert_eq!(code, 1);
+    assert!(status["orders_damaged"].as_str().unwrap().contains("orders.damaged"), "{status}");
+    stage.rolecall.wait_log(PATIENCE, &["ERROR", "cannot be read, no order stands"]);
+}
+
+#[test]
+fn without_a_daemon_status_says_unreachable() {
+    let mut stage = Stage::new("primary", "");
+    stage.rolecall.stop();
+    assert_eq!(stage.command(&["status"]).status.code(), Some(3));
+    assert_eq!(stage.command(&["maint", "all"]).status.code(), Some(69));
+}
