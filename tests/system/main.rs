@@ -4,6 +4,7 @@ mod failover;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod ground;
+mod operators;
 mod pair;
 mod process;
 mod reloads;
