@@ -172,8 +172,9 @@ impl Desk {
     fn target(&self, text: &str) -> Result<Target, Refused> {
         let facts = self.pages.facts.borrow();
         let services = facts.nodes.first().map(|node| &*node.services).unwrap_or_default();
-        let services = services.iter().map(|service| &*service.name);
-        Target::read(text, services, facts.nodes.iter().map(|node| &*node.name))
+        let services: Vec<&str> = services.iter().map(|service| &*service.name).collect();
+        let nodes: Vec<&str> = facts.nodes.iter().map(|node| &*node.name).collect();
+        Target::read(text, &services, &nodes)
             .map_err(|known| Refused::new(format!("{text:?} is no target"), known))
     }
 

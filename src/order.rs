@@ -58,13 +58,9 @@ pub struct Target {
 
 impl Target {
     /// Reads `SERVICE`, `NODE`, `SERVICE/NODE` or `all`, of what there is. `Err` says what there is.
-    pub fn read<'a>(
-        text: &str,
-        services: impl Iterator<Item = &'a str> + Clone,
-        nodes: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<Self, String> {
-        let service = |name: &str| services.clone().find(|known| *known == name).map(str::to_owned);
-        let node = |name: &str| nodes.clone().find(|known| *known == name).map(str::to_owned);
+    pub fn read(text: &str, services: &[&str], nodes: &[&str]) -> Result<Self, String> {
+        let service = |name: &str| services.contains(&name).then(|| name.to_owned());
+        let node = |name: &str| nodes.contains(&name).then(|| name.to_owned());
         let read = match text.split_once('/') {
             Some((of, at)) => service(of)
                 .zip(node(at))
@@ -78,13 +74,8 @@ impl Target {
             },
         };
         read.ok_or_else(|| {
-            let list =
-                |names: &mut dyn Iterator<Item = &'a str>| names.collect::<Vec<_>>().join(", ");
-            format!(
-                "`all`, a service of {}, a node of {}, or SERVICE/NODE",
-                list(&mut services.clone()),
-                list(&mut nodes.clone())
-            )
+            let (services, nodes) = (services.join(", "), nodes.join(", "));
+            format!("`all`, a service of {services}, a node of {nodes}, or SERVICE/NODE")
         })
     }
 

@@ -3,6 +3,7 @@
 #[path = "fixtures/mod.rs"]
 mod fixtures;
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -79,14 +80,16 @@ impl Stage {
             let word = ground.write(&format!("role{number}"), role);
             let (agent, server) = (ground.addr(number, AGENT_PORT), ground.addr(number, PG_PORT));
             echo(server, number);
-            config += &format!(
+            let _ = writeln!(
+                config,
                 "[[node]]\nname = \"n{number}\"\nlisten = {{ {service} = \"{agent}\" }}\n\
-                 source = {{ kind = \"command\", command = [\"/bin/cat\", \"{}\"], interval = \"100ms\" }}\n",
+                 source = {{ kind = \"command\", command = [\"/bin/cat\", \"{}\"], interval = \"100ms\" }}",
                 word.display()
             );
-            servers += &format!(
+            let _ = writeln!(
+                servers,
                 "  server n{number} {server} check inter 200ms agent-check agent-inter 100ms agent-addr {} \
-                 agent-port {} on-marked-down shutdown-sessions\n",
+                 agent-port {} on-marked-down shutdown-sessions",
                 agent.ip(),
                 agent.port()
             );
