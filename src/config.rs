@@ -36,8 +36,18 @@ pub struct Config {
     pub services: Vec<Service>,
     /// The HTTP port, where there is one.
     pub http: Option<Http>,
+    /// How it is spoken to on its own host.
+    pub control: Control,
     /// Where the log goes.
     pub log: Log,
+}
+
+/// How the daemon is spoken to on its own host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Control {
+    /// The socket by which anybody may wake it up; `None`: the usual one, where systemd made a runtime
+    /// directory.
+    pub poke: Option<PathBuf>,
 }
 
 /// What a port is for.

@@ -40,6 +40,7 @@ pub mod manual;
 pub mod metrics;
 pub mod observation;
 pub mod plan;
+pub mod poke;
 pub mod policy;
 pub mod poller;
 pub mod ports;

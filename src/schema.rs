@@ -12,12 +12,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::answering::Listen;
-use crate::config::{Config, HTTP_PORT, Haproxy, Http, Log, LogFormat, LogTo, PAGES, Service};
+use crate::config::{
+    Config, Control, HTTP_PORT, Haproxy, Http, Log, LogFormat, LogTo, PAGES, Service,
+};
 use crate::document::{Document, Fault, Problem, Table};
+use crate::poke;
 use crate::schema_node::{check_clash, nodes};
 use crate::schema_service::{LISTEN, services, values};
 use crate::secret::Secret;
-use crate::units::{duration, integer, listen, network, string, version, word};
+use crate::units::{duration, integer, listen, network, path, string, version, word};
 use crate::warning::{Warning, warnings};
 
 /// Read where no other file is named, if it is there.
@@ -28,6 +31,8 @@ pub const MAX_FILE: u64 = 256 * 1024;
 
 /// Bounds of `agent_inter`: HAProxy's own least, and what no operator waits for.
 const AGENT_INTER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
+
+const SOCKET: &str = r#"a path such as "/run/rolecall/poke.sock""#;
 
 /// Most failed checks before HAProxy takes a server down.
 const MAX_FALL: u32 = 1000;
@@ -179,9 +184,9 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
     let services = services(root, flags, &nodes, &mut listeners);
     let http = http(root, services.as_deref().unwrap_or_default(), &mut listeners);
     let log = log(&root.table("log"));
-    root.later("control", "the control socket", "stop and start rolecall instead");
+    let control = control(&root.table("control"));
     root.finish();
-    Some(Config { haproxy, nodes: nodes.into_nodes()?, services: services?, http, log })
+    Some(Config { haproxy, nodes: nodes.into_nodes()?, services: services?, http, control, log })
 }
 
 /// The HTTP port; off unless the section is there.
@@ -225,6 +230,23 @@ fn haproxy(table: &Table<'_>) -> Haproxy {
     };
     table.finish();
     haproxy
+}
+
+fn control(table: &Table<'_>) -> Control {
+    let path = |text: &str| {
+        let path = path(text)?;
+        if path.as_os_str().len() <= poke::MAX_PATH {
+            return Ok(path);
+        }
+        let what = format!("is longer than {} bytes", poke::MAX_PATH);
+        Err(Fault::new(what, "a path that the system takes for a socket", "choose a shorter one"))
+    };
+    let poke = table.take("poke", string(SOCKET, "write it in double quotes", path));
+    for key in ["socket", "mode", "group", "state"] {
+        table.later(key, "the control socket", "stop and start rolecall instead");
+    }
+    table.finish();
+    Control { poke }
 }
 
 fn log(table: &Table<'_>) -> Log {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rolecall::answering::{Answering, Listen};
 use rolecall::config::{
-    Alias, Config, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres,
-    Repmgr, Service, Source,
+    Alias, Config, Control, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom,
+    Postgres, Repmgr, Service, Source,
 };
 use rolecall::document::Problem;
 use rolecall::electorate::NodeId;
@@ -65,6 +65,7 @@ fn built_in() -> Config {
             lag: None,
         }],
         http: None,
+        control: Control::default(),
         log: Log { to: LogTo::Auto, format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }
@@ -140,6 +141,13 @@ fn the_comments_of_the_packaged_file_are_right() {
     let bytes = Hysteresis { max: 16 << 20, resume: 12 << 20 };
     let lag = LagLimit { bytes: Some(bytes), time: Some(ms(5000)), on_lag: OnLag::Maint };
     assert_eq!(config.services[1].lag, Some(lag));
+}
+
+#[test]
+fn the_packaged_file_names_the_usual_socket() {
+    let line = PACKAGED.lines().find_map(|line| line.strip_prefix("# poke = ")).expect("poke");
+    let config = accepted(&format!("[control]\npoke = {line}")).config;
+    assert_eq!(config.control.poke.as_deref(), Some(Path::new(rolecall::poke::USUAL_PATH)));
 }
 
 #[test]
@@ -220,6 +228,7 @@ fn every_key_reaches_its_value() {
             },
         ],
         http: None,
+        control: Control { poke: Some("/run/rolecall/wake.sock".into()) },
         log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
     };
     let span = Duration::from_millis(750);

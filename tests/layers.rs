@@ -33,7 +33,7 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 11] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 12] = [
     ("daemon", &["cli"]),
     ("cli", &["main"]),
     ("agent", &["ports"]),
@@ -41,6 +41,7 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 11] = [
     ("plan", &["keeper", "daemon"]),
     ("watched", &["keeper", "plan", "daemon", "ask"]),
     ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask"]),
+    ("poke", &["keeper", "daemon", "schema", "cli"]),
     ("http", &["daemon", "ports"]),
     ("ports", &["daemon"]),
     ("ask", &["cli"]),

@@ -9,3 +9,4 @@ mod process;
 mod reloads;
 mod restarts;
 mod shipped_cfg;
+mod wake;
