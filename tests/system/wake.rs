@@ -57,11 +57,7 @@ impl Sleeper {
     }
 
     fn with_socket(&self) -> Rolecall {
-        self.rolecall(&self.control(&self.socket))
-    }
-
-    fn control(&self, socket: &Path) -> String {
-        format!("[control]\npoke = \"{}\"", socket.display())
+        self.rolecall(&control(&self.socket))
     }
 
     fn says(&self, line: &str) {
@@ -96,6 +92,10 @@ impl Sleeper {
         assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{name}: {output:?}");
         took
     }
+}
+
+fn control(socket: &Path) -> String {
+    format!("[control]\npoke = \"{}\"", socket.display())
 }
 
 fn program_dir() -> &'static Path {
@@ -138,7 +138,7 @@ fn the_hooks_wake_it_up() {
 #[test]
 fn the_hooks_return_at_once_and_well_whether_rolecall_is_there_hangs_or_is_not_installed() {
     let sleeper = Sleeper::new();
-    sleeper.ground.write("rolecall.toml", &sleeper.config(&sleeper.control(&sleeper.socket)));
+    sleeper.ground.write("rolecall.toml", &sleeper.config(&control(&sleeper.socket)));
     let hanging = sleeper.ground.dir().join("hanging");
     std::fs::create_dir(&hanging).expect("mkdir");
     let gate = sleeper.ground.dir().join("gate");
@@ -170,7 +170,7 @@ fn systemds_runtime_directory_has_the_socket_where_the_file_names_none_and_a_rel
     let usual = usual.join("poke.sock");
     assert!(usual.exists());
 
-    one.write_config(&sleeper.config(&sleeper.control(&sleeper.socket)));
+    one.write_config(&sleeper.config(&control(&sleeper.socket)));
     one.reload();
     assert!(sleeper.socket.exists() && !usual.exists());
     sleeper.is_now("primary");
@@ -183,7 +183,7 @@ fn systemds_runtime_directory_has_the_socket_where_the_file_names_none_and_a_rel
     one.start();
     assert!(sleeper.poke(&[]).status.success());
 
-    one.write_config(&sleeper.config(&sleeper.control(Path::new("/nonexistent/poke.sock"))));
+    one.write_config(&sleeper.config(&control(Path::new("/nonexistent/poke.sock"))));
     one.reload();
     assert!(one.wait_log(SOON, &["nobody can wake rolecall up"]).contains("hint"));
     sleeper.says("READY\n");
