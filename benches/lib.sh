@@ -107,7 +107,7 @@ make_certificates() {
     cp "$dir/ca.crt" "$tmp/ca.crt"
 }
 
-# start_postgres PORT: a primary that takes TLS with SCRAM and nothing else. Its role and database are called rolecall; $tmp/pgpass
+# start_postgres PORT: a primary that takes TLS with SCRAM, and rolecall by trust at its socket in $tmp/pg. Its role and database are called rolecall; $tmp/pgpass
 # holds the password.
 start_postgres() {
     local port=$1 bin data=$tmp/pg/data
@@ -121,7 +121,8 @@ start_postgres() {
     "${unprivileged[@]}" sh -c "cat >>'$data/postgresql.conf'" <<CONF
 listen_addresses = '$address'
 port = $port
-unix_socket_directories = ''
+unix_socket_directories = '$tmp/pg'
+max_connections = 300
 ssl = on
 ssl_cert_file = '$tmp/pg/server.crt'
 ssl_key_file = '$tmp/pg/server.key'
@@ -129,7 +130,10 @@ password_encryption = 'scram-sha-256'
 fsync = off
 autovacuum = off
 CONF
-    "${unprivileged[@]}" sh -c "cat >'$data/pg_hba.conf'" <<<"hostssl all all 127.0.0.0/8 scram-sha-256"
+    "${unprivileged[@]}" sh -c "cat >'$data/pg_hba.conf'" <<CONF
+hostssl all all 127.0.0.0/8 scram-sha-256
+local rolecall rolecall trust
+CONF
     start postgres INT "${unprivileged[@]}" "$bin/postgres" -D "$data"
     postgres_pid=$pid
     psql_admin="$bin/psql"

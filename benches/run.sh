@@ -6,12 +6,16 @@
 # It ends with an error only where something could not be measured, or a daemon gave another answer than the scene calls for.
 #
 # ROLECALL=PATH measures that program in place of the one built here. ROUNDS=N takes N rounds of everything that is timed (default 16).
+# PARTS="nodes" runs that part alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source-path=SCRIPTDIR
 source benches/lib.sh
+# shellcheck source-path=SCRIPTDIR
+source benches/nodes.sh
 
 ROUNDS=${ROUNDS:-16}
+PARTS=${PARTS:-check memory ill looks nodes}
 CPU_CHECKS=4000         # checks of one responder in one round
 ALONE=50                # checks a second where each is to be alone
 BASE=20                 # checks of the first of two counts of instructions or system calls: start-up, first allocations
@@ -386,18 +390,12 @@ print_looks() {
 
 # === The run ===
 
-measure_check
 start_postgres "$PG_PORT"
 start patroni_healthy TERM "$tmp/fake_patroni" "$address" "$PATRONI_HEALTHY" healthy
 start patroni_hung TERM "$tmp/fake_patroni" "$address" "$PATRONI_HUNG" hang
 start patroni_drip TERM "$tmp/fake_patroni" "$address" "$PATRONI_DRIP" drip
-measure_memory
-measure_ill
-measure_looks
+for part in $PARTS; do "measure_$part"; done
 
 echo "$("$ROLECALL" --version), $(nproc) x $(awk -F ': ' '/^model name/ { print $2; exit }' /proc/cpuinfo), Linux $(uname -r)," \
     "load $(cut -d ' ' -f 1 /proc/loadavg), PostgreSQL $(sql "show server_version" | cut -d ' ' -f 1), $(valgrind --version), $SECONDS s"
-print_check
-print_memory
-print_ill
-print_looks
+for part in $PARTS; do "print_$part"; done

@@ -4,24 +4,31 @@
 //! writing side is shut down and what the other side sent is read to its end within a short bound:
 //! a socket closed with unread bytes sends a reset, which can overtake the line. HAProxy itself
 //! closes with a reset once it has its line; that is normal.
+//!
+//! Only a port that HAProxy's agent-send is read at makes a task for a connection (`asking`).
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
 use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::answering::allowed;
+use crate::asking::{ASKING, Asker};
 use crate::clock::{Clock, Stamp};
+use crate::metrics::Metrics;
 use crate::snapshot::Facts;
 use crate::verdict::decide;
 
@@ -50,6 +57,8 @@ pub struct Port {
     pub facts: watch::Receiver<Facts>,
     /// The present moment.
     pub clock: Clock,
+    /// What is counted here beside the answers.
+    pub counted: Metrics,
 }
 
 impl Port {
@@ -65,8 +74,12 @@ impl Port {
                       TcpListener; the replacement wants `unsafe` to say so"
         )]
         let listener = AsyncFd::new(self.listener)?;
+        let addr = listener.get_ref().local_addr()?;
+        let asker = Asker::new(addr, self.facts.clone(), self.clock.clone(), self.counted);
         let mut door = Door {
-            addr: listener.get_ref().local_addr()?,
+            addr,
+            asker: Arc::new(asker),
+            asking: JoinSet::new(),
             facts: self.facts,
             clock: self.clock,
             lingering: VecDeque::new(),
@@ -82,6 +95,7 @@ impl Port {
                 biased;
                 () = &mut stopped => {
                     door.answer_batch(listener.get_ref());
+                    while door.asking.join_next().await.is_some() {}
                     return Ok(());
                 }
                 ready = poll_fn(|cx| listener.poll_read_ready(cx)) => {
@@ -96,6 +110,7 @@ impl Port {
                         }
                     }
                 }
+                Some(_) = door.asking.join_next() => {}
                 _ = sweeps.tick() => door.sweep(),
             }
         }
@@ -111,6 +126,9 @@ enum Waiting {
 
 struct Door {
     addr: SocketAddr,
+    asker: Arc<Asker>,
+    /// Those whose questions are read.
+    asking: JoinSet<()>,
     facts: watch::Receiver<Facts>,
     clock: Clock,
     lingering: VecDeque<Lingering>,
@@ -155,26 +173,50 @@ impl Door {
         {
             let facts = self.facts.borrow();
             // A reload has taken the service away, and its port closes in a moment.
-            let Some((node, service)) = facts.asked_at(self.addr) else { return };
+            let Some(asked) = facts.routes.at(self.addr) else { return };
+            let Some((node, service)) = facts.asked(asked) else { return };
             if !allowed(&service.answering.allow, peer) {
                 let peer = peer.map(|peer| peer.to_canonical().to_string());
                 tell_stranger(service.asks.sent_away(), &service.name, peer.as_deref());
                 return;
             }
+            if asked.agent_send {
+                drop(facts);
+                return self.read_question(now, socket, peer);
+            }
             let verdict = decide(now, &node.sources, service.standing, &service.policy);
             let line = service.answering.wording.line(verdict.state, &verdict.reason);
-            // One line always fits the send buffer of a new socket; a peer that is gone needs none.
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            if rustix::net::send(&socket, &line, flags).is_err() {
+            if !send(&socket, &line) {
                 return;
             }
             service.asks.answered(now, peer, verdict.state);
         }
+        self.linger(now, socket);
+    }
+
+    /// Ends the writing side of a connection that has its line, and has it read to its end.
+    fn linger(&mut self, now: Stamp, socket: OwnedFd) {
         if self.lingering.len() < LINGERING
             && rustix::net::shutdown(&socket, Shutdown::Write).is_ok()
         {
             self.lingering.push_back(Lingering { socket, until: now.plus(LINGER), read: 0 });
         }
+    }
+
+    /// Has a question read and answered beside all others.
+    fn read_question(&mut self, now: Stamp, socket: OwnedFd, peer: Option<IpAddr>) {
+        while self.asking.try_join_next().is_some() {}
+        if self.asking.len() >= ASKING {
+            if self.asker.refusal().is_some_and(|line| send(&socket, &line)) {
+                self.linger(now, socket);
+            }
+            return;
+        }
+        let stream = std::net::TcpStream::from(socket);
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        // The runtime takes no more sockets only where the process has none left.
+        let Ok(stream) = stream else { return };
+        self.asking.spawn(Arc::clone(&self.asker).answer(stream, peer));
     }
 
     fn sweep_oldest(&mut self, now: Stamp) {
@@ -207,6 +249,11 @@ impl Lingering {
             }
         }
     }
+}
+
+/// Writes one line, which always fits the send buffer of a new socket; a peer that is gone needs none.
+fn send(socket: &OwnedFd, line: &[u8]) -> bool {
+    rustix::net::send(socket, line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
 }
 
 /// Strangers are counted and warned of once; one that knocks every second must not fill the log.

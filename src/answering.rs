@@ -62,10 +62,12 @@ pub fn allowed(allow: &[IpNet], peer: Option<IpAddr>) -> bool {
 /// What is asked at one address: places in the order of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
-    /// About which node.
-    pub node: usize,
-    /// Which service.
+    /// About which node; `None`: the question has to say it.
+    pub node: Option<usize>,
+    /// Which service, where the question says no other.
     pub service: usize,
+    /// Whether a question is read first.
+    pub agent_send: bool,
 }
 
 /// What is asked at every address.

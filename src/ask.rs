@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, wall_clock};
 use crate::config::{Config, Node, Source as Configured};
 use crate::electorate::Attached;
 use crate::failure::Failure;
@@ -252,6 +252,19 @@ fn in_words(seen: &Observation) -> String {
         Some(false) => words.push("does not hold the leader lock".to_owned()),
         None => {}
     }
+    if let Some(patroni) = &seen.patroni {
+        let flags = [
+            (patroni.paused, "paused"),
+            (patroni.unlocked, "nobody holds the lock"),
+            (patroni.failsafe, "failsafe mode"),
+            (patroni.pending_restart, "a restart is pending"),
+            (patroni.over_lag == Some(true), "over the lag limit"),
+        ];
+        words.extend(flags.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned()));
+        for (whose, end) in [("its", patroni.expiry.peer), ("our", patroni.expiry.own)] {
+            words.extend(end.map(|end| format!("{whose} certificate ends {}", in_days(end))));
+        }
+    }
     if let Some(state) = &seen.not_running {
         words.push(format!("PostgreSQL is {state}"));
     }
@@ -274,8 +287,25 @@ fn in_words(seen: &Observation) -> String {
     words.join(", ")
 }
 
+/// How far away a moment is, in days.
+fn in_days(unix_seconds: i64) -> String {
+    match (unix_seconds - wall_clock()) / (24 * 3600) {
+        days if unix_seconds < wall_clock() => format!("{} days ago", -days),
+        days => format!("in {days} days"),
+    }
+}
+
 fn observation(seen: &Observation) -> Value {
     json!({
+        "patroni": seen.patroni.map(|patroni| json!({
+            "paused": patroni.paused,
+            "cluster_unlocked": patroni.unlocked,
+            "failsafe_mode_is_active": patroni.failsafe,
+            "pending_restart": patroni.pending_restart,
+            "over_lag": patroni.over_lag,
+            "certificate_ends": patroni.expiry.peer,
+            "own_certificate_ends": patroni.expiry.own,
+        })),
         "role": seen.role.map(crate::role::Role::as_str),
         "leader": seen.leader,
         "not_running": seen.not_running.as_deref(),

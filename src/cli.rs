@@ -16,6 +16,7 @@ use crate::document::Problem;
 use crate::failure::{Exit, Failure};
 use crate::logging;
 use crate::manual;
+use crate::patroni_times;
 use crate::poke;
 use crate::schema::{self, Flags, Loaded};
 use crate::secret::Secret;
@@ -150,6 +151,10 @@ impl Cli {
         if !unusable.is_empty() {
             return Err(Failure::new(Exit::Config, unusable.join("\n")));
         }
+        let too_long = runtime()?.block_on(patroni_times::held_too_long(&loaded.config));
+        if !too_long.is_empty() {
+            return Err(Failure::new(Exit::Config, too_long.join("\n")));
+        }
         let mut said = String::new();
         for warning in &loaded.warnings {
             // Writing to a string cannot fail.
@@ -188,10 +193,7 @@ impl Cli {
         let config = self.load(&Flags::default())?.config;
         let target = target.map(|target| Target::read(target, &config)).transpose()?;
         let (service, node) = target.map_or((None, None), |t| (Some(t.service), t.node));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new(Exit::Internal, format_args!("runtime: {error}")))?;
+        let runtime = runtime()?;
         let answer = runtime.block_on(ask::ask(&config, service, node))?;
         // A name look-up that hangs must not keep the answer from being printed.
         runtime.shutdown_background();
@@ -206,6 +208,13 @@ impl Cli {
             State::Unknown => 2,
         }))
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format_args!("runtime: {error}")))
 }
 
 impl Run {

@@ -11,10 +11,10 @@ use ipnet::IpNet;
 
 use crate::answering::{Answering, Asked, Listen, Routes};
 use crate::electorate::NodeId;
-use crate::policy::{LagLimit, Policy, Trust};
+use crate::policy::{LagLimit, Lock, Policy, Trust};
 use crate::quorum::{self, Electorate, TwoNode};
 use crate::role::Role;
-use crate::source::conninfo::Conninfo;
+use crate::source::conninfo::{ClientCertificate, Conninfo};
 
 /// The port HAProxy's `agent-check` asks.
 pub const AGENT_PORT: u16 = 5555;
@@ -78,16 +78,20 @@ impl Config {
         agent.chain(http.map(|listen| (*listen, Purpose::Http)))
     }
 
-    /// What is asked at each of them. The address of a service is about the only node.
+    /// What is asked at each of them. The address of a service is about the only node, or a question
+    /// there says which; that of a node is about it alone.
     pub fn routes(&self) -> Routes {
         let mut routes = Routes::default();
         for (at, service) in self.services.iter().enumerate() {
             for listen in &service.listen {
-                routes.add(*listen, Asked { node: 0, service: at });
+                let node = (self.nodes.len() == 1).then_some(0);
+                let agent_send = service.agent_send;
+                routes.add(*listen, Asked { node, service: at, agent_send });
             }
             for (node, of) in self.nodes.iter().enumerate() {
                 for listen in of.listen.get(&service.name).into_iter().flatten() {
-                    routes.add(*listen, Asked { node, service: at });
+                    let asked = Asked { node: Some(node), service: at, agent_send: false };
+                    routes.add(*listen, asked);
                 }
             }
         }
@@ -138,6 +142,12 @@ impl Source {
         Rhythm { interval: self.interval, timeout: self.timeout }
     }
 
+    /// For Patroni: how its lock is trusted.
+    fn lock(&self) -> Option<Lock> {
+        let Kind::Patroni(patroni) = &self.kind else { return None };
+        Some(Lock { required: patroni.require_lock, beside: patroni.beside })
+    }
+
     /// For repmgr: the rule by which its node is the primary.
     pub fn electorate(&self) -> Option<Electorate> {
         let Kind::Repmgr(repmgr) = &self.kind else { return None };
@@ -175,10 +185,7 @@ const MARGIN: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// Patroni's REST API.
-    Patroni {
-        /// Base URL, such as `http://127.0.0.1:8008`.
-        url: String,
-    },
+    Patroni(Patroni),
     /// repmgr: PostgreSQL, and the other nodes of its cluster.
     Repmgr(Repmgr),
     /// PostgreSQL itself.
@@ -190,16 +197,69 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether the source itself counts how far behind a replica is, in bytes and in time.
+    pub fn counts_lag(&self) -> bool {
+        matches!(self, Self::Postgres(_) | Self::Repmgr(_))
+    }
+
     /// The word for this kind in the configuration.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Patroni { .. } => "patroni",
+            Self::Patroni(_) => "patroni",
             Self::Repmgr(_) => "repmgr",
             Self::Postgres(_) => "postgres",
             Self::Command(_) => "command",
             Self::Static(_) => "static",
         }
     }
+}
+
+/// How Patroni's REST API is asked and trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patroni {
+    /// Base URL, such as `http://127.0.0.1:8008`.
+    pub url: String,
+    /// With `https`: whom to trust, and what to show.
+    pub tls: PatroniTls,
+    /// Whether a leader that no lock stands behind is refused.
+    pub require_lock: bool,
+    /// The byte limit of the node's replica services, which Patroni is asked with.
+    pub lag: Option<PatroniLag>,
+    /// What is added to `hold` until HAProxy has heard of a look that failed.
+    pub beside: Duration,
+}
+
+impl Patroni {
+    /// Asked at this URL, with everything else as nobody chose.
+    pub fn at(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            tls: PatroniTls::default(),
+            require_lock: false,
+            lag: None,
+            beside: Duration::ZERO,
+        }
+    }
+}
+
+/// The byte limit that Patroni is asked with, and the lower one that a replica over it is asked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PatroniLag {
+    /// Over this a replica is too far behind.
+    pub max: u64,
+    /// At or under this it serves again.
+    pub resume: u64,
+}
+
+/// TLS to Patroni.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PatroniTls {
+    /// Who may have signed its certificate; `None`: the operating system's authorities.
+    pub ca_file: Option<PathBuf>,
+    /// What is shown where it asks for a certificate.
+    pub client: Option<ClientCertificate>,
+    /// The name its certificate has, where that is not the host of the URL.
+    pub server_name: Option<String>,
 }
 
 /// How the nodes of a repmgr cluster are reached and judged.
@@ -277,8 +337,11 @@ pub struct Service {
     pub name: String,
     /// The roles that may serve.
     pub roles: Vec<Role>,
-    /// Where it is asked about the only node; empty where there are several.
+    /// Where it is asked about the only node, or about the one that a question names; empty where
+    /// there are several and no question is read.
     pub listen: Vec<Listen>,
+    /// Whether a question is read there before it is answered.
+    pub agent_send: bool,
     /// By whom it is asked, and how it is answered.
     pub answering: Answering,
     /// Overrides the sources' `hold`.
@@ -295,7 +358,8 @@ impl Service {
             hold_by_repmgr: self.hold.is_none()
                 && matches!(&source.kind, Kind::Repmgr(repmgr) if repmgr.ask_conf),
             look: source.interval + source.timeout,
-            knows_lag: matches!(source.kind, Kind::Postgres(_) | Kind::Repmgr(_)),
+            knows_lag: source.kind.counts_lag(),
+            lock: source.lock(),
             electorate: source.electorate(),
         };
         // Only of primaries there must never be two.

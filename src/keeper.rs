@@ -294,9 +294,11 @@ impl Keeper {
                     self.metrics.changed(&new.node, &new.service, new.verdict.state);
                 }
             }
-            changed |= old.is_none_or(|old| {
-                old.verdict.state != new.verdict.state || old.verdict.reason != new.verdict.reason
-            });
+            let same_reason = old.is_some_and(|old| old.verdict.reason == new.verdict.reason);
+            changed |= !same_reason || from != new.verdict.state;
+            if !same_reason && new.verdict.reason.is_lockless() {
+                log_lockless(new);
+            }
         }
         node.next =
             current.iter().filter_map(|new| new.verdict.until).filter(|until| *until >= now).min();
@@ -326,6 +328,19 @@ fn log_change(now: Stamp, from: State, role: Option<Role>, new: &Announced) {
         timeline = verdict.timeline.map(|timeline| timeline.0),
         age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
         "verdict changed: {service} of {node} is {}: {}",
+        verdict.state,
+        verdict.reason
+    );
+}
+
+/// The one situation in which two nodes can be READY with Patroni, if nobody asked for more.
+fn log_lockless(new: &Announced) {
+    let Announced { node, service, verdict, .. } = new;
+    warn!(
+        node = &**node,
+        service = &**service,
+        hint = verdict.reason.hint(),
+        "{service} of {node} is {} without a lock: {}; with `require_lock = true` it would not be",
         verdict.state,
         verdict.reason
     );

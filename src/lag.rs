@@ -150,6 +150,7 @@ mod tests {
             knows_lag: true,
             electorate: Some(electorate),
             hold_by_repmgr: false,
+            lock: None,
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Stamp};
 use crate::poller::Look;
+use crate::question::Unknown;
 use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts};
 use crate::verdict::{State, decide};
@@ -45,6 +46,7 @@ pub struct Metrics {
     durations: Durations,
     changes: Family<Labels, Counter>,
     busy: Counter,
+    questions: Family<Labels, Counter>,
     reload_good: Gauge,
     reload_time: Gauge,
 }
@@ -57,6 +59,7 @@ impl Default for Metrics {
             durations: Family::new_with_constructor(histogram),
             changes: Family::default(),
             busy: Counter::default(),
+            questions: Family::default(),
             reload_good: Gauge::default(),
             reload_time: Gauge::default(),
         }
@@ -83,6 +86,13 @@ impl Metrics {
     /// An HTTP connection was closed because too many are open.
     pub fn busy(&self) {
         self.busy.inc();
+    }
+
+    /// A question at an agent port named nothing and was answered with `unknown`.
+    pub fn unknown_question(&self, service: &str, why: Unknown) {
+        let labels = [("service", service), ("reason", why.label())];
+        let labels = labels.map(|(name, value)| (name, value.to_owned()));
+        self.questions.get_or_create(&labels.to_vec()).inc();
     }
 
     /// A configuration was read: whether it is in force, and the wall clock in seconds.
@@ -113,6 +123,11 @@ impl Exposed {
             "verdict_changes",
             "How often a service was told another state",
             counted.changes.clone(),
+        );
+        registry.register(
+            "unknown_questions",
+            "Questions of agent-send that named nothing and were answered with unknown",
+            counted.questions.clone(),
         );
         registry.register(
             "http_connections_refused",
@@ -187,6 +202,10 @@ impl Collector for Known {
         metric("verdict", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| verdicts(lines, now, node))
         })?;
+        let help = "Why a service is told what it is told of a node";
+        metric("verdict_reason", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| reasons(lines, now, node))
+        })?;
         let help = "Age of the last good look of a source";
         metric("last_good_look_age_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| ages(lines, now, node))
@@ -203,6 +222,10 @@ impl Collector for Known {
         let help = "Connections to the agent port closed without an answer";
         metric("connections_refused", help, MetricType::Counter, &|lines| {
             each(&facts, |node| strangers(lines, node))
+        })?;
+        let help = "When a certificate ends";
+        metric("certificate_expiry_timestamp_seconds", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| certificates(lines, node))
         })?;
         let help =
             "How long ago a service was last asked about a node; absent before the first time";
@@ -233,6 +256,15 @@ fn verdicts(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result 
                 [("node", &*node.name), ("service", &*service.name), ("state", of.as_str())];
             lines.gauge(&labels, &i64::from(state == of))
         })
+    })
+}
+
+/// The one reason that holds now.
+fn reasons(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
+    node.services.iter().try_for_each(|service| {
+        let verdict = decide(now, &node.sources, service.standing, &service.policy);
+        let reason = ("reason", verdict.reason.label());
+        lines.gauge(&[("node", &*node.name), ("service", &*service.name), reason], &1i64)
     })
 }
 
@@ -279,6 +311,17 @@ fn strangers(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
         let labels =
             [("node", &*node.name), ("service", &*service.name), ("reason", "not_allowed")];
         lines.counter(&labels, service.asks.strangers())
+    })
+}
+
+fn certificates(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
+    node.kinds.iter().zip(&node.sources).try_for_each(|(kind, source)| {
+        let seen = source.own.good().and_then(|(_, seen)| seen.patroni);
+        let expiry = seen.map(|patroni| patroni.expiry).unwrap_or_default();
+        [("peer", expiry.peer), ("own", expiry.own)].into_iter().try_for_each(|(whose, end)| {
+            let Some(end) = end else { return Ok(()) };
+            lines.gauge(&[("node", &*node.name), ("source", kind), ("whose", whose)], &end)
+        })
     })
 }
 

@@ -29,14 +29,27 @@ pub struct Trust {
     pub look: Duration,
     /// Whether the source can know how far behind a replica is; one that cannot is not asked.
     pub knows_lag: bool,
+    /// For Patroni: what its lock is worth.
+    pub lock: Option<Lock>,
     /// For repmgr: what makes its node the primary, instead of its own word.
     pub electorate: Option<Electorate>,
 }
 
-impl Trust {
-    /// How old what a source saw may be.
-    pub fn limit(&self, failing: bool) -> Duration {
-        if failing { self.hold } else { self.hold.max(self.look) }
+/// How Patroni's leader lock is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lock {
+    /// No yes for a leader that no lock stands behind.
+    pub required: bool,
+    /// What is added to `hold` until HAProxy has heard of a look that failed: timeout, interval and
+    /// `agent_inter`.
+    pub beside: Duration,
+}
+
+impl Lock {
+    /// The longest hold of a leader: over, before another node can have the lock, which is `span`
+    /// after its last renewal at the earliest.
+    pub fn most_hold(&self, span: Duration) -> Duration {
+        span.saturating_sub(self.beside + Duration::from_millis(1))
     }
 }
 

@@ -77,7 +77,10 @@ pub async fn run<S: RoleSource>(
         if report.send(Look { poller, began, result }).await.is_err() {
             return;
         }
-        pace.next(began).await;
+        tokio::select! {
+            () = pace.next(began) => {}
+            () = source.between_looks() => pace.next(began).await,
+        }
     }
 }
 

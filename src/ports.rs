@@ -72,7 +72,8 @@ impl Ports {
             let pages = self.pages.clone();
             match purpose {
                 Purpose::Agent => {
-                    let port = Port { listener, facts: pages.facts, clock: pages.clock };
+                    let Pages { facts, clock, counted, .. } = pages;
+                    let port = Port { listener, facts, clock, counted };
                     self.serving.spawn(port.serve(stop.clone()))
                 }
                 Purpose::Http => self.serving.spawn(http::serve(listener, pages, stop.clone())),

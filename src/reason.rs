@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::electorate::{NodeId, Registered};
-use crate::observation::{ErrorKind, SourceError};
+use crate::observation::{ErrorKind, Patroni, SourceError};
 use crate::role::{Role, Timeline};
 
 /// Why a verdict is what it is.
@@ -13,6 +13,12 @@ use crate::role::{Role, Timeline};
 pub enum Reason {
     /// The node has a role that is asked for, and nothing speaks against it.
     Serves(Role),
+    /// The same, and Patroni is not as usual.
+    ServesIn(Role, Circumstance),
+    /// Paused, the consensus store is lost, and `require_lock` is on.
+    NoLock,
+    /// Patroni says that the replica is over the limit it was asked with.
+    LagLimit,
     /// No look has finished yet.
     NoLookYet,
     /// The yes is too young to count.
@@ -98,11 +104,67 @@ pub enum Reason {
     Rival(NodeId),
 }
 
+/// What is unusual about a node that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Circumstance {
+    /// Paused, and no lock stands behind the leader: two nodes may say this.
+    Lockless,
+    /// The consensus store is lost, and all members agreed to go on.
+    Failsafe,
+    /// Nobody holds the lock now; a new leader says so for a moment.
+    Unlocked,
+    /// An operator told Patroni to change nothing.
+    Paused,
+    /// Settings wait for a restart.
+    PendingRestart,
+}
+
+impl Circumstance {
+    /// Of what Patroni says, the most telling.
+    pub fn of(patroni: &Patroni) -> Option<Self> {
+        let all = [
+            (patroni.lockless(), Self::Lockless),
+            (patroni.failsafe, Self::Failsafe),
+            (patroni.unlocked, Self::Unlocked),
+            (patroni.paused, Self::Paused),
+            (patroni.pending_restart, Self::PendingRestart),
+        ];
+        all.into_iter().find_map(|(is, circumstance)| is.then_some(circumstance))
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Lockless => "serves_lockless",
+            Self::Failsafe => "serves_in_failsafe",
+            Self::Unlocked => "serves_unlocked",
+            Self::Paused => "serves_paused",
+            Self::PendingRestart => "serves_pending_restart",
+        }
+    }
+}
+
+impl fmt::Display for Circumstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lockless => {
+                "though Patroni is paused and no lock stands behind it: another may say so too"
+            }
+            Self::Failsafe => "by failsafe mode, without the consensus store",
+            Self::Unlocked => "though nobody holds the leader lock yet",
+            Self::Paused => "and Patroni is paused",
+            Self::PendingRestart => "and settings wait for a restart",
+        })
+    }
+}
+
 impl Reason {
     /// The word for this reason in logs and metrics; never changes once released.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Serves(_) => "serves",
+            Self::ServesIn(_, circumstance) => circumstance.label(),
+            Self::NoLock => "no_lock",
+            Self::LagLimit => "lag_limit",
             Self::NoLookYet => "no_look_yet",
             Self::Settling => "settling",
             Self::OtherRole(_) => "other_role",
@@ -133,6 +195,11 @@ impl Reason {
             Self::DeposedBy(_) => "deposed",
             Self::Rival(_) => "rival",
         }
+    }
+
+    /// Whether a node is ready though nothing keeps another one from being so.
+    pub fn is_lockless(&self) -> bool {
+        matches!(self, Self::ServesIn(_, Circumstance::Lockless))
     }
 
     /// What an operator can do about it, where there is something to do.
@@ -174,6 +241,14 @@ impl Reason {
             Self::NewerTimeline { .. } | Self::DeposedBy(_) | Self::Rival(_) => {
                 Some("another node was promoted: make this one its standby with repmgr node rejoin")
             }
+            Self::NoLock | Self::ServesIn(_, Circumstance::Lockless) => {
+                Some("bring the consensus store back, or end the pause: patronictl resume")
+            }
+            Self::LagLimit => Some("see patronictl list, and what keeps replay back"),
+            Self::ServesIn(_, Circumstance::Unlocked | Circumstance::Failsafe) => {
+                Some("bring the consensus store back")
+            }
+            Self::ServesIn(_, Circumstance::PendingRestart) => Some("patronictl restart"),
             Self::Stale => Some("no look has finished for longer than it may take: see the log"),
             _ => None,
         }
@@ -187,6 +262,9 @@ impl fmt::Display for Reason {
             Self::Settling => f.write_str("the yes is too young to count"),
             Self::Serves(role) | Self::OtherRole(role) => write!(f, "is {role}"),
             Self::NoRole => f.write_str("serves no role now"),
+            Self::ServesIn(role, circumstance) => write!(f, "is {role}, {circumstance}"),
+            Self::NoLock => f.write_str("Patroni is paused, and no lock stands behind its word"),
+            Self::LagLimit => f.write_str("is further behind than Patroni was asked for"),
             Self::NotLeader => f.write_str("does not hold the leader lock"),
             Self::NotRunning(state) => write!(f, "PostgreSQL is {state}"),
             Self::ReadOnly => f.write_str("default_transaction_read_only is on"),

@@ -143,6 +143,7 @@ mod tests {
         };
         let trust = Trust {
             hold_by_repmgr: false,
+            lock: None,
             hold: Duration::ZERO,
             look: Duration::from_millis(1300),
             knows_lag: true,

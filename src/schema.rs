@@ -13,7 +13,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::answering::Listen;
 use crate::config::{
-    Config, Control, HTTP_PORT, Haproxy, Http, Log, LogFormat, LogTo, PAGES, Service,
+    Config, Control, HTTP_PORT, Haproxy, Http, Kind, Log, LogFormat, LogTo, PAGES, PatroniLag,
+    Service,
 };
 use crate::document::{Document, Fault, Problem, Table};
 use crate::poke;
@@ -186,7 +187,19 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
     let log = log(&root.table("log"));
     let control = control(&root.table("control"));
     root.finish();
-    Some(Config { haproxy, nodes: nodes.into_nodes()?, services: services?, http, control, log })
+    let (mut nodes, services) = (nodes.into_nodes()?, services?);
+    let bytes = services.iter().find_map(|service| service.lag?.bytes);
+    let lag = bytes.map(|bytes| PatroniLag { max: bytes.max, resume: bytes.resume });
+    // Where PostgreSQL itself is asked, it knows better and at once.
+    for node in nodes.iter_mut().filter(|node| !node.sources.iter().any(|of| of.kind.counts_lag()))
+    {
+        for source in &mut node.sources {
+            if let Kind::Patroni(patroni) = &mut source.kind {
+                patroni.lag = lag;
+            }
+        }
+    }
+    Some(Config { haproxy, nodes, services, http, control, log })
 }
 
 /// The HTTP port; off unless the section is there.

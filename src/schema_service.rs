@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use toml::de::DeValue;
-
 use crate::answering::{Answering, Listen};
 use crate::config::{AGENT_PORT, Kind, Service};
 use crate::document::{Fault, Spot, Table};
@@ -39,9 +37,10 @@ pub fn services<'d>(
         listeners.clone_from(&service.listen);
         Some(vec![service])
     } else {
+        let by_word = tables.iter().any(|table| table.has("listen") && reads(table));
         let read = tables.iter().enumerate().map(|(index, table)| {
             let flag = flag.clone().filter(|_| index == 0);
-            service(table, flag, nodes, listeners, &mut names)
+            service(table, flag, nodes, by_word, listeners, &mut names)
         });
         // Every service is read before one that is wrong spoils the whole.
         let read: Vec<_> = read.collect();
@@ -51,7 +50,29 @@ pub fn services<'d>(
         nodes.check_names(&names);
     }
     nodes.check_clashes(listeners);
+    let by_patroni = |kinds: &Vec<Kind>| {
+        kinds.iter().any(|kind| matches!(kind, Kind::Patroni(_)))
+            && !kinds.iter().any(Kind::counts_lag)
+    };
+    if nodes.kinds().iter().any(by_patroni) {
+        check_one_limit(services.iter().flatten(), &tables);
+    }
     services
+}
+
+/// Reports byte limits of which Patroni cannot be asked for all: a look is one request, with one limit.
+fn check_one_limit<'a>(services: impl Iterator<Item = &'a Service>, tables: &[Table<'_>]) {
+    let mut first = None;
+    for (service, table) in services.zip(tables) {
+        let Some(bytes) = service.lag.and_then(|lag| lag.bytes) else { continue };
+        if *first.get_or_insert(bytes) != bytes {
+            let what = "another limit than the service before it has";
+            let expected = "one `max_lag` and `resume_lag` for all services";
+            let hint =
+                "Patroni is asked once a look, with one limit; or take [[source]] postgres for it";
+            table.report("max_lag", Fault::new(what, expected, hint));
+        }
+    }
 }
 
 /// Answers for the primary: on every address, unless the nodes have addresses of their own.
@@ -71,10 +92,16 @@ fn default_service(
         name: name.to_owned(),
         roles: vec![Role::Primary],
         listen: written.map_or_else(everywhere, values),
+        agent_send: false,
         answering: Answering { allow: Vec::new(), wording: Wording::plain() },
         hold: None,
         lag: None,
     }
+}
+
+/// Whether a service reads a question before it answers.
+fn reads(table: &Table<'_>) -> bool {
+    table.take("agent_send", boolean).unwrap_or(false)
 }
 
 /// Addresses of a service; reported where they do not say about which node they are asked.
@@ -90,7 +117,7 @@ fn about_several() -> Fault {
     Fault::new(
         "does not say which of the nodes is asked about",
         "an address for every node",
-        r#"give each [[node]] its own: listen = { primary = "127.0.0.1:6001" }"#,
+        r#"give each [[node]] its own: listen = { primary = "127.0.0.1:6001" }, or let HAProxy say it: agent_send = true"#,
     )
 }
 
@@ -99,10 +126,12 @@ pub fn values<T>(items: Vec<(Spot<'_>, T)>) -> Vec<T> {
     items.into_iter().map(|(_, value)| value).collect()
 }
 
+/// One service; `by_word`: it can also be asked for at another one's address, by its name.
 fn service<'d>(
     table: &Table<'d>,
     flag: Option<Vec<(Spot<'d>, Listen)>>,
     nodes: &Written<'_>,
+    by_word: bool,
     listeners: &mut Vec<Listen>,
     names: &mut Vec<String>,
 ) -> Option<Service> {
@@ -121,11 +150,16 @@ fn service<'d>(
     }
     let written = table.take_all("listen", string(LISTEN, QUOTES, listen));
     let asked = name.as_ref().is_some_and(|name| nodes.ask(name));
-    if flag.is_none() && !table.has("listen") && !asked {
+    let agent_send = reads(table);
+    if agent_send && flag.is_none() && !table.has("listen") {
+        let hint = "an address of a [[node]] says all that is asked there";
+        table.report("agent_send", Fault::new("stands without `listen`", "`listen` too", hint));
+    } else if flag.is_none() && !table.has("listen") && !asked && !by_word {
         let hint = r#"HAProxy's agent-port, such as "5555" for every address"#;
         table.report("listen", Fault::new("missing", LISTEN, hint));
     }
-    let listen = about_one(flag.or(written).unwrap_or_default(), nodes);
+    let listen = flag.or(written).unwrap_or_default();
+    let listen = if agent_send { listen } else { about_one(listen, nodes) };
     for (spot, address) in &listen {
         check_clash(listeners, spot, *address);
     }
@@ -146,9 +180,6 @@ fn service<'d>(
     }
     let lag = lag(table, serving, kinds);
 
-    let off = |value: &DeValue<'_>| boolean(value).map(|on| !on);
-    let what = "reading what HAProxy's agent-send says";
-    table.later_unless("agent_send", off, what, "give every question a `listen` of its own");
     let frozen = word(&[("freeze", true), ("maint", false), ("drain", false)]);
     let what = "saying anything else than the last answer while rolecall stops";
     table.later_unless("on_stop", frozen, what, r#"leave it out, or say "freeze""#);
@@ -158,6 +189,7 @@ fn service<'d>(
         name: name?,
         roles: roles?,
         listen: values(listen),
+        agent_send,
         answering: Answering { allow: values(allow.unwrap_or_default()), wording: wording? },
         hold,
         lag,
@@ -230,17 +262,20 @@ fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Option<LagLimi
     };
 
     let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
-    let counts = |kind: &Kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_));
-    let seen = kinds.iter().all(|kinds| kinds.is_empty() || kinds.iter().any(counts));
-    let by_patroni = kinds.iter().flatten().any(|kind| matches!(kind, Kind::Patroni { .. }));
-    for key in ["max_lag", "max_lag_time"].into_iter().filter(|key| table.has(key)) {
+    let times = |kind: &Kind| kind.counts_lag();
+    let counts = |kind: &Kind| times(kind) || matches!(kind, Kind::Patroni(_));
+    let seen = |can: &dyn Fn(&Kind) -> bool| {
+        kinds.iter().all(|kinds| kinds.is_empty() || kinds.iter().any(can))
+    };
+    let seen = [seen(&counts), seen(&times)];
+    for (key, seen) in ["max_lag", "max_lag_time"].into_iter().zip(seen) {
         let source = "a source of kind postgres or repmgr";
+        if !table.has(key) {
+            continue;
+        }
         if only_primaries {
             let hint = "move it to a service that replicas serve";
             report(key, "a primary is never behind", "roles with a replica among them", hint);
-        } else if !seen && by_patroni && key == "max_lag" {
-            let hint = "ask PostgreSQL as well, by a second [[source]]";
-            report(key, "Patroni's lag is not part of this version", source, hint);
         } else if !seen {
             let hint = "leave it out, or ask PostgreSQL as well, by a second [[source]]";
             report(key, "no source here can see how far behind a replica is", source, hint);

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::config::{Haproxy, Kind, PasswordFrom, Postgres, Source};
+use rustls::pki_types::ServerName;
+
+use crate::config::{Haproxy, Kind, PasswordFrom, Patroni, PatroniTls, Postgres, Source};
 use crate::document::{Fault, Table};
 use crate::role::Role;
 use crate::schema_repmgr;
-use crate::source::conninfo::Conninfo;
+use crate::source::conninfo::{ClientCertificate, Conninfo};
 use crate::units::{boolean, credential, duration, path, patroni_url, role, string, word};
 
 /// Bounds of `interval`: below, looks cost the server more than they tell; above, nobody waits.
@@ -28,7 +30,8 @@ const PATRONI_URL: &str = "http://127.0.0.1:8008";
 /// Where systemd keeps the credentials of the packaged unit while it runs.
 const CREDENTIALS: &str = "/run/credentials/rolecall.service";
 
-const URL: &str = "http://HOST:PORT";
+const URL: &str = "http://HOST:PORT or https://HOST:PORT";
+const PATH: &str = "a path that begins with `/`";
 const CONNINFO: &str = "a libpq connection string";
 const COMMAND: &str = "an array of the program's absolute path and its arguments";
 const COMMAND_HINT: &str = r#"such as ["/usr/local/bin/myrole", "--quiet"]; no shell reads it"#;
@@ -153,7 +156,7 @@ pub fn sources(
 fn read_defaults(defaults: &Table<'_>, credentials: Option<&Path>) {
     defaults.take("kind", kind_word);
     rhythm(defaults, Word::Patroni);
-    patroni(defaults);
+    patroni(defaults, true);
     postgres(defaults, credentials);
     command(defaults);
     fixed(defaults);
@@ -178,6 +181,9 @@ fn source(table: &Table<'_>, credentials: Option<&Path>, haproxy: &Haproxy) -> O
     }
     table.finish();
     let mut source = Source { kind: kind?, interval, timeout, hold };
+    if let Kind::Patroni(patroni) = &mut source.kind {
+        patroni.beside = interval + timeout + haproxy.agent_inter;
+    }
     schema_repmgr::fit(table, &mut source, haproxy);
     Some(source)
 }
@@ -189,11 +195,7 @@ fn kind_word(value: &DeValue<'_>) -> Result<Word, Fault> {
 /// A kind of source with its own keys; `None` only where a problem was reported.
 fn kind(table: &Table<'_>, word: Word, credentials: Option<&Path>) -> Option<Kind> {
     match word {
-        Word::Patroni => {
-            let url = patroni(table);
-            let default = || (!table.has("url")).then(|| PATRONI_URL.to_owned());
-            url.or_else(default).map(|url| Kind::Patroni { url })
-        }
+        Word::Patroni => patroni(table, false).map(Kind::Patroni),
         Word::Postgres => server(table, credentials).map(Kind::Postgres),
         Word::Repmgr => {
             let server = server(table, credentials);
@@ -244,15 +246,42 @@ fn rhythm(table: &Table<'_>, kind: Word) -> (Duration, Duration, Duration) {
 }
 
 /// The keys of kind `patroni`.
-fn patroni(table: &Table<'_>) -> Option<String> {
-    for key in ["ca_file", "cert_file", "key_file", "server_name"] {
-        let hint = "let Patroni answer on http at a loopback address and ask it there";
-        table.later(key, "TLS to Patroni", hint);
+fn patroni(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
+    let file = |key| table.take(key, string(PATH, "write it in double quotes", path));
+    let (ca_file, cert, key) = (file("ca_file"), file("cert_file"), file("key_file"));
+    let name = |text: &str| {
+        ServerName::try_from(text.to_owned()).map(|_| text.to_owned()).map_err(|_| {
+            let hint = "as in the certificate's subject alternative names";
+            Fault::new("is no name that a certificate can have", "a host's name", hint)
+        })
+    };
+    let name = string("a host's name", "write it in double quotes", name);
+    let server_name = table.take("server_name", name);
+    let require_lock = table.take("require_lock", boolean).unwrap_or(false);
+    let url = table.take("url", string(URL, "write it in double quotes", patroni_url));
+    for (has, lacks) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
+        if table.has(has) && !table.has(lacks) {
+            let hint = "Patroni is shown both, or neither";
+            table.report(lacks, Fault::new(format!("missing beside `{has}`"), PATH, hint));
+        }
     }
-    let off = |value: &DeValue<'_>| boolean(value).map(|on| !on);
-    let hint = "leave it out, or say false";
-    table.later_unless("require_lock", off, "asking for Patroni's lock", hint);
-    table.take("url", string(URL, "write it in double quotes", patroni_url))
+    let default = || (!table.has("url")).then(|| PATRONI_URL.to_owned());
+    let url = url.or_else(default)?;
+    // In [defaults] the URL may be left to each source.
+    let plain = url.starts_with("http:") && (table.has("url") || !defaults);
+    for key in ["ca_file", "cert_file", "server_name"] {
+        if plain && table.has_own(key) {
+            let fault = Fault::new(
+                "is of no use with http",
+                "https in `url`",
+                "say https, or leave it out",
+            );
+            table.report(key, fault);
+        }
+    }
+    let client = cert.zip(key).map(|(cert, key)| ClientCertificate { cert, key });
+    let tls = PatroniTls { ca_file, client, server_name };
+    Some(Patroni { tls, require_lock, ..Patroni::at(&url) })
 }
 
 /// The keys of kind `postgres`; no password's place only where a problem was reported.
@@ -267,8 +296,7 @@ fn postgres(
                 .map_err(|error| Fault::new(error.problem.as_str(), CONNINFO, error.hint.as_str()))
         }),
     );
-    let passfile = table
-        .take("passfile", string("a path that begins with `/`", "write it in double quotes", path));
+    let passfile = table.take("passfile", string(PATH, "write it in double quotes", path));
     let credential = table.take("password_credential", |value| from_credential(value, credentials));
     let (file, secret) = (table.has("passfile"), table.has("password_credential"));
     let password = match (file, secret) {

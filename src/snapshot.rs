@@ -1,16 +1,15 @@
 //! What is known of the nodes: facts with their time. Judged where they are used, never here.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::answering::{Answering, Routes};
+use crate::answering::{Answering, Asked, Routes};
 use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
-use crate::observation::{Observation, SourceError};
+use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::policy::Policy;
 use crate::verdict::Standing;
 
@@ -51,6 +50,12 @@ impl Snapshot {
                 if error.kind.is_contrary() {
                     self.good = None;
                 }
+                // Evidence against a leader alone: what a replica was seen to be stands.
+                if let Some((_, seen)) =
+                    self.good.as_mut().filter(|_| error.kind == ErrorKind::NoBody)
+                {
+                    seen.leader = Some(false);
+                }
                 self.failing = Some((began, error));
             }
         }
@@ -86,10 +91,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The node and the service that are asked for at this socket.
-    pub fn asked_at(&self, addr: SocketAddr) -> Option<(&NodeFacts, &ServiceFacts)> {
-        let asked = self.routes.at(addr)?;
-        let node = self.nodes.get(asked.node)?;
+    /// The node and the service that are asked for where nothing else is said. Where several nodes
+    /// may be meant the node is any of them: only how the service is answered may be read then.
+    pub fn asked(&self, asked: Asked) -> Option<(&NodeFacts, &ServiceFacts)> {
+        let node = self.nodes.get(asked.node.unwrap_or(0))?;
         Some((node, node.services.get(asked.service)?))
     }
 
@@ -148,7 +153,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observation::ErrorKind;
     use crate::role::Role;
 
     fn at(ms: u64) -> Stamp {

@@ -79,7 +79,7 @@ pub struct Peer {
 /// A word that never changes, the words for a person, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explained {
-    /// docs/reasons.md has every one.
+    /// The same in the log, in `ask` and in the metrics.
     pub reason: &'static str,
     /// In words.
     pub detail: String,

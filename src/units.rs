@@ -245,24 +245,17 @@ pub fn credential(text: &str) -> Result<String, Fault> {
     }
 }
 
-/// Reads the base URL of Patroni's REST API, `http://HOST:PORT`. A user's name and password, which
+/// Reads the base URL of Patroni's REST API, `http://HOST:PORT` or `https://HOST:PORT`. A user's name and password, which
 /// Patroni asks for writes only, are refused and not repeated.
 pub fn patroni_url(text: &str) -> Result<String, Fault> {
-    const EXPECTED: &str = "http://HOST:PORT";
+    const EXPECTED: &str = "http://HOST:PORT or https://HOST:PORT";
     const HINT: &str = "give the `restapi.connect_address` of Patroni's own configuration";
     let fault = |what: &str, hint: &str| Err(Fault::new(what, EXPECTED, hint));
     let Ok(url) = reqwest::Url::parse(text) else {
         return fault("not a URL", HINT);
     };
-    match url.scheme() {
-        "http" => {}
-        "https" => {
-            return fault(
-                "https: TLS to Patroni is not part of this version",
-                "let Patroni answer on http at a loopback address and ask it there",
-            );
-        }
-        _ => return fault("neither http nor https", HINT),
+    if !matches!(url.scheme(), "http" | "https") {
+        return fault("neither http nor https", HINT);
     }
     if !url.username().is_empty() || url.password().is_some() {
         return fault(

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::lag;
-use crate::observation::Observation;
+use crate::observation::{ErrorKind, Observation};
 use crate::policy::{OnLag, Policy, Trust};
 use crate::quorum::{self, Electorate, Ruling};
-use crate::reason::Reason;
+use crate::reason::{Circumstance, Reason};
 use crate::role::{Role, Timeline};
 use crate::snapshot::{Snapshot, SourceFacts};
 use crate::standby;
@@ -127,13 +127,20 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
         (Some(reason), _) => verdict(State::Unknown, reason, None),
         (None, None) => verdict(State::Unknown, Reason::NoLookYet, None),
         (None, Some(role)) => match settled_at(standing, policy) {
-            Some(moment) if moment <= now => verdict(State::Ready, Reason::Serves(role), until),
+            Some(moment) if moment <= now => verdict(State::Ready, serves(role, sources), until),
             moment => {
                 let until = [until, moment].into_iter().flatten().min();
                 verdict(State::NotReady, Reason::Settling, until)
             }
         },
     }
+}
+
+/// Why a node is ready, with what is unusual about it.
+fn serves(role: Role, sources: &[SourceFacts]) -> Reason {
+    let said = sources.iter().filter_map(|source| source.own.good()?.1.patroni);
+    let mut unusual = said.filter_map(|patroni| Circumstance::of(&patroni));
+    unusual.next().map_or(Reason::Serves(role), |unusual| Reason::ServesIn(role, unusual))
 }
 
 /// What each source means at this moment, in their order.
@@ -237,7 +244,10 @@ fn settled_at(standing: Standing, policy: &Policy) -> Option<Stamp> {
 
 fn drains(no: &Reason, policy: &Policy) -> bool {
     policy.lag.is_some_and(|limit| limit.on_lag == OnLag::Drain)
-        && matches!(no, Reason::LagBytes(_) | Reason::LagTime(_) | Reason::LagUnknown)
+        && matches!(
+            no,
+            Reason::LagBytes(_) | Reason::LagTime(_) | Reason::LagUnknown | Reason::LagLimit
+        )
 }
 
 /// The last moment at which what a source saw may be used. A failure that is itself evidence
@@ -256,13 +266,29 @@ fn expiry(
         return ends.chain(over).min();
     }
     match evidence(&source.own)? {
-        (began, Ok(_)) => Some(began.plus(trust.limit(source.own.failing().is_some()))),
+        (began, Ok(_)) => Some(began.plus(limit(source, trust))),
         (_, Err(_)) => None,
     }
 }
 
-/// How long an isolated primary goes on: as configured, else what its repmgr.conf leaves.
+/// How old what a source saw may be.
+fn limit(source: &SourceFacts, trust: &Trust) -> Duration {
+    let hold = hold(source, trust);
+    if source.own.failing().is_some() { hold } else { hold.max(trust.look) }
+}
+
+/// How long the last yes stands once looks fail: as configured; for an isolated primary of a repmgr
+/// cluster what its repmgr.conf leaves; for a leader of Patroni's no longer than its lock, and not at
+/// all where no lock stands behind it.
 fn hold(source: &SourceFacts, trust: &Trust) -> Duration {
+    let leader = source.own.good().filter(|(_, seen)| seen.role == Some(Role::Primary));
+    if let (Some(patroni), Some(lock)) = (leader.and_then(|(_, seen)| seen.patroni), trust.lock) {
+        return match patroni.span {
+            _ if patroni.failsafe || patroni.lockless() => Duration::ZERO,
+            Some(span) => trust.hold.min(lock.most_hold(span)),
+            None => trust.hold,
+        };
+    }
     let told = source.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.failover_after);
     told.filter(|_| trust.hold_by_repmgr).map_or(trust.hold, quorum::usual_hold)
 }
@@ -296,8 +322,14 @@ fn finding(
     }
     let replay = source.and_then(|source| lag::replay(now, source, trust));
     let forked = source.and_then(|source| lag::forked(now, source, trust));
+    let limit = source.map(|source| limit(source, trust)).unwrap_or_default();
     let source = source.map(|source| &source.own);
     let failure = source.and_then(Snapshot::failing).map(|(_, error)| error);
+    if let Some(error) = failure.filter(|error| error.kind == ErrorKind::NoBody)
+        && policy.roles.contains(&Role::Primary)
+    {
+        return Finding::No(Reason::Failed(error.clone()));
+    }
     let silent = |otherwise| {
         Finding::Silent(failure.map_or(otherwise, |error| Reason::Failed(error.clone())))
     };
@@ -308,13 +340,19 @@ fn finding(
         Ok(seen) => seen,
         Err(reason) => return Finding::No(reason),
     };
-    let failing = failure.is_some();
-    let over = now.since(began) > trust.limit(failing) || (failing && trust.hold.is_zero());
+    let over = now.since(began) > limit || (failure.is_some() && limit.is_zero());
     if over {
         return silent(Reason::Stale);
     }
-    let limit = policy.lag.filter(|_| trust.knows_lag);
-    let behind = limit.and_then(|limit| lag::behind(replay, limit, standing.over_lag));
+    if let (Some(patroni), Some(lock)) = (&seen.patroni, trust.lock)
+        && lock.required
+        && seen.leader == Some(true)
+        && patroni.lockless()
+    {
+        return Finding::No(Reason::NoLock);
+    }
+    let most = policy.lag.filter(|_| trust.knows_lag);
+    let behind = most.and_then(|most| lag::behind(replay, most, standing.over_lag));
     meaning(seen, forked.or(behind), policy)
 }
 
@@ -367,7 +405,9 @@ fn meaning(seen: &Observation, behind: Option<Reason>, policy: &Policy) -> Findi
     if seen.no_load_balance {
         return Finding::No(Reason::NoLoadBalance);
     }
-    match unfit.or(behind) {
+    let over = seen.patroni.is_some_and(|patroni| patroni.over_lag == Some(true));
+    let over = policy.lag.is_some_and(|limit| limit.bytes.is_some()) && over;
+    match unfit.or(behind).or(over.then_some(Reason::LagLimit)) {
         Some(reason) => Finding::No(reason),
         None => Finding::Yes(role),
     }

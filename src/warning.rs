@@ -45,6 +45,8 @@ pub enum Warning {
         /// hold + timeout + interval + `agent_inter`.
         span: Duration,
     },
+    /// One agent-send delays the agent checks without one.
+    AgentSend,
     /// A file that is named is not there.
     NoFile {
         /// The key that names it.
@@ -71,6 +73,10 @@ impl Warning {
             Self::ShortMemory { .. } => "raise `hold`, or lower `timeout`",
             Self::LongHold { .. } => {
                 "lower `hold`, unless ttl - loop_wait - retry_timeout of Patroni is larger"
+            }
+            Self::AgentSend => {
+                "put agent-send on every server line that has an agent-check, or give every question \
+                 a `listen` of its own"
             }
             Self::NoFile { .. } => "make it, or correct the path",
         }
@@ -110,6 +116,10 @@ impl fmt::Display for Warning {
                 format_duration(*span),
                 format_duration(PATRONI_SPAN)
             ),
+            Self::AgentSend => f.write_str(
+                "agent_send: one agent-send in a HAProxy slows every agent check without one by \
+                 200 ms, and at agent-inter 200ms or less such a check never succeeds",
+            ),
             Self::NoFile { key, path } => write!(f, "{key}: {} is not there", path.display()),
         }
     }
@@ -125,6 +135,9 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     let span = config.haproxy.agent_inter.saturating_mul(config.haproxy.check_fall);
     if span < RESTART {
         warnings.push(Warning::ShortFall { span });
+    }
+    if config.services.iter().any(|service| service.agent_send) {
+        warnings.push(Warning::AgentSend);
     }
     for source in config.nodes.iter().flat_map(|node| &node.sources) {
         of_source(source, config.haproxy.agent_inter, &mut warnings);
@@ -165,7 +178,7 @@ fn of_source(source: &Source, agent_inter: Duration, warnings: &mut Vec<Warning>
         warnings.push(Warning::ShortMemory { kind, memory, timeout: source.timeout });
     }
     match &source.kind {
-        Kind::Patroni { .. } => {
+        Kind::Patroni(_) => {
             let span = source.hold + look + agent_inter;
             if span >= PATRONI_SPAN {
                 warnings.push(Warning::LongHold { span });

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rolecall::agent::Port;
 use rolecall::answering::{Answering, Asked, Listen, Routes};
 use rolecall::clock::{Clock, Stamp};
+use rolecall::metrics::Metrics;
 use rolecall::observation::Observation;
 use rolecall::policy::{Policy, Trust};
 use rolecall::reply::Wording;
@@ -43,6 +44,7 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
             knows_lag: false,
             electorate: None,
             hold_by_repmgr: false,
+            lock: None,
         }],
     };
     let service = ServiceFacts {
@@ -65,7 +67,7 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
 /// The first service of the first node is asked at this address.
 fn first_at(addr: SocketAddr) -> Routes {
     let mut routes = Routes::default();
-    routes.add(Listen::At(addr), Asked { node: 0, service: 0 });
+    routes.add(Listen::At(addr), Asked { node: Some(0), service: 0, agent_send: false });
     routes
 }
 
@@ -86,7 +88,7 @@ fn open_at(addr: &str, answering: Answering) -> Open {
     let addr = listener.local_addr().unwrap();
     let (facts, facts_in) = watch::channel(Facts::default());
     let stop = CancellationToken::new();
-    let port = Port { listener, facts: facts_in, clock: Clock::Boot };
+    let port = Port { listener, facts: facts_in, clock: Clock::Boot, counted: Metrics::default() };
     let serving = tokio::spawn(port.serve(stop.clone()));
     let open = Open { addr, facts, stop, serving };
     open.now(Role::Primary, answering);
@@ -136,6 +138,7 @@ async fn facts_that_nobody_renewed_are_not_said() {
         knows_lag: false,
         electorate: None,
         hold_by_repmgr: false,
+        lock: None,
     }];
     let policy = Policy { trust, ..Policy::clone(&old.nodes[0].services[0].policy) };
     old.nodes[0].services[0].policy = Arc::new(policy);
@@ -160,17 +163,20 @@ async fn each_port_answers_for_its_own_node_and_an_address_that_moves_goes_with_
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     other.set_nonblocking(true).unwrap();
     let addr = other.local_addr().unwrap();
-    let second = Port { listener: other, facts: port.facts.subscribe(), clock: Clock::Boot };
+    let (facts, counted) = (port.facts.subscribe(), Metrics::default());
+    let second = Port { listener: other, facts, clock: Clock::Boot, counted };
     tokio::spawn(second.serve(port.stop.clone()));
     port.facts.send_modify(|facts| {
         facts.nodes.push(node(Role::Replica, plain()));
-        facts.routes.add(Listen::At(addr), Asked { node: 1, service: 0 });
+        facts.routes.add(Listen::At(addr), Asked { node: Some(1), service: 0, agent_send: false });
     });
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
     assert_eq!(ask(addr, b"").await.unwrap(), b"MAINT\n");
     port.facts.send_modify(|facts| {
-        facts.routes.add(Listen::At(addr), Asked { node: 0, service: 0 });
-        facts.routes.add(Listen::At(port.addr), Asked { node: 1, service: 0 });
+        facts.routes.add(Listen::At(addr), Asked { node: Some(0), service: 0, agent_send: false });
+        facts
+            .routes
+            .add(Listen::At(port.addr), Asked { node: Some(1), service: 0, agent_send: false });
     });
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"MAINT\n");
     assert_eq!(ask(addr, b"").await.unwrap(), b"READY\n");

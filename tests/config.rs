@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::answering::{Answering, Listen};
+use rolecall::answering::{Answering, Asked, Listen};
 use rolecall::config::{
     Alias, Config, Control, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom,
-    Postgres, Repmgr, Service, Source,
+    Patroni, Postgres, Repmgr, Service, Source,
 };
 use rolecall::document::Problem;
 use rolecall::electorate::NodeId;
@@ -42,6 +42,11 @@ fn printed(problems: &[Problem]) -> String {
     text.join("\n")
 }
 
+/// Patroni at this URL, in the rhythm that nobody chose.
+fn patroni_at(url: &str) -> Kind {
+    Kind::Patroni(Patroni { beside: ms(3000), ..Patroni::at(url) })
+}
+
 fn built_in() -> Config {
     Config {
         haproxy: Haproxy { agent_inter: ms(1000), check_fall: 2, version: (2, 6) },
@@ -50,7 +55,7 @@ fn built_in() -> Config {
             cluster: None,
             listen: BTreeMap::new(),
             sources: vec![Source {
-                kind: Kind::Patroni { url: "http://127.0.0.1:8008".to_owned() },
+                kind: patroni_at("http://127.0.0.1:8008"),
                 interval: ms(500),
                 timeout: ms(1500),
                 hold: ms(6000),
@@ -60,6 +65,7 @@ fn built_in() -> Config {
             name: "primary".to_owned(),
             roles: vec![Role::Primary],
             listen: vec![Listen::Everywhere(5555)],
+            agent_send: false,
             answering: Answering { allow: vec![], wording: Wording::plain() },
             hold: None,
             lag: None,
@@ -169,7 +175,10 @@ fn every_key_reaches_its_value() {
             listen: BTreeMap::new(),
             sources: vec![
                 Source {
-                    kind: Kind::Patroni { url: "http://[::1]:8009".to_owned() },
+                    kind: Kind::Patroni(Patroni {
+                        beside: ms(1950),
+                        ..Patroni::at("http://[::1]:8009")
+                    }),
                     interval: ms(200),
                     timeout: ms(1500),
                     hold: ms(8000),
@@ -190,6 +199,7 @@ fn every_key_reaches_its_value() {
                 name: "primary".to_owned(),
                 roles: vec![Role::Primary],
                 listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
+                agent_send: false,
                 answering: Answering {
                     allow: vec![
                         net("10.0.0.0/8"),
@@ -206,6 +216,7 @@ fn every_key_reaches_its_value() {
                 name: "replica".to_owned(),
                 roles: vec![Role::Replica, Role::Primary],
                 listen: vec![Listen::Everywhere(5556)],
+                agent_send: false,
                 answering: Answering { allow: vec![], wording: Wording::full() },
                 hold: Some(ms(10_000)),
                 lag: Some(LagLimit {
@@ -218,6 +229,7 @@ fn every_key_reaches_its_value() {
                 name: "reports_2".to_owned(),
                 roles: vec![Role::Replica],
                 listen: vec![at("10.0.0.1:5557")],
+                agent_send: false,
                 answering: Answering { allow: vec![], wording: Wording::plain() },
                 hold: None,
                 lag: Some(LagLimit {
@@ -336,7 +348,7 @@ fn every_problem_is_named_with_its_place_and_remedy() {
     let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
     let files: Vec<PathBuf> =
         files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
-    assert_eq!(files.len(), 18);
+    assert_eq!(files.len(), 19);
     for path in files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let text = fs::read_to_string(&path).expect(name);
@@ -374,7 +386,7 @@ fn flags_replace_the_sources_and_the_first_listener() {
         ..Flags::default()
     };
     let config = read("test.toml", text, &flags, None).expect("a configuration").config;
-    let kind = Kind::Patroni { url: "http://db1:8009".to_owned() };
+    let kind = Kind::Patroni(Patroni { beside: ms(3500), ..Patroni::at("http://db1:8009") });
     let source = Source { kind, interval: ms(1000), timeout: ms(1500), hold: ms(6000) };
     assert_eq!(config.nodes[0].sources, [source]);
     assert_eq!(config.services[0].listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
@@ -383,7 +395,7 @@ fn flags_replace_the_sources_and_the_first_listener() {
 
 #[test]
 fn every_source_can_be_a_flag() {
-    let patroni = Kind::Patroni { url: "http://127.0.0.1:8008".to_owned() };
+    let patroni = patroni_at("http://127.0.0.1:8008");
     let conninfo = "host=db1".parse().expect("a connection string");
     let postgres = Kind::Postgres(Postgres { conninfo, password: PasswordFrom::Nowhere });
     let flag = |text: &str| Some(text.to_owned());
@@ -607,10 +619,50 @@ fn several_nodes_have_addresses_and_sources_of_their_own() {
     assert_eq!(kinds, ["patroni", "static"]);
     let routes = config.routes();
     let asked = |addr: &str| routes.at(addr.parse().unwrap()).map(|a| (a.node, a.service));
-    assert_eq!(asked("127.0.0.1:6001"), Some((0, 0)));
-    assert_eq!(asked("127.0.0.1:6002"), Some((0, 1)));
-    assert_eq!(asked("[::]:6003"), Some((0, 1)));
-    assert_eq!(asked("127.0.0.1:6011"), Some((1, 0)));
+    assert_eq!(asked("127.0.0.1:6001"), Some((Some(0), 0)));
+    assert_eq!(asked("127.0.0.1:6002"), Some((Some(0), 1)));
+    assert_eq!(asked("[::]:6003"), Some((Some(0), 1)));
+    assert_eq!(asked("127.0.0.1:6011"), Some((Some(1), 0)));
     assert_eq!(asked("127.0.0.1:6012"), None);
     assert_eq!(config.listens().count(), 4);
+}
+
+#[test]
+fn one_address_may_ask_for_several_nodes_where_a_question_is_read() {
+    let text = "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"5555\"\nagent_send = true\n\
+                [[service]]\nname = \"replica\"\nroles = [\"replica\"]\n\
+                [[node]]\nname = \"pg1\"\nsource = { kind = \"static\", role = \"primary\" }\n\
+                listen = { primary = \"127.0.0.1:6001\" }\n\
+                [[node]]\nname = \"pg2\"\nsource = { kind = \"static\", role = \"replica\" }\n";
+    let Loaded { config, warnings } = accepted(text);
+    assert!(warnings.contains(&Warning::AgentSend));
+    let routes = config.routes();
+    let asked = |addr: &str| routes.at(addr.parse().unwrap());
+    let reading = Asked { node: None, service: 0, agent_send: true };
+    assert_eq!(asked("[::]:5555"), Some(reading));
+    let own = Asked { node: Some(0), service: 0, agent_send: false };
+    assert_eq!(asked("127.0.0.1:6001"), Some(own), "it says all that is asked there");
+    let alone = accepted(
+        &text
+            .replace("5555\"\nagent_send = true", "5555\"")
+            .replace(
+                "[[node]]\nname = \"pg2\"\nsource = { kind = \"static\", role = \"replica\" }\n",
+                "",
+            )
+            .replace("[\"replica\"]", "[\"replica\"]\nlisten = \"5556\""),
+    );
+    assert!(!alone.warnings.contains(&Warning::AgentSend));
+}
+
+#[test]
+fn a_question_needs_an_address_that_it_is_read_at() {
+    let text = "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\nagent_send = true\n\
+                [[node]]\nname = \"pg1\"\nsource = { kind = \"static\", role = \"primary\" }\n\
+                listen = { primary = \"127.0.0.1:6001\" }\n";
+    let problems = refused(text, &Flags::default());
+    assert_eq!(
+        printed(&problems),
+        "test.toml:4: service[1].agent_send: stands without `listen`\n  expected: `listen` too\n  \
+         hint: an address of a [[node]] says all that is asked there\n"
+    );
 }

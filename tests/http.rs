@@ -175,6 +175,7 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
         r#"rolecall_role{node="n1",cluster="orders",role="primary"} 1"#,
         r#"rolecall_verdict{node="n1",service="primary",state="ready"} 1"#,
         r#"rolecall_verdict{node="n1",service="primary",state="unknown"} 0"#,
+        r#"rolecall_verdict_reason{node="n1",service="primary",reason="serves"} 1"#,
         r#"rolecall_cluster_primaries{cluster="orders"} 1"#,
         r#"rolecall_checks_total{node="n1",service="primary",reply="ready"} 1"#,
         r#"rolecall_connections_refused_total{node="n1",service="primary",reason="not_allowed"} 0"#,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "asks",
     "status",
     "role",
@@ -21,6 +21,7 @@ const PURE: [&str; 16] = [
     "verdict",
     "reply",
     "answering",
+    "question",
     "grammar",
     "secret",
 ];
@@ -33,10 +34,11 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 12] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 13] = [
     ("daemon", &["cli"]),
     ("cli", &["main"]),
     ("agent", &["ports"]),
+    ("asking", &["agent"]),
     ("keeper", &["daemon", "systemd", "http"]),
     ("plan", &["keeper", "daemon"]),
     ("watched", &["keeper", "plan", "daemon", "ask"]),

@@ -3,18 +3,24 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::observation::{ErrorKind, Observation, SourceError};
+use rolecall::clock::Stamp;
+use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
+use rolecall::policy::{Hysteresis, LagLimit, Lock, OnLag, Policy, Trust};
+use rolecall::reason::Reason;
 use rolecall::role::Role;
-use rolecall::source::patroni::read_answer;
+use rolecall::snapshot::{Snapshot, SourceFacts};
+use rolecall::source::patroni::{Asked, read_answer};
+use rolecall::verdict::{Standing, State, Verdict, decide};
 use serde_json::Value;
 
 /// Answers recorded from two-node clusters of Patroni 2.1.7 and 4.1.5 on PostgreSQL 15, and what
 /// they mean: version, situation, node, endpoint; status (or `timeout`: an empty file); what that is
 /// to a service for the primary; role, timeline, LSN in bytes; and what else is seen.
 ///
-/// rolecall asks `/primary` alone. The bodies of `/replica` are read for their form, so they are no
+/// Without a lag limit rolecall asks `/primary` alone. The bodies of `/replica` are read for their form, so they are no
 /// finding.
 const RECORDED: &str = "
 2.1.7  after-failover                 n1  primary  200      yes     primary       4   50638600    -
@@ -201,7 +207,7 @@ fn every_recorded_answer_means_what_the_table_says() {
         let timeout = row.status == "timeout";
         assert_eq!(timeout, body.is_empty(), "{file}");
         let status = if timeout { 200 } else { row.status.parse().expect("a status") };
-        let mut seen = told(read_answer(status, &body));
+        let mut seen = told(read_answer(Asked::Primary, status, &body));
         if row.endpoint != "primary" {
             seen[0] = "-".into();
         }
@@ -235,7 +241,7 @@ fn no_recording_is_left_out() {
 }
 
 fn kind(status: u16, body: &str) -> Option<ErrorKind> {
-    read_answer(status, body.as_bytes()).err().map(|error| error.kind)
+    read_answer(Asked::Primary, status, body.as_bytes()).err().map(|error| error.kind)
 }
 
 #[test]
@@ -249,10 +255,11 @@ fn a_503_is_a_no_whatever_its_body() {
         r#"{"state":"running","role":"replica","timeline":"1"}"#,
         r#"{"state":"running","role":"replica","tags":1}"#,
     ] {
-        assert_eq!(read_answer(503, body.as_bytes()), Ok(Observation::no_role()), "{body}");
+        assert_eq!(kind(503, body), Some(ErrorKind::NoBody), "{body}");
     }
-    let seen = read_answer(503, br#"{"state":"running","role":"primary"}"#);
-    let stale = Observation { leader: Some(false), ..Observation::of(Role::Primary) };
+    let seen = read_answer(Asked::Primary, 503, br#"{"state":"running","role":"primary"}"#);
+    let patroni = Some(Patroni::default());
+    let stale = Observation { leader: Some(false), patroni, ..Observation::of(Role::Primary) };
     assert_eq!(seen, Ok(stale), "a stale old primary");
 }
 
@@ -293,31 +300,34 @@ fn a_key_of_another_type_is_never_a_default() {
         assert_eq!(kind(200, &body), None, "no key counts where it is not running: {key}");
     }
     let body = br#"{"state":"running","role":"primary","timeline":null,"xlog":null}"#;
-    let leader = Observation { leader: Some(true), ..Observation::of(Role::Primary) };
-    assert_eq!(read_answer(200, body), Ok(leader), "null is absent");
+    let patroni = Some(Patroni::default());
+    let leader = Observation { leader: Some(true), patroni, ..Observation::of(Role::Primary) };
+    assert_eq!(read_answer(Asked::Primary, 200, body), Ok(leader), "null is absent");
 }
 
 #[test]
 fn a_role_nobody_may_use_is_a_no_without_a_role() {
     for role in ["demoted", "uninitialized", "promoted", "", "Primary", "leader"] {
         let body = format!(r#"{{"state":"running","role":"{role}"}}"#);
-        assert_eq!(read_answer(200, body.as_bytes()), Ok(Observation::no_role()), "{role}");
+        let patroni = Some(Patroni::default());
+        let nobody = Observation { patroni, ..Observation::no_role() };
+        assert_eq!(read_answer(Asked::Primary, 200, body.as_bytes()), Ok(nobody), "{role}");
     }
 }
 
 #[test]
 fn a_state_other_than_running_is_told_with_or_without_a_role() {
-    let seen = read_answer(200, br#"{"state":"crashed","role":"master"}"#).unwrap();
+    let seen = read_answer(Asked::Primary, 200, br#"{"state":"crashed","role":"master"}"#).unwrap();
     assert_eq!((seen.role, seen.leader), (Some(Role::Primary), Some(true)));
     assert_eq!(seen.not_running.as_deref(), Some("crashed"));
     for role in ["", r#","role":"uninitialized""#, r#","role":7"#] {
         let body = format!(r#"{{"state":"start\u001b failed"{role}}}"#);
-        let seen = read_answer(200, body.as_bytes()).unwrap();
+        let seen = read_answer(Asked::Primary, 200, body.as_bytes()).unwrap();
         let expected = Some("start failed".into());
         assert_eq!(seen, Observation { not_running: expected, ..Observation::no_role() });
     }
     let long = format!(r#"{{"state":"{}"}}"#, "é".repeat(1000));
-    let seen = read_answer(200, long.as_bytes()).unwrap().not_running.unwrap();
+    let seen = read_answer(Asked::Primary, 200, long.as_bytes()).unwrap().not_running.unwrap();
     assert_eq!(seen.chars().count(), 64);
 }
 
@@ -337,7 +347,7 @@ fn a_tag_is_true_where_patroni_takes_it_for_true() {
         for value in values {
             let tags = format!(r#"{{"nosync":true,"noloadbalance":{value}}}"#);
             let body = format!(r#"{{"state":"running","role":"replica","tags":{tags}}}"#);
-            let seen = read_answer(503, body.as_bytes()).unwrap();
+            let seen = read_answer(Asked::Primary, 503, body.as_bytes()).unwrap();
             assert_eq!((seen.role, seen.no_load_balance), (Some(Role::Replica), expected));
         }
     }
@@ -355,7 +365,7 @@ fn answers() -> impl Strategy<Value = String> {
         Just(Value::Null),
     ];
     let key = "state|role|xlog|timeline|tags|location|replayed_location|paused|sync_standby\
-               |replication_state|noloadbalance";
+               |replication_state|noloadbalance|pause|cluster_unlocked|failsafe_mode_is_active|pending_restart";
     let value = leaf.prop_recursive(3, 40, 10, move |inner| {
         prop::collection::hash_map(key, inner, 0..10)
             .prop_map(|map| Value::Object(map.into_iter().collect()))
@@ -369,13 +379,179 @@ proptest! {
         status in prop_oneof![Just(200), Just(503), any::<u16>()],
         body in prop_oneof![answers().prop_map(String::into_bytes), any::<Vec<u8>>()],
     ) {
-        let seen = read_answer(status, &body);
+        let _ = read_answer(Asked::ReadOnly, status, &body);
+        let seen = read_answer(Asked::Primary, status, &body);
         match status {
-            503 => prop_assert_eq!(seen.unwrap().leader, Some(false)),
+            503 => match seen {
+                Ok(seen) => prop_assert_eq!(seen.leader, Some(false)),
+                Err(error) => prop_assert_eq!(error.kind, ErrorKind::NoBody),
+            },
             200 => if let Ok(seen) = seen {
                 prop_assert_eq!(seen.leader, Some(seen.role.is_some()));
             },
             _ => prop_assert!(seen.is_err()),
         }
     }
+}
+
+/// What is unusual about a leader that is READY, by the situation it was recorded in.
+const UNUSUAL: [(&str, &str); 12] = [
+    ("steady", "serves"),
+    ("sync", "serves"),
+    ("quorum", "serves"),
+    ("after-failover", "serves"),
+    ("dcs-lost-12s", "serves"),
+    ("dcs-lost-failsafe-12s", "serves"),
+    ("dcs-lost-failsafe-38s", "serves_in_failsafe"),
+    ("paused", "serves_paused"),
+    ("paused-after-restart", "serves_paused"),
+    ("paused-manual-promote", "serves_paused"),
+    ("paused-two-primaries-dcs-lost", "serves_lockless"),
+    ("pending-restart", "serves_pending_restart"),
+];
+
+fn decided(seen: &Observation, roles: &[Role], required: bool) -> Verdict {
+    let mut snapshot = Snapshot::default();
+    snapshot.record(Stamp::new(Duration::ZERO), Ok(seen.clone()));
+    decided_by(&SourceFacts::of(snapshot), roles, required, Duration::ZERO)
+}
+
+fn decided_by(facts: &SourceFacts, roles: &[Role], required: bool, now: Duration) -> Verdict {
+    let trust = Trust {
+        hold: Duration::from_secs(6),
+        hold_by_repmgr: false,
+        look: Duration::from_secs(2),
+        knows_lag: false,
+        lock: Some(Lock { required, beside: Duration::from_secs(3) }),
+        electorate: None,
+    };
+    let lag = LagLimit {
+        bytes: Some(Hysteresis { max: 10, resume: 5 }),
+        time: None,
+        on_lag: OnLag::Maint,
+    };
+    let settle = Duration::ZERO;
+    let policy = Policy { roles: roles.to_vec(), lag: Some(lag), settle, trust: vec![trust] };
+    decide(Stamp::new(now), std::slice::from_ref(facts), Standing::default(), &policy)
+}
+
+#[test]
+fn every_ready_leader_says_what_is_unusual_and_a_lock_can_be_required() {
+    let mut situations = BTreeSet::new();
+    for row in rows().into_iter().filter(|row| row.expected[0] == "yes") {
+        let body = fs::read(&row.file).unwrap();
+        let seen = read_answer(Asked::Primary, 200, &body).unwrap();
+        let situation = row.codes.file_name().unwrap().to_str().unwrap();
+        let situation = situation.strip_suffix("-codes.tsv").unwrap();
+        let label = decided(&seen, &[Role::Primary], false).reason.label();
+        let known = UNUSUAL.iter().find(|(name, _)| *name == situation);
+        if let Some((_, wanted)) = known {
+            assert_eq!(label, *wanted, "{situation}");
+            situations.insert(situation.to_owned());
+        }
+        let required = decided(&seen, &[Role::Primary], true);
+        let lockless = label == "serves_lockless";
+        assert_eq!(required.state == State::Ready, !lockless, "{situation}: {:?}", required.reason);
+        assert!(!lockless || required.reason == Reason::NoLock);
+        // Paused and without the store a single leader says the very same as two do.
+        assert_eq!(
+            lockless,
+            situation.contains("paused") && situation.contains("dcs-lost"),
+            "{situation}"
+        );
+    }
+    assert_eq!(situations.len(), UNUSUAL.len());
+}
+
+#[test]
+fn a_leader_is_held_no_longer_than_its_lock() {
+    let body = br#"{"state":"running","role":"primary"}"#;
+    let leader = |change: &dyn Fn(&mut Patroni)| {
+        let mut seen = read_answer(Asked::Primary, 200, body).unwrap();
+        change(seen.patroni.as_mut().unwrap());
+        let mut snapshot = Snapshot::default();
+        snapshot.record(Stamp::new(Duration::ZERO), Ok(seen));
+        let slow = SourceError::new(ErrorKind::Timeout, "slow");
+        snapshot.record(Stamp::new(Duration::from_millis(500)), Err(slow));
+        SourceFacts::of(snapshot)
+    };
+    let stands = |facts: &SourceFacts, ms| {
+        let now = Duration::from_millis(ms);
+        decided_by(facts, &[Role::Primary], false, now).state == State::Ready
+    };
+    let unknown = leader(&|_| {});
+    assert!(stands(&unknown, 6000) && !stands(&unknown, 6001), "hold");
+    // ttl 20, loop_wait 10, retry_timeout 3: hold + timeout + interval + agent_inter must be under 7 s.
+    let short = leader(&|says| says.span = Some(Duration::from_secs(7)));
+    assert!(stands(&short, 3999) && !stands(&short, 4000), "the largest that fits");
+    let none = leader(&|says| says.span = Some(Duration::ZERO));
+    assert!(!stands(&none, 501));
+    let failsafe = leader(&|says| says.failsafe = true);
+    let lockless = leader(&|says| (says.paused, says.unlocked) = (true, true));
+    assert!(!stands(&failsafe, 501) && !stands(&lockless, 501), "not held at all");
+}
+
+/// `GET /read-only?lag=N`, by its status and body.
+#[test]
+fn a_replica_is_judged_by_the_lag_that_was_asked_for_and_a_leader_by_its_lock() {
+    let read = |status, body: &str| read_answer(Asked::ReadOnly, status, body.as_bytes()).unwrap();
+    let replica = r#"{"state":"running","role":"replica"}"#;
+    let unwanted = r#"{"state":"running","role":"replica","tags":{"noloadbalance":true}}"#;
+    let leader = r#"{"state":"running","role":"master"}"#;
+    let starting = r#"{"state":"starting","role":"replica"}"#;
+    let reads: &[Role] = &[Role::Replica];
+    let writes: &[Role] = &[Role::Primary];
+    for (status, body, roles, state, reason) in [
+        (200, replica, reads, State::Ready, "serves"),
+        (503, replica, reads, State::NotReady, "lag_limit"),
+        (503, unwanted, reads, State::NotReady, "no_load_balance"),
+        (503, starting, reads, State::NotReady, "not_running"),
+        (200, leader, reads, State::NotReady, "other_role"),
+        (200, leader, writes, State::Ready, "serves"),
+        (503, leader, writes, State::NotReady, "not_leader"),
+        (200, replica, writes, State::NotReady, "other_role"),
+        (503, replica, writes, State::NotReady, "other_role"),
+    ] {
+        let verdict = decided(&read(status, body), roles, false);
+        assert_eq!((verdict.state, verdict.reason.label()), (state, reason), "{status} {body}");
+    }
+    // A service without a byte limit does not care.
+    let seen = read(503, replica);
+    assert_eq!(seen.patroni.unwrap().over_lag, Some(true));
+    assert_eq!(
+        read_answer(Asked::Primary, 503, replica.as_bytes()).unwrap().patroni.unwrap().over_lag,
+        None
+    );
+}
+
+/// A 503 that says nothing more: no leader for certain, and a replica is what it was for a while.
+#[test]
+fn a_503_without_a_body_ends_writes_at_once_and_reads_by_hold() {
+    let facts = |role: Role, leader| {
+        let mut snapshot = Snapshot::default();
+        let seen = Observation { leader, ..Observation::of(role) };
+        snapshot.record(Stamp::new(Duration::ZERO), Ok(seen));
+        let nothing = SourceError::new(ErrorKind::NoBody, "nothing");
+        snapshot.record(Stamp::new(Duration::from_millis(500)), Err(nothing));
+        snapshot
+    };
+    let at = |ms| Duration::from_millis(ms);
+    let leader = facts(Role::Primary, Some(true));
+    let said = decided_by(&SourceFacts::of(leader.clone()), &[Role::Primary], false, at(501));
+    assert_eq!((said.state, said.reason.label()), (State::NotReady, "no_body"));
+    let mut later = leader;
+    let slow = SourceError::new(ErrorKind::Timeout, "slow");
+    later.record(Stamp::new(at(1000)), Err(slow));
+    let said = decided_by(&SourceFacts::of(later), &[Role::Primary], false, at(1001));
+    assert_eq!(said.state, State::NotReady, "an older yes does not come back: {:?}", said.reason);
+    let replica = SourceFacts::of(facts(Role::Replica, None));
+    assert_eq!(decided_by(&replica, &[Role::Replica], false, at(6000)).state, State::Ready);
+    assert_eq!(decided_by(&replica, &[Role::Replica], false, at(6001)).state, State::Unknown);
+    let nothing = SourceFacts::of({
+        let mut snapshot = Snapshot::default();
+        snapshot.record(Stamp::new(at(0)), Err(SourceError::new(ErrorKind::NoBody, "nothing")));
+        snapshot
+    });
+    assert_eq!(decided_by(&nothing, &[Role::Primary], false, at(1)).state, State::NotReady);
+    assert_eq!(decided_by(&nothing, &[Role::Replica], false, at(1)).state, State::Unknown);
 }

@@ -3,14 +3,18 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rolecall::observation::{ErrorKind, Observation, SourceError};
+use rolecall::config;
+use rolecall::observation::{ErrorKind, Observation, Patroni as Says, SourceError};
 use rolecall::role::Role;
 use rolecall::source::RoleSource;
+use rolecall::source::conninfo::ClientCertificate;
 use rolecall::source::patroni::{MAX_BODY, Patroni};
 use rolecall::source::resolve::Resolver;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -21,11 +25,15 @@ const SOON: Duration = Duration::from_secs(10);
 const LEADER: &str = r#"{"state":"running","role":"primary","timeline":3}"#;
 const REPLICA: &str = r#"{"state":"running","role":"replica"}"#;
 
+fn asking(url: &str, resolver: Resolver) -> Patroni {
+    Patroni::new(&config::Patroni::at(url), Duration::ZERO, resolver).unwrap()
+}
+
 /// A port of the test's own, and a source that asks there.
 async fn fake() -> (TcpListener, Patroni) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    (listener, Patroni::new(&url, Resolver::system()).unwrap())
+    (listener, asking(&url, Resolver::system()))
 }
 
 /// Takes the next connection and reads the head of its request.
@@ -66,7 +74,12 @@ async fn look(answer: impl AsRef<[u8]>) -> Result<Observation, SourceError> {
 
 fn leader() -> Observation {
     let timeline = Some(rolecall::role::Timeline(3));
-    Observation { leader: Some(true), timeline, ..Observation::of(Role::Primary) }
+    Observation {
+        leader: Some(true),
+        timeline,
+        patroni: Some(Says::default()),
+        ..Observation::of(Role::Primary)
+    }
 }
 
 #[tokio::test]
@@ -86,7 +99,11 @@ async fn an_answer_is_read_with_and_without_headers_and_length() {
 
 #[tokio::test]
 async fn a_503_is_a_no_however_its_body_ends() {
-    let replica = Observation { leader: Some(false), ..Observation::of(Role::Replica) };
+    let replica = Observation {
+        leader: Some(false),
+        patroni: Some(Says::default()),
+        ..Observation::of(Role::Replica)
+    };
     let seen = look(format!("HTTP/1.0 503 Service Unavailable\r\n\r\n{REPLICA}")).await;
     assert_eq!(seen, Ok(replica));
 
@@ -99,7 +116,7 @@ async fn a_503_is_a_no_however_its_body_ends() {
         &format!("\r\n{long}"),
     ] {
         let seen = look(format!("HTTP/1.1 503 No\r\n{rest}")).await;
-        assert_eq!(seen, Ok(Observation::no_role()), "{rest:.40}");
+        assert_eq!(seen.unwrap_err().kind, ErrorKind::NoBody, "{rest:.40}");
     }
 }
 
@@ -242,7 +259,8 @@ async fn a_503_without_an_end_is_a_no_in_time() {
         // The default timeout of a look.
         let look = timeout(Duration::from_millis(1500), source.observe());
         let (seen, ()) = both(look, serve).await;
-        assert_eq!(seen.expect("a no in time"), Ok(Observation::no_role()));
+        let error = seen.expect("a no in time").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NoBody);
     }
 }
 
@@ -273,7 +291,7 @@ async fn a_reset_is_unreachable_and_a_closed_port_refused() {
     held.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     let port = held.local_addr().unwrap().as_socket().unwrap().port();
     let url = format!("http://joe:secret@127.0.0.1:{port}/");
-    let error = Patroni::new(&url, Resolver::system()).unwrap().observe().await.unwrap_err();
+    let error = asking(&url, Resolver::system()).observe().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Refused);
     let detail = format!("http://127.0.0.1:{port}/primary: Connection refused (os error 111)");
     assert_eq!(*error.detail, *detail);
@@ -292,7 +310,7 @@ async fn a_name_is_resolved_by_the_resolver_and_its_last_addresses_serve() {
     let (listener, _) = fake().await;
     let port = listener.local_addr().unwrap().port();
     let url = format!("http://db1.example:{port}");
-    let mut source = Patroni::new(&url, resolver).unwrap();
+    let mut source = asking(&url, resolver);
     for dead in [false, true] {
         DEAD.store(dead, Ordering::SeqCst);
         let serve = async {
@@ -306,7 +324,7 @@ async fn a_name_is_resolved_by_the_resolver_and_its_last_addresses_serve() {
     }
 
     let nowhere = Resolver::with(|_| Err(io::Error::other("no such name")));
-    let error = Patroni::new(&url, nowhere).unwrap().observe().await.unwrap_err();
+    let error = asking(&url, nowhere).observe().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unresolved);
     assert!(error.detail.ends_with("cannot resolve \"db1.example\": no such name"), "{error}");
 }
@@ -325,4 +343,221 @@ fn proxies_in_the_environment_are_ignored() {
     let done = again.output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success() && said.contains("1 passed"), "{said}");
+}
+
+// === TLS ===
+
+/// An authority, and certificates by it for Patroni and for rolecall, as PEM files.
+struct Papers {
+    dir: tempfile::TempDir,
+    authority: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+}
+
+impl Papers {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+        let papers = Self { dir: tempfile::tempdir().unwrap(), authority };
+        std::fs::write(papers.path("ca.pem"), papers.authority.pem()).unwrap();
+        papers
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes NAME.pem and NAME.key, and returns them for a server.
+    fn issue(&self, name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2099, 1, 2);
+        let certificate = params.signed_by(&key, &self.authority).unwrap();
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        (vec![certificate.der().clone()], key)
+    }
+
+    /// Serves HTTP over TLS with the certificate of `name`, one answer a connection.
+    async fn serve(&self, name: &str, client_needed: bool) -> SocketAddr {
+        let (chain, key) = self.issue(name);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = if client_needed {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(self.authority.der().clone()).unwrap();
+            let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+                Arc::new(roots),
+                provider,
+            );
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        } else {
+            builder.with_no_client_auth()
+        };
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(
+            builder.with_single_cert(chain, key).unwrap(),
+        ));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { break };
+                    head.push(byte);
+                }
+                let _ =
+                    stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{LEADER}").as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        addr
+    }
+
+    fn asking(&self, addr: SocketAddr, server_name: Option<&str>, client: Option<&str>) -> Patroni {
+        let client = client.map(|name| ClientCertificate {
+            cert: self.path(&format!("{name}.pem")),
+            key: self.path(&format!("{name}.key")),
+        });
+        let tls = config::PatroniTls {
+            ca_file: Some(self.path("ca.pem")),
+            client,
+            server_name: server_name.map(str::to_owned),
+        };
+        let settings = config::Patroni { tls, ..config::Patroni::at(&format!("https://{addr}")) };
+        Patroni::new(&settings, Duration::ZERO, Resolver::system()).unwrap()
+    }
+}
+
+/// 2099-01-02
+const ENDS: i64 = 4_070_995_200;
+
+#[tokio::test]
+async fn a_certificate_must_be_signed_and_name_the_server_it_is_asked_for() {
+    let papers = Papers::new();
+    let addr = papers.serve("db1.test", false).await;
+    // Asked at a loopback address, the certificate names the node.
+    let seen = papers.asking(addr, Some("db1.test"), None).observe().await.unwrap();
+    assert_eq!((seen.role, seen.leader), (Some(Role::Primary), Some(true)));
+    assert_eq!(seen.patroni.unwrap().expiry.peer, Some(ENDS));
+    assert_eq!(seen.patroni.unwrap().expiry.own, None);
+    for name in [None, Some("db2.test")] {
+        let error = papers.asking(addr, name, None).observe().await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::PatroniTls, "{error}");
+        assert!(error.detail.contains("not valid for name"), "{error}");
+    }
+    let others = Papers::new();
+    let error = others.asking(addr, Some("db1.test"), None).observe().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::PatroniTls, "{error}");
+    assert!(error.detail.contains("invalid peer certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_is_shown_one() {
+    let papers = Papers::new();
+    let addr = papers.serve("db1.test", true).await;
+    papers.issue("rolecall");
+    let seen = papers.asking(addr, Some("db1.test"), Some("rolecall")).observe().await.unwrap();
+    assert_eq!(seen.patroni.unwrap().expiry.own, Some(ENDS));
+    let error = papers.asking(addr, Some("db1.test"), None).observe().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::PatroniTls, "{error}");
+}
+
+#[tokio::test]
+async fn http_and_https_that_meet_are_told_apart() {
+    let papers = Papers::new();
+    let secure = papers.serve("db1.test", false).await;
+    let plain = asking(&format!("http://{secure}"), Resolver::system()).observe().await;
+    let error = plain.unwrap_err();
+    assert!(error.detail.contains("say https in `url`"), "{error}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut source = papers.asking(listener.local_addr().unwrap(), Some("db1.test"), None);
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.0 400 Bad request\r\n\r\n").await.unwrap();
+        drop(stream);
+    };
+    let (seen, ()) = both(source.observe(), serve).await;
+    assert_eq!(seen.unwrap_err().kind, ErrorKind::Mismatch);
+}
+
+#[tokio::test]
+async fn rotated_files_are_used_and_broken_ones_change_nothing() {
+    let papers = Papers::new();
+    let addr = papers.serve("db1.test", true).await;
+    papers.issue("rolecall");
+    let mut source = papers.asking(addr, Some("db1.test"), Some("rolecall"));
+    source.observe().await.unwrap();
+    std::fs::write(papers.path("rolecall.pem"), "nothing").unwrap();
+    source.observe().await.expect("the ones before are used on");
+    std::fs::remove_file(papers.path("rolecall.key")).unwrap();
+    source.observe().await.expect("and where one is gone");
+    // Of another authority: it is used, and the server refuses it.
+    let others = Papers::new();
+    others.issue("rolecall");
+    for file in ["rolecall.pem", "rolecall.key"] {
+        std::fs::copy(others.path(file), papers.path(file)).unwrap();
+    }
+    assert_eq!(source.observe().await.unwrap_err().kind, ErrorKind::PatroniTls);
+}
+
+// === lag and times ===
+
+#[tokio::test]
+async fn a_replica_over_its_limit_is_asked_for_the_lower_mark() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let lag = Some(config::PatroniLag { max: 16, resume: 12 });
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let settings = config::Patroni { lag, ..config::Patroni::at(&url) };
+    let mut source = Patroni::new(&settings, Duration::ZERO, Resolver::system()).unwrap();
+    for (status, asked_for) in [(200, 16), (503, 16), (503, 12), (200, 12), (200, 16)] {
+        let serve = async {
+            let (mut stream, head) = asked(&listener).await;
+            let line = format!("GET /read-only?lag={asked_for} HTTP/1.1\r\n");
+            assert!(head.starts_with(&line), "{head}");
+            let answer = format!("HTTP/1.0 {status} X\r\n\r\n{REPLICA}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            drop(stream);
+        };
+        let (seen, ()) = both(source.observe(), serve).await;
+        assert_eq!(seen.unwrap().patroni.unwrap().over_lag, Some(status == 503));
+    }
+}
+
+#[tokio::test]
+async fn the_times_are_asked_for_between_looks_and_bound_what_is_said_of_the_lock() {
+    let (listener, mut source) = fake().await;
+    let body = "{\"ttl\":20,\"loop_wait\":1,\"retry_timeout\":3}";
+    {
+        let serve = async {
+            let (mut stream, head) = asked(&listener).await;
+            assert!(head.starts_with("GET /config "), "{head}");
+            stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{body}").as_bytes()).await.unwrap();
+            drop(stream);
+        };
+        let ((), ()) = both(source.between_looks(), serve).await;
+        // Asked once, and not again for minutes.
+        source.between_looks().await;
+        let serve = async {
+            let (mut stream, head) = asked(&listener).await;
+            assert!(head.starts_with("GET /primary "), "{head}");
+            stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{LEADER}").as_bytes()).await.unwrap();
+            drop(stream);
+        };
+        let (seen, ()) = both(source.observe(), serve).await;
+        assert_eq!(seen.unwrap().patroni.unwrap().span, Some(Duration::from_secs(16)));
+    }
+    // Where the consensus store is lost it hangs; that is bounded, and nothing is known.
+    let (listener, mut source) = fake().await;
+    let hang = async {
+        let (stream, _) = asked(&listener).await;
+        closed(stream).await;
+    };
+    let ((), ()) = both(source.between_looks(), hang).await;
 }

@@ -35,6 +35,7 @@ fn primaries() -> Policy {
             knows_lag: true,
             electorate: None,
             hold_by_repmgr: false,
+            lock: None,
         }],
     }
 }
@@ -121,7 +122,9 @@ fn silence_after_a_no_never_brings_an_older_yes_back() {
 
 #[test]
 fn every_silent_failure_is_held_for_hold_and_no_longer() {
-    for kind in ErrorKind::ALL.iter().filter(|kind| !kind.is_contrary()) {
+    // A 503 without a body is evidence against a leader alone: tests/patroni_answers.rs.
+    let silent = |kind: &&ErrorKind| !kind.is_contrary() && **kind != ErrorKind::NoBody;
+    for kind in ErrorKind::ALL.iter().filter(silent) {
         let sources = seen(&[(0, primary()), (500, fails(*kind))]);
         assert_eq!(said(3000, &sources, &primaries()), (State::Ready, "serves"));
         assert_eq!(said(3001, &sources, &primaries()), (State::Unknown, kind.label()));
@@ -275,6 +278,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 lag_bytes: bytes,
                 lag_time: time.map(ms),
             }),
+            patroni: None,
             upkeep: None,
             repmgr: None,
         },
@@ -314,6 +318,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                 knows_lag: true,
                 electorate: None,
                 hold_by_repmgr: false,
+                lock: None,
             })
             .collect(),
     })
@@ -438,7 +443,7 @@ proptest! {
 
     #[test]
     fn any_moments_and_spans_are_decided(policy in any_policy(), began in any::<u64>(), now in any::<u64>()) {
-        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true, electorate: None, hold_by_repmgr: false }], ..policy };
+        let policy = Policy { trust: vec![Trust { hold: Duration::MAX, look: Duration::MAX, knows_lag: true, electorate: None, hold_by_repmgr: false, lock: None }], ..policy };
         let sources = seen(&[(began, primary())]);
         let standing = Standing::default().fold(at(now), &[], &sources, &policy);
         decide(at(now), &sources, standing, &policy);

@@ -29,12 +29,18 @@ pub trait RoleSource: Send + 'static {
     /// No retry, rhythm, deadline or policy here. The poller drops the future when its time is up;
     /// whatever it held (sockets, children) must go with it, and the next call starts clean.
     fn observe(&mut self) -> impl Future<Output = Result<Observation, SourceError>> + Send;
+
+    /// What may be done while no look is under way, such as asking for times that seldom change. The
+    /// poller drops the future when the next look is due.
+    fn between_looks(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// A source of the kind that is configured.
 pub enum Source {
     /// `kind = "patroni"`
-    Patroni(patroni::Patroni),
+    Patroni(Box<patroni::Patroni>),
     /// `kind = "repmgr"`
     Repmgr(Box<repmgr::Repmgr>),
     /// `kind = "postgres"`
@@ -57,9 +63,11 @@ impl Source {
             Failure::new(Exit::Config, format_args!("source of kind {kind}: {what}"))
         };
         Ok(match &source.kind {
-            Kind::Patroni { url } => Self::Patroni(
-                patroni::Patroni::new(url, resolver).map_err(|error| unusable(&error))?,
-            ),
+            Kind::Patroni(patroni) => {
+                let patroni = patroni::Patroni::new(patroni, source.hold, resolver)
+                    .map_err(|error| unusable(&error))?;
+                Self::Patroni(Box::new(patroni))
+            }
             Kind::Repmgr(repmgr) => {
                 let repmgr = repmgr::Repmgr::new(repmgr, source.timeout, resolver)
                     .map_err(|error| unusable(&error).hint(error.kind.hint()))?;
@@ -84,6 +92,12 @@ impl RoleSource for Source {
             Self::Postgres(source) => source.observe().await,
             Self::Command(source) => source.observe().await,
             Self::Static(source) => source.observe().await,
+        }
+    }
+
+    async fn between_looks(&mut self) {
+        if let Self::Patroni(source) = self {
+            source.between_looks().await;
         }
     }
 }

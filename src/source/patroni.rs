@@ -1,4 +1,5 @@
-//! Patroni's REST API, by the strict rule: one `GET /primary` a look.
+//! Patroni's REST API, by the strict rule: one request a look, `GET /primary`, or `GET /read-only?lag=N`
+//! where replicas have a limit: a leader's 200 means the same there.
 //!
 //! What rolecall rests on, measured on Patroni 2.1.7, 3.3.11 and 4.1.5:
 //!
@@ -15,21 +16,27 @@
 //!
 //! Everything else (other statuses, silence, a body of another form) shows nothing.
 
-use std::error::Error;
-use std::io;
-use std::num::NonZeroU32;
+mod answer;
+mod client;
+mod times;
+
 use std::time::Duration;
 
 use reqwest::header::{CONNECTION, HeaderValue};
-use reqwest::{Client, Response, Url};
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use reqwest::{Response, Url};
 use tokio::time::timeout;
 
-use crate::observation::{ErrorKind, Observation, Replay, SourceError};
-use crate::role::{Lsn, Role, Timeline};
+use crate::clock::{Clock, Stamp};
+use crate::config::{self, PatroniLag};
+use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::source::RoleSource;
 use crate::source::resolve::Resolver;
+use answer::{HELD, NOT_HELD};
+use client::{Client, failure};
+
+pub use answer::{Asked, read_answer};
+pub use client::BadUrl;
+pub use times::Times;
 
 /// Most bytes of a body that are read. A leader's is some 600 and 170 more per standby.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -37,14 +44,11 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// How long the body of a 503 is waited for: the status alone is the no, the body only says more.
 const NO_BODY_WAIT: Duration = Duration::from_millis(250);
 
-/// Most characters of Patroni's word for a state that are kept; its longest known one has 35.
-const MAX_STATE: usize = 64;
+/// How often Patroni's times are asked for.
+const TIMES_EVERY: Duration = Duration::from_secs(300);
 
-/// The lock is held.
-const HELD: u16 = 200;
-
-/// The lock is not held.
-const NOT_HELD: u16 = 503;
+/// Longest wait for them: `/config` hangs while the consensus store is lost.
+const TIMES_WITHIN: Duration = Duration::from_secs(1);
 
 /// One Patroni.
 pub struct Patroni {
@@ -52,82 +56,147 @@ pub struct Patroni {
     url: Url,
     /// The URL in messages: without user and password.
     shown: String,
+    lag: Option<PatroniLag>,
+    /// The replica was over its limit when it was last seen: it is asked for the lower mark now.
+    over_lag: bool,
+    times: Option<Times>,
+    times_asked: Option<Stamp>,
+    /// `hold`, and what stands beside it until HAProxy has heard; for what is said of them.
+    hold: Duration,
+    beside: Duration,
 }
 
-/// A URL that is not the base of a Patroni REST API. Does not repeat it, it may hold a password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected a URL such as http://127.0.0.1:8008, {0}")]
-pub struct BadUrl(String);
-
 impl Patroni {
-    /// A source that asks the REST API under `url`, such as `http://127.0.0.1:8008`; a path before
-    /// `/primary` is kept, a slash at the end makes no difference.
+    /// A source that asks the REST API under the URL of `settings`, such as `http://127.0.0.1:8008`; a
+    /// path before `/primary` is kept, a slash at the end makes no difference.
     ///
-    /// Errors where `url` is not plain `http` with a host, or has a query or a fragment.
-    pub fn new(url: &str, resolver: Resolver) -> Result<Self, BadUrl> {
-        let url = endpoint(url)?;
-        let client = Client::builder()
-            .dns_resolver(resolver)
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| BadUrl(error.without_url().to_string()))?;
-        Ok(Self { client, shown: shown(&url), url })
+    /// Errors where the URL is not one of http or https with a host, or has a query or a fragment, and
+    /// where a certificate file cannot be used.
+    pub fn new(
+        settings: &config::Patroni,
+        hold: Duration,
+        resolver: Resolver,
+    ) -> Result<Self, BadUrl> {
+        let url = client::base(&settings.url)?;
+        Ok(Self {
+            client: Client::new(&url, &settings.tls, resolver)?,
+            shown: client::shown(&url),
+            url,
+            lag: settings.lag,
+            over_lag: false,
+            times: None,
+            times_asked: None,
+            hold,
+            beside: settings.beside,
+        })
     }
 
-    async fn ask(&self) -> Result<Observation, SourceError> {
-        let request = self.client.get(self.url.clone());
-        let request = request.header(CONNECTION, HeaderValue::from_static("close"));
-        let mut response = request.send().await.map_err(|error| failure(&error))?;
-        match response.status().as_u16() {
+    async fn ask(&mut self) -> Result<Observation, SourceError> {
+        let (asked, url) = self.request();
+        let mut response = self.get(url).await?;
+        let peer = client::peer_expiry(&response);
+        let status = response.status().as_u16();
+        let answer = match status {
             NOT_HELD => {
                 let body = timeout(NO_BODY_WAIT, read_body(&mut response)).await;
-                read_answer(NOT_HELD, &body.ok().and_then(Result::ok).unwrap_or_default())
+                read_answer(asked, status, &body.ok().and_then(Result::ok).unwrap_or_default())
             }
-            HELD => read_answer(HELD, &read_body(&mut response).await?),
-            other => read_answer(other, &[]),
+            HELD => read_answer(asked, status, &read_body(&mut response).await?),
+            _ => read_answer(asked, status, &[]),
+        };
+        let mut seen = answer?;
+        if let Some(says) = &mut seen.patroni {
+            self.over_lag = says.over_lag.unwrap_or(self.over_lag);
+            says.span = self.times.map(Times::span);
+            says.expiry.own = self.client.own_expiry();
+            says.expiry.peer = peer;
         }
+        Ok(seen)
+    }
+
+    /// What is asked, and where.
+    fn request(&self) -> (Asked, Url) {
+        let Some(lag) = self.lag else {
+            return (Asked::Primary, client::page(&self.url, "primary"));
+        };
+        // Over the limit it is asked for the lower mark, so that nothing flaps at it.
+        let bytes = if self.over_lag { lag.resume } else { lag.max };
+        let mut url = client::page(&self.url, "read-only");
+        url.set_query(Some(&format!("lag={bytes}")));
+        (Asked::ReadOnly, url)
+    }
+
+    async fn get(&mut self, url: Url) -> Result<Response, SourceError> {
+        let https = url.scheme() == "https";
+        let url = self.client.renamed(url);
+        let request = self.client.current().get(url);
+        let request = request.header(CONNECTION, HeaderValue::from_static("close"));
+        request.send().await.map_err(|error| failure(&error, https))
+    }
+
+    /// Patroni's times, by `GET /config`. Errors as a look's.
+    pub async fn ask_times(&mut self) -> Result<Times, SourceError> {
+        let mut response = self.get(client::page(&self.url, "config")).await?;
+        let status = response.status().as_u16();
+        if status != HELD {
+            let detail = format_args!("expected status 200 of /config, got {status}");
+            return Err(SourceError::new(ErrorKind::Status, detail));
+        }
+        Times::read(&read_body(&mut response).await?)
+    }
+
+    /// Takes new times over, and says once what they mean for `hold`.
+    fn learn(&mut self, times: Times) {
+        if self.times.replace(times) == Some(times) {
+            return;
+        }
+        let (span, needs) = (times.span(), self.hold + self.beside);
+        let show = humantime::format_duration;
+        if needs < span {
+            let span = show(span);
+            return tracing::debug!(%span, "{}: another node may be the leader after {span}", self.shown);
+        }
+        let most = span.saturating_sub(self.beside + Duration::from_millis(1));
+        tracing::warn!(
+            hold = %show(self.hold),
+            in_force = %show(most),
+            hint = "lower `hold` to that, or raise ttl in Patroni's configuration",
+            "{}: hold + timeout + interval + agent_inter is {}, and another node may be the leader after \
+             ttl - loop_wait - retry_timeout, {}: a leader is held for {} at most",
+            self.shown,
+            show(needs),
+            show(span),
+            show(most)
+        );
     }
 }
 
 impl RoleSource for Patroni {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
-        let shown = &self.shown;
         let looked = self.ask().await;
+        let shown = &self.shown;
         looked.map_err(|error| SourceError::new(error.kind, format_args!("{shown}: {error}")))
     }
-}
 
-/// The address of the one request.
-fn endpoint(base: &str) -> Result<Url, BadUrl> {
-    let mut url: Url = base.parse().map_err(|error| BadUrl(format!("this is none: {error}")))?;
-    if url.scheme() != "http" || !url.has_host() {
-        return Err(BadUrl("got another scheme".into()));
+    async fn between_looks(&mut self) {
+        let now = Clock::Boot.now();
+        if self.times_asked.is_some_and(|asked| now.since(asked) < TIMES_EVERY) {
+            return;
+        }
+        self.times_asked = Some(now);
+        match timeout(TIMES_WITHIN, self.ask_times()).await {
+            Ok(Ok(times)) => self.learn(times),
+            Ok(Err(error)) => tracing::debug!(%error, "{}: its times are not known", self.shown),
+            Err(_) => tracing::debug!("{}: its times are not known: no answer", self.shown),
+        }
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(BadUrl("without a query and a fragment".into()));
-    }
-    let path = format!("{}/primary", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    Ok(url)
-}
-
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Both can fail only for a URL without a host, which `endpoint` refuses.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
 }
 
 /// Reads to the end, or to one chunk beyond [`MAX_BODY`].
 async fn read_body(response: &mut Response) -> Result<Vec<u8>, SourceError> {
+    let https = response.url().scheme() == "https";
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error, https))? {
         if body.len() + chunk.len() > MAX_BODY {
             let detail = format_args!("expected at most {MAX_BODY} bytes, got more");
             return Err(SourceError::new(ErrorKind::TooLong, detail));
@@ -135,168 +204,4 @@ async fn read_body(response: &mut Response) -> Result<Vec<u8>, SourceError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// What an answer to `GET /primary` says. Total: no input panics.
-///
-/// * 503: a no, whatever the body. It says more where it can be read, else [`Observation::no_role`].
-/// * 200: the body must be a JSON object with a `state`. A state other than `running` is told before
-///   any other key counts; a running server must name its role, and a key that is there must be of
-///   its type (JSON's null counts as absent: Patroni says it of a timeline it could not learn).
-/// * A role that is none of a server that may be used (`demoted`, `uninitialized`, `promoted` or a
-///   word of a later version) is a no without a role. An observation without one is never the leader.
-/// * `replay` is known where Patroni names a `replication_state`: from 3.0.4, while there is one.
-///
-/// Errors: [`ErrorKind::Status`] for any other status, whose body is not looked at, and
-/// [`ErrorKind::Malformed`].
-pub fn read_answer(status: u16, body: &[u8]) -> Result<Observation, SourceError> {
-    match status {
-        NOT_HELD => Ok(read_status(false, body).unwrap_or_else(|_| Observation::no_role())),
-        HELD => read_status(true, body),
-        other => Err(SourceError::new(
-            ErrorKind::Status,
-            format_args!("expected status 200 or 503, got {other}"),
-        )),
-    }
-}
-
-fn read_status(held: bool, body: &[u8]) -> Result<Observation, SourceError> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| malformed(format_args!("expected Patroni's status as JSON: {error}")))?;
-    let Value::Object(object) = body else {
-        return Err(malformed("expected Patroni's status as a JSON object"));
-    };
-    let keys = Keys { within: "", object: &object };
-    let state: String = keys.required("state", "a word")?;
-    if state != "running" {
-        let role: Option<String> = keys.optional("role", "a word").unwrap_or_default();
-        let mut seen = role.map_or_else(Observation::no_role, |role| of_role(held, &role));
-        let state: String = state.chars().filter(|c| !c.is_control()).take(MAX_STATE).collect();
-        seen.not_running = Some(state.into());
-        return Ok(seen);
-    }
-
-    let role: String = keys.required("role", "a word")?;
-    let mut seen = of_role(held, &role);
-    let sync = keys.optional("sync_standby", "true or false")?.unwrap_or(false);
-    if sync && seen.role == Some(Role::Replica) {
-        seen.role = Some(Role::SyncReplica);
-    }
-    let timeline: Option<NonZeroU32> = keys.optional("timeline", "a number from 1 up")?;
-    seen.timeline = timeline.map(|number| Timeline(number.get()));
-    let tags: Option<Map<String, Value>> = keys.optional("tags", "an object")?;
-    seen.no_load_balance = tags.is_some_and(|tags| tags.get("noloadbalance").is_some_and(is_true));
-
-    let replication: Option<String> = keys.optional("replication_state", "a word")?;
-    let xlog: Map<String, Value> = keys.optional("xlog", "an object")?.unwrap_or_default();
-    let xlog = Keys { within: "xlog.", object: &xlog };
-    let written = xlog.optional("location", "a number of bytes")?;
-    let replayed = xlog.optional("replayed_location", "a number of bytes")?;
-    seen.lsn = written.or(replayed).map(Lsn);
-    let paused = xlog.optional("paused", "true or false")?;
-    seen.replay = replication.zip(paused).map(|(state, paused)| Replay {
-        streaming: state == "streaming",
-        paused,
-        lag_bytes: None,
-        lag_time: None,
-    });
-    Ok(seen)
-}
-
-fn of_role(held: bool, role: &str) -> Observation {
-    match role.parse() {
-        Ok(role) => Observation { leader: Some(held), ..Observation::of(role) },
-        Err(_) => Observation::no_role(),
-    }
-}
-
-/// Whether Patroni takes the value of a boolean tag for true: it asks Python's `bool`, and the
-/// operator may have written `1` or `"yes"`.
-fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(value) => *value,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(map) => !map.is_empty(),
-    }
-}
-
-/// The keys of a JSON object, and where it stands in the body.
-struct Keys<'a> {
-    within: &'static str,
-    object: &'a Map<String, Value>,
-}
-
-impl Keys<'_> {
-    fn optional<T>(&self, key: &str, expected: &str) -> Result<Option<T>, SourceError>
-    where
-        T: DeserializeOwned,
-    {
-        match self.object.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => T::deserialize(value).map(Some).map_err(|_| self.wrong(key, expected)),
-        }
-    }
-
-    fn required<T>(&self, key: &str, expected: &str) -> Result<T, SourceError>
-    where
-        T: DeserializeOwned,
-    {
-        self.optional(key, expected)?.ok_or_else(|| self.wrong(key, expected))
-    }
-
-    /// Does not repeat the value, which may be as long as the body.
-    fn wrong(&self, key: &str, expected: &str) -> SourceError {
-        malformed(format_args!("expected {expected} as `{}{key}`", self.within))
-    }
-}
-
-fn malformed(detail: impl std::fmt::Display) -> SourceError {
-    SourceError::new(ErrorKind::Malformed, detail)
-}
-
-/// Sorts a failure by its innermost cause that says something.
-fn failure(error: &reqwest::Error) -> SourceError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    let mut innermost: &dyn Error = error;
-    let mut kind = ErrorKind::Unreachable;
-    while let Some(here) = cause {
-        if let Some(known) = here.downcast_ref::<SourceError>() {
-            return known.clone();
-        }
-        if let Some(io) = here.downcast_ref::<io::Error>() {
-            if io.kind() == io::ErrorKind::ConnectionRefused {
-                kind = ErrorKind::Refused;
-            }
-        } else if here.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
-            kind = ErrorKind::Malformed;
-        }
-        innermost = here;
-        cause = here.source();
-    }
-    SourceError::new(kind, innermost)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_request_goes_under_the_base_and_is_shown_without_secrets() {
-        for (base, asked) in [
-            ("http://127.0.0.1:8008", "http://127.0.0.1:8008/primary"),
-            ("http://[::1]:8008/", "http://[::1]:8008/primary"),
-            ("http://db/patroni/n0//", "http://db/patroni/n0/primary"),
-            ("http://joe:secret@db:1/a", "http://db:1/a/primary"),
-        ] {
-            assert_eq!(shown(&endpoint(base).unwrap()), asked);
-        }
-        for bad in ["", "db:8008", "https://db", "http://", "http://db/?lag=1", "http://db/#x"] {
-            assert!(endpoint(bad).is_err(), "{bad:?}");
-        }
-        let error = endpoint("http://joe:secret@db:port/").unwrap_err().to_string();
-        assert!(!error.contains("secret"), "{error}");
-    }
 }

@@ -80,9 +80,10 @@ impl Tls {
 }
 
 /// What tells one version of a file from the next: inode, size, time of change in s and ns.
-type FileState = (u64, u64, i64, i64);
+pub type FileState = (u64, u64, i64, i64);
 
-fn file_states(settings: &TlsSettings) -> Result<Vec<FileState>, SourceError> {
+/// The state of every file in use. [`ErrorKind::Credential`] where one is not there.
+pub fn file_states(settings: &TlsSettings) -> Result<Vec<FileState>, SourceError> {
     files(settings)
         .map(|path| {
             let state = std::fs::metadata(path)
@@ -102,7 +103,8 @@ fn files(settings: &TlsSettings) -> impl Iterator<Item = &Path> {
     root.into_iter().chain(client).filter(move |_| used)
 }
 
-fn client_config(settings: &TlsSettings) -> Result<ClientConfig, SourceError> {
+/// What rustls is told. Errors as [`Tls::new`].
+pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, SourceError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -155,7 +157,8 @@ fn root_store(root: &Root) -> Result<RootCertStore, SourceError> {
     Ok(store)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SourceError> {
+/// The certificates of a PEM file. [`ErrorKind::Credential`] where there are none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SourceError> {
     let pem = read(path, MAX_PEM_BYTES)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.map_err(|e| credential(path, format!("is no PEM file: {e}")))?;

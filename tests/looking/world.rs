@@ -159,7 +159,8 @@ impl World {
                 look: INTERVAL + TIMEOUT,
                 knows_lag: false,
                 electorate: None,
-                hold_by_repmgr: false
+                hold_by_repmgr: false,
+                lock: None
             };
             sources.len()
         ];

@@ -43,6 +43,7 @@ fn trust(hold_ms: u64, hold_by_repmgr: bool) -> Trust {
     Trust {
         hold: Duration::from_millis(hold_ms),
         hold_by_repmgr,
+        lock: None,
         look: Duration::from_millis(LIFE),
         knows_lag: true,
         electorate: Some(RULES),

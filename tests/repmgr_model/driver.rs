@@ -43,7 +43,14 @@ pub struct Rolecall {
 impl Rolecall {
     pub fn new(rules: &Reference, settle: Duration, hold: Duration, look: Duration) -> Self {
         let electorate = Some(rules.electorate);
-        let trust = vec![Trust { hold, look, knows_lag: true, electorate, hold_by_repmgr: false }];
+        let trust = vec![Trust {
+            hold,
+            look,
+            knows_lag: true,
+            electorate,
+            hold_by_repmgr: false,
+            lock: None,
+        }];
         let policy = Policy { roles: vec![Role::Primary], lag: None, settle, trust };
         Self { policy, standing: Standing::default() }
     }

@@ -1,0 +1,159 @@
+//! The questions of agent-send: one line is read, then answered.
+//!
+//! HAProxy's configuration can end the line, its command line cannot, so silence ends it too. What
+//! is asked is looked up in the facts of the moment it is answered at. A question that names nothing
+//! here is answered with `unknown`: whatever else were said would be about something else.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::answering::allowed;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::question::{Unknown, named};
+use crate::snapshot::Facts;
+use crate::verdict::{State, decide};
+
+/// Questions that are read at one time at one port; one more is answered with `unknown` unread.
+pub const ASKING: usize = 256;
+/// Bytes of a question, without the end of its line.
+const QUESTION: usize = 64;
+/// Silence that ends a question.
+const SILENCE: Duration = Duration::from_millis(100);
+/// Time for a whole question, which may come in drips.
+const WITHIN: Duration = Duration::from_secs(1);
+/// Time in which the connection is read to its end afterwards.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes read then.
+const LINGER_BYTES: usize = 4096;
+/// Different unknown questions that are warned of; more are a stranger's play.
+const TOLD: usize = 16;
+
+/// Who answers the questions of one port.
+pub struct Asker {
+    addr: SocketAddr,
+    facts: watch::Receiver<Facts>,
+    clock: Clock,
+    counted: Metrics,
+    /// The unknown questions that were warned of.
+    told: Mutex<Vec<String>>,
+}
+
+impl Asker {
+    /// Nobody has asked at `addr` yet.
+    pub fn new(
+        addr: SocketAddr,
+        facts: watch::Receiver<Facts>,
+        clock: Clock,
+        counted: Metrics,
+    ) -> Self {
+        Self { addr, facts, clock, counted, told: Mutex::default() }
+    }
+
+    /// Reads one question and answers it.
+    pub async fn answer(self: Arc<Self>, mut stream: TcpStream, peer: Option<IpAddr>) {
+        let question = read(&mut stream).await;
+        self.say(stream, self.line(&question, peer)).await;
+    }
+
+    /// What is said to a question that is not read, because too many are.
+    pub fn refusal(&self) -> Option<Vec<u8>> {
+        self.unknown(&[], Unknown::TooMany)
+    }
+
+    /// Writes the line and reads the connection to its end, so that no unread byte becomes a reset
+    /// that overtakes it. No line: the connection is closed.
+    async fn say(&self, mut stream: TcpStream, line: Option<Vec<u8>>) {
+        let Some(line) = line else { return };
+        let said = async {
+            stream.write_all(&line).await?;
+            stream.shutdown().await?;
+            let mut left = LINGER_BYTES;
+            let mut discarded = [0; 512];
+            while let Some(rest) = left.checked_sub(stream.read(&mut discarded).await?.max(1)) {
+                left = rest;
+            }
+            std::io::Result::Ok(())
+        };
+        // A peer that is gone, or that never ends, needs nothing more.
+        let _ = timeout(LINGER, said).await;
+    }
+
+    /// The line that answers a question; `None` where nothing may be said.
+    fn line(&self, question: &[u8], peer: Option<IpAddr>) -> Option<Vec<u8>> {
+        let now = self.clock.now();
+        let facts = self.facts.borrow();
+        // A reload may have taken the service away meanwhile, and its port closes in a moment.
+        let asked = facts.routes.at(self.addr)?;
+        let (node, service) = match named(question, &facts, asked) {
+            Ok(named) => named,
+            Err(why) => {
+                drop(facts);
+                return self.unknown(question, why);
+            }
+        };
+        // Whoever may ask this port may not ask by it for what another port would not tell.
+        if !allowed(&service.answering.allow, peer) {
+            service.asks.sent_away();
+            return None;
+        }
+        let verdict = decide(now, &node.sources, service.standing, &service.policy);
+        service.asks.answered(now, peer, verdict.state);
+        Some(service.answering.wording.line(verdict.state, &verdict.reason).into_owned())
+    }
+
+    /// The line for a question that names nothing, which is counted, and warned of once.
+    fn unknown(&self, question: &[u8], why: Unknown) -> Option<Vec<u8>> {
+        let facts = self.facts.borrow();
+        let (_, service) = facts.asked(facts.routes.at(self.addr)?)?;
+        self.counted.unknown_question(&service.name, why);
+        self.tell(question, why, &service.name);
+        Some(service.answering.wording.line(State::Unknown, &why).into_owned())
+    }
+
+    fn tell(&self, question: &[u8], why: Unknown, service: &str) {
+        let question = question.get(..question.len().min(QUESTION)).unwrap_or_default();
+        let question = String::from_utf8_lossy(question).trim_end().escape_debug().to_string();
+        let addr = self.addr;
+        // What a panic elsewhere left behind is a list all the same.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < TOLD && !told.contains(&question) {
+            let hint = "agent-send of HAProxy says NODE, SERVICE or \"NODE SERVICE\"";
+            warn!(%addr, service, question, hint, "a question is answered with `unknown`: {why}");
+            told.push(question);
+        } else {
+            debug!(%addr, service, question, "a question is answered with `unknown`: {why}");
+        }
+    }
+}
+
+/// Reads a question to the end of its line, to a silence, to its bounds or to the end of what comes.
+async fn read(stream: &mut TcpStream) -> Vec<u8> {
+    // One byte more than it may have shows that it is too long.
+    let mut question = [0; QUESTION + 1];
+    let mut len = 0;
+    let reading = async {
+        while let Some(room) = question.get_mut(len..).filter(|room| !room.is_empty()) {
+            match timeout(SILENCE, stream.read(room)).await {
+                Ok(Ok(count)) if count > 0 => {
+                    let came = &room[..count];
+                    len += count;
+                    if came.contains(&b'\n') {
+                        return;
+                    }
+                }
+                Ok(Ok(_) | Err(_)) | Err(_) => return,
+            }
+        }
+    };
+    // What came until then is what is asked.
+    let _ = timeout(WITHIN, reading).await;
+    question[..len].to_vec()
+}

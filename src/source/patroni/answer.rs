@@ -1,0 +1,168 @@
+//! What Patroni's answers say. Total: no input panics.
+
+use std::num::NonZeroU32;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::observation::{ErrorKind, Observation, Patroni, Replay, SourceError};
+use crate::role::{Lsn, Role, Timeline};
+
+/// Most characters of Patroni's word for a state that are kept; its longest known one has 35.
+const MAX_STATE: usize = 64;
+
+/// The lock is held, or the replica serves.
+pub const HELD: u16 = 200;
+
+/// The lock is not held, or the replica does not serve.
+pub const NOT_HELD: u16 = 503;
+
+/// The one request of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// `GET /primary`: 200 for the holder of the lock alone.
+    Primary,
+    /// `GET /read-only?lag=N`: 200 for the holder of the lock, and for a replica that is wanted and not
+    /// further behind.
+    ReadOnly,
+}
+
+/// What an answer says.
+///
+/// * 503: no leader's answer, whatever the body. Where that cannot be read, [`ErrorKind::NoBody`]: a no for
+///   writes, silence for reads.
+/// * 200: the body must be a JSON object with a `state`. A state other than `running` is told before
+///   any other key counts; a running server must name its role, and a key that is there must be of
+///   its type (JSON's null counts as absent: Patroni says it of a timeline it could not learn).
+/// * A role that is none of a server that may be used (`demoted`, `uninitialized`, `promoted` or a
+///   word of a later version) is a no without a role. An observation without one is never the leader.
+/// * `replay` is known where Patroni names a `replication_state`: from 3.0.4, while there is one.
+///
+/// Errors: [`ErrorKind::Status`] for any other status, whose body is not looked at, and
+/// [`ErrorKind::Malformed`].
+pub fn read_answer(asked: Asked, status: u16, body: &[u8]) -> Result<Observation, SourceError> {
+    match status {
+        NOT_HELD => read_status(asked, false, body).map_err(|error| {
+            SourceError::new(ErrorKind::NoBody, format_args!("status 503, {error}"))
+        }),
+        HELD => read_status(asked, true, body),
+        other => Err(SourceError::new(
+            ErrorKind::Status,
+            format_args!("expected status 200 or 503, got {other}"),
+        )),
+    }
+}
+
+fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, SourceError> {
+    let body: Value = serde_json::from_slice(body)
+        .map_err(|error| malformed(format_args!("expected Patroni's status as JSON: {error}")))?;
+    let Value::Object(object) = body else {
+        return Err(malformed("expected Patroni's status as a JSON object"));
+    };
+    let keys = Keys { within: "", object: &object };
+    let state: String = keys.required("state", "a word")?;
+    if state != "running" {
+        let role: Option<String> = keys.optional("role", "a word").unwrap_or_default();
+        let mut seen = role.map_or_else(Observation::no_role, |role| of_role(held, &role));
+        let state: String = state.chars().filter(|c| !c.is_control()).take(MAX_STATE).collect();
+        seen.not_running = Some(state.into());
+        return Ok(seen);
+    }
+
+    let role: String = keys.required("role", "a word")?;
+    let mut seen = of_role(held, &role);
+    let sync = keys.optional("sync_standby", "true or false")?.unwrap_or(false);
+    if sync && seen.role == Some(Role::Replica) {
+        seen.role = Some(Role::SyncReplica);
+    }
+    let timeline: Option<NonZeroU32> = keys.optional("timeline", "a number from 1 up")?;
+    seen.timeline = timeline.map(|number| Timeline(number.get()));
+    let tags: Option<Map<String, Value>> = keys.optional("tags", "an object")?;
+    seen.no_load_balance = tags.is_some_and(|tags| tags.get("noloadbalance").is_some_and(is_true));
+
+    let flag = |key| keys.optional(key, "true or false").map(Option::unwrap_or_default);
+    let replica =
+        matches!(seen.role, Some(Role::Replica | Role::SyncReplica | Role::StandbyLeader));
+    if asked == Asked::ReadOnly && replica {
+        // The status is about reads here, and no word of the lock.
+        seen.leader = None;
+    }
+    seen.patroni = Some(Patroni {
+        paused: flag("pause")?,
+        unlocked: flag("cluster_unlocked")?,
+        failsafe: flag("failsafe_mode_is_active")?,
+        pending_restart: flag("pending_restart")?,
+        // A replica that is not wanted is answered 503 whatever its lag.
+        over_lag: (asked == Asked::ReadOnly && replica && !seen.no_load_balance).then_some(!held),
+        ..Patroni::default()
+    });
+
+    let replication: Option<String> = keys.optional("replication_state", "a word")?;
+    let xlog: Map<String, Value> = keys.optional("xlog", "an object")?.unwrap_or_default();
+    let xlog = Keys { within: "xlog.", object: &xlog };
+    let written = xlog.optional("location", "a number of bytes")?;
+    let replayed = xlog.optional("replayed_location", "a number of bytes")?;
+    seen.lsn = written.or(replayed).map(Lsn);
+    let paused = xlog.optional("paused", "true or false")?;
+    seen.replay = replication.zip(paused).map(|(state, paused)| Replay {
+        streaming: state == "streaming",
+        paused,
+        lag_bytes: None,
+        lag_time: None,
+    });
+    Ok(seen)
+}
+
+fn of_role(held: bool, role: &str) -> Observation {
+    match role.parse() {
+        Ok(role) => Observation { leader: Some(held), ..Observation::of(role) },
+        Err(_) => Observation::no_role(),
+    }
+}
+
+/// Whether Patroni takes the value of a boolean tag for true: it asks Python's `bool`, and the
+/// operator may have written `1` or `"yes"`.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// The keys of a JSON object, and where it stands in the body.
+struct Keys<'a> {
+    within: &'static str,
+    object: &'a Map<String, Value>,
+}
+
+impl Keys<'_> {
+    fn optional<T>(&self, key: &str, expected: &str) -> Result<Option<T>, SourceError>
+    where
+        T: DeserializeOwned,
+    {
+        match self.object.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => T::deserialize(value).map(Some).map_err(|_| self.wrong(key, expected)),
+        }
+    }
+
+    fn required<T>(&self, key: &str, expected: &str) -> Result<T, SourceError>
+    where
+        T: DeserializeOwned,
+    {
+        self.optional(key, expected)?.ok_or_else(|| self.wrong(key, expected))
+    }
+
+    /// Does not repeat the value, which may be as long as the body.
+    fn wrong(&self, key: &str, expected: &str) -> SourceError {
+        malformed(format_args!("expected {expected} as `{}{key}`", self.within))
+    }
+}
+
+fn malformed(detail: impl std::fmt::Display) -> SourceError {
+    SourceError::new(ErrorKind::Malformed, detail)
+}
