@@ -71,6 +71,8 @@ pub struct Control {
     pub group: Option<String>,
     /// The file that orders are kept in.
     pub state: PathBuf,
+    /// The socket by which anybody of this host may wake the daemon up.
+    pub poke: PathBuf,
 }
 
 impl Default for Control {
@@ -80,6 +82,7 @@ impl Default for Control {
             mode: 0o660,
             group: None,
             state: "/var/lib/rolecall/orders.json".into(),
+            poke: "/run/rolecall/poke.sock".into(),
         }
     }
 }

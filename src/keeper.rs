@@ -16,6 +16,7 @@ use crate::electorate::NodeId;
 use crate::metrics::Metrics;
 use crate::order::{self, Order};
 use crate::plan::{Plan, Present, Serving, Staged, StagedNode};
+use crate::poke::Poke;
 use crate::policy::Policy;
 use crate::poller::Look;
 use crate::quorum;
@@ -27,6 +28,10 @@ use crate::watched::{PollerIds, Watched};
 
 /// Looks that wait to be folded in. Every poller waits for room, so this bounds memory, not facts.
 pub const LOOKS_WAITING: usize = 16;
+
+/// Most sources that are looked at often at one time because somebody poked: looks cost CPU, and
+/// whoever may run a program here can poke every node.
+pub const MOST_POKED: usize = 8;
 
 /// After a verdict's last moment, so that the timer cannot fire within it.
 const JUST_AFTER: Duration = Duration::from_millis(1);
@@ -103,7 +108,7 @@ impl Keeper {
     }
 
     /// Keeps the facts until the senders of plans are gone.
-    pub async fn run(mut self, mut plans: mpsc::Receiver<Plan>) {
+    pub async fn run(mut self, mut plans: mpsc::Receiver<Plan>, mut pokes: mpsc::Receiver<Poke>) {
         let (report, mut looks) = mpsc::channel(LOOKS_WAITING);
         let mut orders = self.orders.clone();
         loop {
@@ -115,6 +120,7 @@ impl Keeper {
                     None => return,
                 },
                 () = changed(&mut orders) => self.obey(),
+                Some(poke) = pokes.recv() => self.poke(poke.node.as_deref()),
                 () = self.reached(next) => self.announce_due(),
             }
         }
@@ -263,6 +269,23 @@ impl Keeper {
             self.enforce_when_looked();
         }
         // Else its poller was stopped while the look was on its way.
+    }
+
+    /// Looks at once at the node of this name, or at all of them, and often for a moment.
+    fn poke(&mut self, name: Option<&str>) {
+        let now = self.clock.now();
+        let watched = self.nodes.iter().flat_map(|node| &node.watched);
+        let mut poked = watched.filter(|watched| watched.poked_lately(now)).count();
+        let named = |node: &&mut Node| name.is_none_or(|name| *node.name == *name);
+        for node in self.nodes.iter_mut().filter(named) {
+            for watched in node.watched.iter_mut().filter(|watched| !watched.poked_lately(now)) {
+                if poked < MOST_POKED {
+                    debug!(node = &*node.name, "poked");
+                    watched.poke(now);
+                    poked += 1;
+                }
+            }
+        }
     }
 
     /// Publishes what is known now of one node.

@@ -46,6 +46,7 @@ pub mod order_file;
 pub mod overview;
 mod patroni_times;
 pub mod plan;
+pub mod poke;
 pub mod policy;
 pub mod poller;
 pub mod ports;

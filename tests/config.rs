@@ -156,6 +156,15 @@ fn the_comments_of_the_packaged_file_are_right() {
 }
 
 #[test]
+fn the_poke_socket_lies_beside_the_control_socket() {
+    let poke = |text: &str| accepted(text).config.control.map(|control| control.poke);
+    let usual = poke("[control]");
+    assert_eq!(usual.as_deref(), Some(Path::new(rolecall::poke::USUAL_PATH)));
+    assert_eq!(poke("[control]\nsocket = \"/a/b.sock\""), Some("/a/poke.sock".into()));
+    assert_eq!(poke(""), None);
+}
+
+#[test]
 fn every_key_reaches_its_value() {
     let net = |text: &str| text.parse().expect("a network");
     let at = |text: &str| Listen::At(text.parse().expect("an address"));
@@ -244,6 +253,7 @@ fn every_key_reaches_its_value() {
             mode: 0o600,
             group: Some("dba".to_owned()),
             state: "/var/lib/rolecall/o.json".into(),
+            poke: "/run/rolecall/wake.sock".into(),
         }),
         log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
     };

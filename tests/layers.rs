@@ -35,7 +35,7 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 14] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 15] = [
     ("control", &["daemon", "cli"]),
     ("order_file", &["control"]),
     ("daemon", &["cli"]),
@@ -47,6 +47,7 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 14] = [
     ("watched", &["keeper", "plan", "daemon", "ask"]),
     ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask"]),
     ("http", &["daemon", "ports", "control"]),
+    ("poke", &["keeper", "daemon", "schema", "cli"]),
     ("ports", &["daemon"]),
     ("ask", &["cli"]),
     ("sockets", &["daemon", "ports"]),

@@ -9,12 +9,13 @@ use std::time::Duration;
 use rolecall::clock::Clock;
 use rolecall::config::Rhythm;
 use rolecall::observation::ErrorKind;
-use rolecall::poller;
+use rolecall::poller::{self, Poked};
 use rolecall::role::Role;
 use rolecall::verdict::State;
 use tokio::sync::mpsc;
 
 mod nodes;
+mod pokes;
 mod world;
 
 use world::*;
@@ -87,7 +88,8 @@ async fn the_second_look_comes_a_phase_after_the_first_and_the_rhythm_goes_on_fr
     let rhythm = Rhythm { interval: INTERVAL, timeout: TIMEOUT };
     let id = rolecall::poller::PollerId(1);
     let begun = clock.now();
-    let poller = tokio::spawn(poller::run(source, rhythm, ms(200), clock, id, report));
+    let poller =
+        tokio::spawn(poller::run(source, rhythm, ms(200), clock, id, report, Poked::default()));
     for expected in [0, 200, 700, 1200] {
         let look = looks.recv().await.expect("a look");
         assert_eq!(look.began.since(begun), ms(expected));

@@ -12,6 +12,7 @@ use rolecall::keeper::{Keeper, Said};
 use rolecall::metrics::Metrics;
 use rolecall::observation::{ErrorKind, Observation, SourceError};
 use rolecall::plan::{Plan, Planned, PlannedNode, Serving};
+use rolecall::poke::Poke;
 use rolecall::policy::{Policy, Trust};
 use rolecall::poller;
 use rolecall::reply::Wording;
@@ -105,6 +106,7 @@ pub struct World {
     pub facts: watch::Receiver<Facts>,
     pub announced: watch::Receiver<Vec<Said>>,
     pub plans: mpsc::Sender<Plan>,
+    pub pokes: mpsc::Sender<Poke>,
     /// Of the one node, where there is one.
     name: Arc<str>,
 }
@@ -117,8 +119,9 @@ impl World {
         let (announced_out, announced) = watch::channel(Vec::new());
         let (plans, plans_in) = mpsc::channel(1);
         let keeper = Keeper::new(clock.clone(), facts_out, announced_out, None, Metrics::default());
-        tokio::spawn(keeper.run(plans_in));
-        Self { clock, facts, announced, plans, name: node.into() }
+        let (pokes, pokes_in) = mpsc::channel(4);
+        tokio::spawn(keeper.run(plans_in, pokes_in));
+        Self { clock, facts, announced, plans, pokes, name: node.into() }
     }
 
     /// Watches these sources, told apart by their names, for one service that wants primaries.
@@ -170,8 +173,8 @@ impl World {
             let rhythm = Rhythm { interval, timeout: TIMEOUT };
             Planned {
                 source: configured(name, interval),
-                start: Box::new(move |id, report| {
-                    tokio::spawn(poller::run(script, rhythm, interval, clock, id, report))
+                start: Box::new(move |id, report, poked| {
+                    tokio::spawn(poller::run(script, rhythm, interval, clock, id, report, poked))
                         .abort_handle()
                 }),
                 start_peer: None,
