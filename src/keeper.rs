@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Stamp};
 use crate::electorate::NodeId;
+use crate::lock::{self, Cut};
 use crate::metrics::Metrics;
 use crate::order::{self, Order};
 use crate::plan::{Plan, Present, Serving, Staged, StagedNode};
@@ -77,6 +78,8 @@ struct Node {
     name: Arc<str>,
     watched: Vec<Watched>,
     said: Said,
+    /// The holds that Patroni's lock cuts, as they were last warned of.
+    cuts: Vec<Cut>,
     /// When the next of its verdicts changes if nothing new is seen.
     next: Option<Stamp>,
 }
@@ -212,13 +215,20 @@ impl Keeper {
             for watched in &mut taken {
                 watched.lag_matters = lag_matters;
             }
-            let kept = Node { name: node.name.clone(), watched: taken, said, next: None };
+            let kept = Node {
+                name: node.name.clone(),
+                watched: taken,
+                said,
+                cuts: Vec::new(),
+                next: None,
+            };
             published.push(self.begin(now, node, kept.sources()));
             self.nodes.push(kept);
         }
         self.facts.send_replace(Facts { nodes: published, routes, http_allow });
         for at in 0..self.nodes.len() {
             self.announce(at);
+            self.warn_of_cuts(at);
         }
         self.publish_announced();
         // Nobody waits any more where the daemon is stopping.
@@ -259,6 +269,7 @@ impl Keeper {
             self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(look, &mut self.ids, report);
             self.publish(at);
+            self.warn_of_cuts(at);
             if self.announce(at) {
                 self.publish_announced();
             }
@@ -302,6 +313,24 @@ impl Keeper {
         });
         self.drop_orders(at);
         self.keep_yes(now, at);
+    }
+
+    /// Says of each hold that Patroni's lock cuts, once, what is in force instead.
+    fn warn_of_cuts(&mut self, at: usize) {
+        let Some(cuts) = lock::cuts(&self.facts.borrow().nodes[at]) else { return };
+        let node = &mut self.nodes[at];
+        for cut in cuts.iter().filter(|cut| !node.cuts.contains(cut)) {
+            let most = humantime::format_duration(cut.most);
+            warn!(
+                node = &*node.name,
+                service = &*cut.service,
+                hint = "lower `hold` to that, or raise ttl in Patroni's configuration",
+                "{} of {}: {cut}; a leader is held for {most} at most",
+                cut.service,
+                node.name
+            );
+        }
+        node.cuts = cuts;
     }
 
     /// Writes down each yes that was counted by rule R on this process's own answers.

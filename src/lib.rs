@@ -37,6 +37,7 @@ pub mod grammar;
 pub mod http;
 pub mod keeper;
 pub mod lag;
+pub mod lock;
 pub mod logging;
 pub mod manual;
 pub mod metrics;

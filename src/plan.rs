@@ -203,6 +203,7 @@ fn coming(
     if let Some((place, watched)) = known {
         kept.push(place);
         if watched.source.rhythm() == source.rhythm() {
+            watched.renew();
             return Coming::Kept(place);
         }
     }

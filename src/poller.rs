@@ -1,6 +1,7 @@
 //! The rhythm of one source: look, report, wait.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -18,8 +19,27 @@ const POKED_INTERVAL: Duration = Duration::from_millis(75);
 /// Patroni, is from the demotion at 0.5 s to the promotion at 3.1 s.
 const POKED_FOR: Duration = Duration::from_secs(3);
 
-/// Tells a poller that now is a good moment to look. Who tells it sees to it that this stays seldom.
-pub type Poked = Arc<Notify>;
+/// What a poller is told from outside.
+#[derive(Debug, Clone, Default)]
+pub struct Poked(Arc<Wishes>);
+
+#[derive(Debug, Default)]
+struct Wishes {
+    look: Notify,
+    renew: AtomicBool,
+}
+
+impl Poked {
+    /// Now is a good moment to look. Who says it sees to it that this stays seldom.
+    pub fn poke(&self) {
+        self.0.look.notify_one();
+    }
+
+    /// After the next look its source shall ask for what seldom changes.
+    pub fn renew(&self) {
+        self.0.renew.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A finished look, on its way to the keeper.
 #[derive(Debug)]
@@ -77,6 +97,9 @@ pub async fn run<S: RoleSource>(
         if report.send(Look { poller, began, result }).await.is_err() {
             return;
         }
+        if pace.poked.0.renew.swap(false, Ordering::Relaxed) {
+            source.renew();
+        }
         tokio::select! {
             () = pace.next(began) => {}
             () = source.between_looks() => pace.next(began).await,
@@ -101,7 +124,7 @@ impl Pace {
         tokio::select! {
             _ = self.ticks.tick() => return,
             () = sleep(began.plus(POKED_INTERVAL).since(now)), if often => {}
-            () = self.poked.notified() => self.since = Some(self.clock.now()),
+            () = self.poked.0.look.notified() => self.since = Some(self.clock.now()),
         }
         self.ticks.reset();
     }

@@ -97,7 +97,12 @@ impl Watched {
     /// node that becomes a candidate looks at them at once by itself.
     pub fn poke(&mut self, now: Stamp) {
         self.poked = Some(now);
-        self.poller.poked.notify_one();
+        self.poller.poked.poke();
+    }
+
+    /// Has what seldom changes asked for anew.
+    pub fn renew(&self) {
+        self.poller.poked.renew();
     }
 
     /// Whether one of its pollers has this name.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "order",
     "asks",
     "status",
@@ -18,6 +18,7 @@ const PURE: [&str; 18] = [
     "electorate",
     "quorum",
     "lag",
+    "lock",
     "standby",
     "verdict",
     "reply",

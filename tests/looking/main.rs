@@ -216,6 +216,42 @@ async fn a_reload_of_the_rhythm_alone_keeps_the_facts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reload_has_what_seldom_changes_asked_for_anew_where_the_poller_stays() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    world.pass(3 * INTERVAL).await;
+    assert_eq!(source.renewed.load(Ordering::SeqCst), 0);
+    world.plan(&[("a", &source)]).await.await.unwrap();
+    world.pass(3 * INTERVAL).await;
+    assert_eq!(source.renewed.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_the_lock_cuts_is_warned_of_once_with_the_numbers_and_is_cut() {
+    let second = Duration::from_secs(1);
+    let source = Scripted::new([Does::Leads(8 * second)]);
+    let world = World::watching_as("cut", &[("a", &source)]).await;
+    let said = || logged("cut", "primary of cut: hold is ");
+    world.pass(2 * INTERVAL).await;
+    assert!(said().is_empty(), "3 s and 3 s beside it are less than 8 s");
+    source.now_does(Does::Leads(5 * second));
+    world.pass(3 * INTERVAL).await;
+    let warned = said();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    let message = warned[0]["message"].as_str().unwrap_or_default();
+    for number in ["hold is 3s", "agent_inter 6s", "retry_timeout, 5s", "held for 1s 999ms at most"]
+    {
+        assert!(message.contains(number), "{number} in {message}");
+    }
+    source.now_does(Does::Hangs);
+    world.pass(INTERVAL + 2 * second).await;
+    assert_eq!(world.says().0, State::Unknown, "no longer than that");
+    source.now_does(Does::Leads(5 * second));
+    world.pass(2 * INTERVAL + TIMEOUT).await;
+    assert_eq!(said().len(), 1, "nothing new");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reload_that_asks_the_same_source_twice_watches_it_twice() {
     let source = Scripted::new([Does::Says(Role::Primary)]);
     let world = World::watching(&[("a", &source)]).await;

@@ -9,8 +9,9 @@ use rolecall::answering::{Answering, Routes};
 use rolecall::clock::Clock;
 use rolecall::config::{Kind, Rhythm, Source};
 use rolecall::keeper::{Keeper, Said};
+use rolecall::lock::Lock;
 use rolecall::metrics::Metrics;
-use rolecall::observation::{ErrorKind, Observation, SourceError};
+use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
 use rolecall::plan::{Plan, Planned, PlannedNode, Serving};
 use rolecall::poke::Poke;
 use rolecall::policy::{Policy, Trust};
@@ -28,6 +29,7 @@ use crate::LOGGING;
 pub const INTERVAL: Duration = Duration::from_millis(500);
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
 pub const HOLD: Duration = Duration::from_secs(3);
+pub const BESIDE: Duration = Duration::from_secs(3);
 
 pub fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -41,6 +43,8 @@ pub enum Does {
     /// Takes this long, then says it.
     Drips(Duration, Role),
     Hangs,
+    /// A Patroni's leader, whose lock another node can have after this time.
+    Leads(Duration),
 }
 
 /// A source that follows a script, then repeats its last line. Counts the looks that are under way.
@@ -49,6 +53,7 @@ pub struct Scripted {
     script: Arc<Mutex<VecDeque<Does>>>,
     pub under_way: Arc<AtomicUsize>,
     pub begun: Arc<AtomicUsize>,
+    pub renewed: Arc<AtomicUsize>,
 }
 
 impl Scripted {
@@ -57,6 +62,7 @@ impl Scripted {
             script: Arc::new(Mutex::new(script.into_iter().collect())),
             under_way: Arc::default(),
             begun: Arc::default(),
+            renewed: Arc::default(),
         }
     }
 
@@ -96,7 +102,15 @@ impl RoleSource for Scripted {
                 Ok(Observation::of(role))
             }
             Does::Hangs => std::future::pending().await,
+            Does::Leads(span) => {
+                let patroni = Some(Patroni { span: Some(span), ..Patroni::default() });
+                Ok(Observation { patroni, ..Observation::of(Role::Primary) })
+            }
         }
+    }
+
+    fn renew(&mut self) {
+        self.renewed.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -160,7 +174,7 @@ impl World {
                 knows_lag: false,
                 electorate: None,
                 hold_by_repmgr: false,
-                lock: None
+                lock: Some(Lock { required: false, beside: BESIDE })
             };
             sources.len()
         ];
@@ -248,5 +262,6 @@ pub async fn settle() {
 }
 
 pub fn configured(name: &str, interval: Duration) -> Source {
-    Source { kind: Kind::Command(vec![name.to_owned()]), interval, timeout: TIMEOUT, hold: HOLD }
+    let kind = Kind::Command(vec![name.to_owned()]);
+    Source { kind, interval, timeout: TIMEOUT, hold: HOLD, beside: BESIDE }
 }
