@@ -11,6 +11,7 @@ mod faults;
 mod fixtures;
 mod host;
 mod machine;
+mod operators;
 mod rpm;
 mod upgrade;
 
@@ -84,6 +85,8 @@ fn the_packages_hold_on(name: &str) {
     deb::a_bad_reload_changes_nothing_and_a_good_one_is_in_force(&host);
     deb::a_password_comes_by_a_credential(&host);
     upgrade::an_upgrade_is_invisible(&host);
+    operators::anybody_wakes_it_up(&host);
+    operators::root_and_the_group_give_orders_that_outlive_a_restart(&host);
     upgrade::a_configuration_that_is_refused_leaves_the_old_daemon(&host);
     faults::a_killed_daemon_is_back_and_no_check_failed(&host);
     faults::a_hung_process_is_ended_by_the_watchdog(&host);

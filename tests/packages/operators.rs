@@ -1,0 +1,72 @@
+//! What people and other programs of the host may say to the daemon through its sandbox.
+
+use crate::deb::PEER;
+use crate::host::Host;
+
+/// A role in a file that is looked at twice a minute: what is seen sooner was seen by a poke.
+const SELDOM: &str = r#"
+[source]
+kind = "command"
+command = ["/bin/cat", "/var/lib/role"]
+interval = "30s"
+timeout = "1s"
+
+[[service]]
+name = "primary"
+roles = ["primary"]
+listen = "5555"
+
+[control]
+group = "rolecall"
+"#;
+
+/// `EX_NOPERM` of sysexits.h.
+const REFUSED: i32 = 77;
+
+pub fn anybody_wakes_it_up(host: &Host) {
+    let machine = &host.machine;
+    machine.sh("echo replica >/var/lib/role");
+    host.configure(SELDOM);
+    machine.sh("systemctl restart rolecall.service");
+    for (role, says, hook) in [
+        ("primary", "READY\n", "patroni-callback on_role_change primary demo"),
+        ("replica", "MAINT\n", "repmgr-event 1 standby_promote 1 now promoted"),
+    ] {
+        let began = crate::fixtures::now();
+        machine.sh(&format!(
+            "echo {role} >/var/lib/role
+             runuser -u postgres -- /usr/share/rolecall/hooks/{hook}"
+        ));
+        host.says(says);
+        println!("  {says:?} {:.0?} after a hook", crate::fixtures::now().since(began));
+        // The least time between two bursts.
+        machine.sh("sleep 5");
+    }
+}
+
+pub fn root_and_the_group_give_orders_that_outlive_a_restart(host: &Host) {
+    let machine = &host.machine;
+    machine.sh("echo primary >/var/lib/role && systemctl restart rolecall.service");
+    host.says("READY\n");
+    let as_postgres = "runuser -u postgres -- rolecall maint all --reason swap";
+    let refused = machine.run(as_postgres);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(REFUSED), "{said}");
+    assert!(said.contains("hint:"), "{said}");
+    host.says("READY\n");
+
+    machine.sh("usermod --append --groups rolecall postgres");
+    machine.sh(as_postgres);
+    host.says("MAINT\n");
+    machine.sh("systemctl restart rolecall.service");
+    host.says("MAINT\n");
+    let status = machine.said("rolecall status");
+    assert!(status.contains("swap") && status.contains("postgres"), "{status}");
+    machine.sh("rolecall auto all");
+    host.says("READY\n");
+
+    machine.sh("gpasswd --delete postgres rolecall");
+    host.configure(PEER);
+    machine.sh("systemctl restart rolecall.service && rm /var/lib/role");
+    host.says("READY\n");
+}
