@@ -142,7 +142,7 @@ fn the_comments_of_the_packaged_file_are_right() {
     .concat();
     let config = accepted(&text).config;
     assert!(config.http.is_some_and(|http| http.allow.len() == 1));
-    let control = Control { group: Some("rolecall".to_owned()), ..Control::default() };
+    let control = Control { group: Some("dba".to_owned()), ..Control::default() };
     assert_eq!(
         config.control,
         Some(control),
