@@ -12,3 +12,4 @@ mod reloads;
 mod restarts;
 mod shipped_cfg;
 mod stops;
+mod wake;
