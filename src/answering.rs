@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::last_word::LastWord;
 use crate::reply::Wording;
 
 /// How one service is answered.
@@ -15,6 +16,8 @@ pub struct Answering {
     pub allow: Vec<IpNet>,
     /// The words of the answer.
     pub wording: Wording,
+    /// What is said while rolecall stops; `None`: what was said before.
+    pub last_word: Option<LastWord>,
 }
 
 /// An address to listen on.

@@ -379,7 +379,12 @@ fn listen(config: &Control) -> Result<UnixListener, Failure> {
             Failure::new(Exit::Config, format_args!("[control] group: no group {group:?}"))
                 .hint("create it, or name one that is there")
         })?;
-        chown(path, None, Some(gid)).map_err(failed)?;
+        chown(path, None, Some(gid)).map_err(|error| {
+            failed(error).hint(
+                "is rolecall's user in the group? under systemd SupplementaryGroups= puts it there, and \
+                 the packaged unit's sandbox allows it once docs/control.md is followed",
+            )
+        })?;
     }
     fs::set_permissions(path, Permissions::from_mode(config.mode)).map_err(failed)?;
     Ok(listener)

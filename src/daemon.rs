@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Interval, interval};
+use tokio::time::{Interval, Sleep, interval, sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::asks::Asks;
@@ -30,6 +31,7 @@ use crate::poller::{self, Poked};
 use crate::ports::{Bound, Ports};
 use crate::record::Records;
 use crate::schema::Loaded;
+use crate::shutdown::{Asked, Signals, longest_last_word};
 use crate::snapshot::Facts;
 use crate::sockets::{self, Inherited};
 use crate::source::Source;
@@ -75,7 +77,8 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let desk = loaded.config.control.as_ref();
     let desk = desk.map(|config| Desk::open(config, pages.clone())).transpose()?;
     let (desk, orders) = desk.unzip();
-    let keeper = keeper.under(orders);
+    let stopping = CancellationToken::new();
+    let keeper = keeper.under(orders).until(stopping.clone());
     let looking = runtime()?;
     let looking_thread = std::thread::Builder::new()
         .name("sources".to_owned())
@@ -103,6 +106,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
         coming: None,
         reload_again: false,
         started: false,
+        stopping,
         desk,
         control: loaded.config.control.clone(),
         warned: Vec::new(),
@@ -151,6 +155,8 @@ struct Daemon<'a> {
     /// SIGHUP came while a configuration was coming: read again once it is in force.
     reload_again: bool,
     started: bool,
+    /// Tells the keeper that the last words are to be said.
+    stopping: CancellationToken,
     /// The control socket, until it is served.
     desk: Option<Desk>,
     /// How it was opened.
@@ -167,6 +173,7 @@ impl Daemon<'_> {
         sockets: Vec<Bound>,
     ) -> Result<(), Failure> {
         let mut watchdog = systemd::watchdog().map(interval);
+        let mut last_words: Option<Pin<Box<Sleep>>> = None;
         self.plan(loaded, sockets).await?;
         loop {
             tokio::select! {
@@ -177,7 +184,9 @@ impl Daemon<'_> {
                     }
                 }
                 asked = signals.next() => match asked {
-                    Asked::Stop => break,
+                    Asked::Stop if last_words.is_some() => return at_once(),
+                    Asked::Stop => last_words = Some(self.say_last_words()),
+                    Asked::Reload if last_words.is_some() => info!("not reloaded: stopping"),
                     Asked::Reload if self.coming.is_some() => self.reload_again = true,
                     Asked::Reload => self.reload().await,
                 },
@@ -191,10 +200,9 @@ impl Daemon<'_> {
                     }
                 }
                 Some(ended) = self.ports.ended() => port_ended(ended)?,
+                () = said(&mut last_words) => break,
             }
         }
-        info!("stopping");
-        systemd::stopping();
         self.ports.stop();
         loop {
             tokio::select! {
@@ -202,13 +210,26 @@ impl Daemon<'_> {
                     Some(ended) => port_ended(ended)?,
                     None => break,
                 },
-                Asked::Stop = signals.next() => {
-                    info!("told twice to stop: at once");
-                    break;
+                asked = signals.next() => if let Asked::Stop = asked {
+                    return at_once();
                 }
             }
         }
         Ok(())
+    }
+
+    /// Has each service say its last word; ends when it was said for long enough. Where there is none
+    /// that is at once.
+    fn say_last_words(&self) -> Pin<Box<Sleep>> {
+        let lasts = longest_last_word(&self.pages.facts.borrow());
+        if lasts.is_zero() {
+            info!("stopping");
+        } else {
+            info!("stopping: last words for {}", humantime::format_duration(lasts));
+        }
+        systemd::stopping(lasts);
+        self.stopping.cancel();
+        Box::pin(sleep(lasts))
     }
 
     /// Reads the configuration again. A bad one changes nothing and says so.
@@ -382,6 +403,21 @@ async fn in_force(coming: &mut Option<Coming>) {
     }
 }
 
+/// Ends when the last words have been said; never before there are any.
+async fn said(last_words: &mut Option<Pin<Box<Sleep>>>) {
+    match last_words {
+        Some(said) => said.await,
+        None => pending().await,
+    }
+}
+
+/// An operator who asks twice wants no more words.
+#[expect(clippy::unnecessary_wraps, reason = "it is how the daemon's run ends")]
+fn at_once() -> Result<(), Failure> {
+    info!("told twice to stop: at once");
+    Ok(())
+}
+
 async fn tick(watchdog: &mut Option<Interval>) {
     match watchdog {
         Some(interval) => {
@@ -396,34 +432,5 @@ fn port_ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Res
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(internal("port", &error)),
         Err(error) => Err(internal("port", &error)),
-    }
-}
-
-enum Asked {
-    Stop,
-    Reload,
-}
-
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.term.recv() => Asked::Stop,
-            _ = self.int.recv() => Asked::Stop,
-            _ = self.hup.recv() => Asked::Reload,
-        }
     }
 }

@@ -283,31 +283,6 @@ impl<'d> Table<'d> {
         self.spared.borrow_mut().push(key);
     }
 
-    /// Refuses a key of another version: `what` it would do is not part of this one.
-    pub fn later(&self, key: &'static str, what: &str, hint: &str) {
-        self.later_unless(key, |_| Ok(false), what, hint);
-    }
-
-    /// [`Table::later`] where `is_default` does not read the value as what this version does anyway.
-    pub fn later_unless(
-        &self,
-        key: &'static str,
-        is_default: impl FnOnce(&DeValue<'_>) -> Result<bool, Fault>,
-        what: &str,
-        hint: &str,
-    ) {
-        self.spare(key);
-        let Some((spot, value)) = self.find(key) else { return };
-        match is_default(value) {
-            Ok(true) => {}
-            Ok(false) => {
-                let what = format!("{what} is not part of this version");
-                spot.report(Fault::new(what, format!("no `{key}`"), hint));
-            }
-            Err(fault) => spot.report(fault),
-        }
-    }
-
     /// [`Table::find`] of a key that is one of this table's.
     fn value(&self, key: &'static str) -> Option<(Spot<'d>, &'d DeValue<'d>)> {
         let mut asked = self.asked.borrow_mut();

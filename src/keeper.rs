@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Stamp};
@@ -68,6 +69,8 @@ pub struct Keeper {
     metrics: Metrics,
     /// The orders that stand; `None`: nobody gives any.
     orders: Option<Orders>,
+    /// The daemon stops: each service has its last word.
+    stopping: CancellationToken,
 }
 
 /// The orders that stand, as they change.
@@ -101,7 +104,8 @@ impl Keeper {
     ) -> Self {
         let ids = PollerIds::default();
         let (nodes, staged, orders) = (Vec::new(), None, None);
-        Self { clock, facts, announced, nodes, staged, ids, records, metrics, orders }
+        let stopping = CancellationToken::new();
+        Self { clock, facts, announced, nodes, staged, ids, records, metrics, orders, stopping }
     }
 
     /// Follows these orders.
@@ -110,10 +114,17 @@ impl Keeper {
         Self { orders, ..self }
     }
 
+    /// Lets each service say its last word from this moment on.
+    #[must_use]
+    pub fn until(self, stopping: CancellationToken) -> Self {
+        Self { stopping, ..self }
+    }
+
     /// Keeps the facts until the senders of plans are gone.
     pub async fn run(mut self, mut plans: mpsc::Receiver<Plan>, mut pokes: mpsc::Receiver<Poke>) {
         let (report, mut looks) = mpsc::channel(LOOKS_WAITING);
         let mut orders = self.orders.clone();
+        let mut at_the_end = false;
         loop {
             let next = self.nodes.iter().filter_map(|node| node.next).min();
             tokio::select! {
@@ -123,6 +134,10 @@ impl Keeper {
                     None => return,
                 },
                 () = changed(&mut orders) => self.obey(),
+                () = self.stopping.cancelled(), if !at_the_end => {
+                    at_the_end = true;
+                    self.say_last_words();
+                }
                 Some(poke) = pokes.recv() => self.poke(poke.node.as_deref()),
                 () = self.reached(next) => self.announce_due(),
             }
@@ -143,9 +158,25 @@ impl Keeper {
                 }
             }
         });
-        let mut changed = false;
         for at in 0..self.nodes.len() {
             self.drop_orders(at);
+        }
+        self.announce_all();
+    }
+
+    /// Publishes what is said from now on, whatever is seen.
+    fn say_last_words(&mut self) {
+        self.facts.send_modify(|facts| {
+            for service in facts.nodes.iter_mut().flat_map(|node| &mut node.services) {
+                service.last_word = service.answering.last_word;
+            }
+        });
+        self.announce_all();
+    }
+
+    fn announce_all(&mut self) {
+        let mut changed = false;
+        for at in 0..self.nodes.len() {
             changed |= self.announce(at);
         }
         if changed {
@@ -252,7 +283,8 @@ impl Keeper {
             };
             let standing = standing.fold(now, seen_before, &sources, &policy);
             let orders = order::about(&standing_orders, &name, &node.name);
-            ServiceFacts { name, policy, standing, answering, asks, orders }
+            let last_word = answering.last_word.filter(|_| self.stopping.is_cancelled());
+            ServiceFacts { name, policy, standing, answering, asks, orders, last_word }
         });
         let services = services.collect();
         NodeFacts { name: node.name, cluster: node.cluster, kinds: node.kinds, sources, services }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::electorate::{NodeId, Registered};
+use crate::last_word::Word;
 use crate::observation::{ErrorKind, Patroni, SourceError};
 use crate::order::{Ordered, Wish};
 use crate::role::{Role, Timeline};
@@ -18,6 +19,8 @@ pub enum Reason {
     ServesIn(Role, Circumstance),
     /// An operator's standing order says so.
     Ordered(Ordered),
+    /// rolecall stops, and says this meanwhile.
+    Stopping(Word),
     /// Paused, the consensus store is lost, and `require_lock` is on.
     NoLock,
     /// Patroni says that the replica is over the limit it was asked with.
@@ -169,6 +172,7 @@ impl Reason {
             Self::Ordered(Ordered { wish: Wish::Ready, .. }) => "ordered_ready",
             Self::Ordered(Ordered { wish: Wish::Drain, .. }) => "ordered_drain",
             Self::Ordered(Ordered { wish: Wish::Maint, .. }) => "ordered_maint",
+            Self::Stopping(_) => "stopping",
             Self::NoLock => "no_lock",
             Self::LagLimit => "lag_limit",
             Self::NoLookYet => "no_look_yet",
@@ -253,6 +257,7 @@ impl Reason {
             Self::Ordered(_) => {
                 Some("rolecall status shows the order, rolecall auto takes it back")
             }
+            Self::Stopping(_) => Some("`on_stop` of the service says so; start rolecall again"),
             Self::LagLimit => Some("see patronictl list, and what keeps replay back"),
             Self::ServesIn(_, Circumstance::Unlocked | Circumstance::Failsafe) => {
                 Some("bring the consensus store back")
@@ -273,6 +278,7 @@ impl fmt::Display for Reason {
             Self::NoRole => f.write_str("serves no role now"),
             Self::ServesIn(role, circumstance) => write!(f, "is {role}, {circumstance}"),
             Self::Ordered(ordered) => write!(f, "{ordered}"),
+            Self::Stopping(word) => write!(f, "rolecall stops, on_stop is {}", word.as_str()),
             Self::NoLock => f.write_str("Patroni is paused, and no lock stands behind its word"),
             Self::LagLimit => f.write_str("is further behind than Patroni was asked for"),
             Self::NotLeader => f.write_str("does not hold the leader lock"),

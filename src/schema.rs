@@ -180,7 +180,7 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
     let haproxy = haproxy(&root.table("haproxy"));
     let nodes = nodes(root, flags, credentials, &haproxy);
     let mut listeners = Vec::new();
-    let services = services(root, flags, &nodes, &mut listeners);
+    let services = services(root, flags, &nodes, &haproxy, &mut listeners);
     let http = http(root, services.as_deref().unwrap_or_default(), &mut listeners);
     let log = log(&root.table("log"));
     let control = control(root);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::answering::{Answering, Listen};
-use crate::config::{AGENT_PORT, Kind, Service};
+use crate::config::{AGENT_PORT, Haproxy, Kind, Service};
 use crate::document::{Fault, Spot, Table};
+use crate::last_word::{LastWord, Word};
 use crate::policy::{Hysteresis, LagLimit, OnLag};
 use crate::reply::{Custom, Wording};
 use crate::role::Role;
@@ -20,12 +21,20 @@ const QUOTES: &str = "write it in double quotes";
 /// Longest `max_lag_time`: a replica that is older is no copy, it is a backup.
 const MAX_LAG_TIME: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest `stop_for`: a host that goes down waits for no more, and systemd neither (90 s).
+const MAX_STOP_FOR: Duration = Duration::from_secs(60);
+
+/// How many times HAProxy asks while the last word is said, where nobody chose: one question may have
+/// been under way when it began.
+const LAST_ASKS: u32 = 2;
+
 /// The services, or the one that is built in where none is written, asked about these nodes; their
 /// addresses are added to `listeners`. `None` only where a problem was reported.
 pub fn services<'d>(
     root: &Table<'d>,
     flags: &Table<'d>,
     nodes: &Written<'d>,
+    haproxy: &Haproxy,
     listeners: &mut Vec<Listen>,
 ) -> Option<Vec<Service>> {
     let flag = flags.take_all("listen", string(LISTEN, QUOTES, listen));
@@ -40,7 +49,7 @@ pub fn services<'d>(
         let by_word = tables.iter().any(|table| table.has("listen") && reads(table));
         let read = tables.iter().enumerate().map(|(index, table)| {
             let flag = flag.clone().filter(|_| index == 0);
-            service(table, flag, nodes, by_word, listeners, &mut names)
+            service(table, flag, nodes, by_word, haproxy, listeners, &mut names)
         });
         // Every service is read before one that is wrong spoils the whole.
         let read: Vec<_> = read.collect();
@@ -93,7 +102,7 @@ fn default_service(
         roles: vec![Role::Primary],
         listen: written.map_or_else(everywhere, values),
         agent_send: false,
-        answering: Answering { allow: Vec::new(), wording: Wording::plain() },
+        answering: Answering { allow: Vec::new(), wording: Wording::plain(), last_word: None },
         hold: None,
         lag: None,
     }
@@ -132,6 +141,7 @@ fn service<'d>(
     flag: Option<Vec<(Spot<'d>, Listen)>>,
     nodes: &Written<'_>,
     by_word: bool,
+    haproxy: &Haproxy,
     listeners: &mut Vec<Listen>,
     names: &mut Vec<String>,
 ) -> Option<Service> {
@@ -179,21 +189,45 @@ fn service<'d>(
         table.report("hold", fault);
     }
     let lag = lag(table, serving, kinds);
-
-    let frozen = word(&[("freeze", true), ("maint", false), ("drain", false)]);
-    let what = "saying anything else than the last answer while rolecall stops";
-    table.later_unless("on_stop", frozen, what, r#"leave it out, or say "freeze""#);
-    table.later("stop_for", "saying anything while rolecall stops", "leave it out");
+    let last_word = last_word(table, haproxy);
     table.finish();
     Some(Service {
         name: name?,
         roles: roles?,
         listen: values(listen),
         agent_send,
-        answering: Answering { allow: values(allow.unwrap_or_default()), wording: wording? },
+        answering: Answering {
+            allow: values(allow.unwrap_or_default()),
+            wording: wording?,
+            last_word,
+        },
         hold,
         lag,
     })
+}
+
+/// What is said while rolecall stops, for as long as HAProxy needs to hear it.
+fn last_word(table: &Table<'_>, haproxy: &Haproxy) -> Option<LastWord> {
+    let words = [("freeze", None), ("maint", Some(Word::Maint)), ("drain", Some(Word::Drain))];
+    let read = table.take("on_stop", word(&words));
+    let (word, wrong) = (read.flatten(), read.is_none() && table.has("on_stop"));
+    let lasts = table.take("stop_for", duration(Duration::from_millis(1)..=MAX_STOP_FOR));
+    let inter = haproxy.agent_inter;
+    if let (Some(lasts), Some(_)) = (lasts, word)
+        && lasts < inter
+    {
+        let inter = humantime::format_duration(inter);
+        let what = format!("HAProxy asks every {inter} only, and may not hear it");
+        let hint = "leave it out for 2 x agent_inter";
+        table.report("stop_for", Fault::new(what, format!("at least agent_inter, {inter}"), hint));
+    }
+    if table.has("stop_for") && word.is_none() && !wrong {
+        let expected = r#"`on_stop = "maint"` or `"drain"` too"#;
+        let hint = "leave it out: what was said before needs no time";
+        table.report("stop_for", Fault::new("nothing else is said at the end", expected, hint));
+    }
+    let usual = (inter * LAST_ASKS).min(MAX_STOP_FOR);
+    Some(LastWord { word: word?, lasts: lasts.unwrap_or(usual) })
 }
 
 /// The roles that may serve, each of which every source must be able to see.

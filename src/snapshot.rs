@@ -9,6 +9,7 @@ use crate::answering::{Answering, Asked, Routes};
 use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
+use crate::last_word::LastWord;
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::order::{self, About};
 use crate::policy::Policy;
@@ -135,12 +136,19 @@ pub struct ServiceFacts {
     pub asks: Arc<Asks>,
     /// The operators' orders about it.
     pub orders: About,
+    /// What it says instead of everything else, now that rolecall stops.
+    pub last_word: Option<LastWord>,
 }
 
 impl NodeFacts {
-    /// What one of its services is told of it at this moment, by what is seen and by orders.
+    /// What one of its services is told of it at this moment, by what is seen, by orders and by what
+    /// is to be said at the end.
     pub fn verdict(&self, now: Stamp, service: &ServiceFacts) -> Verdict {
-        order::apply(now, self.seen(now, service), &service.orders, &service.policy)
+        let verdict = order::apply(now, self.seen(now, service), &service.orders, &service.policy);
+        match service.last_word {
+            Some(last) => last.on(verdict),
+            None => verdict,
+        }
     }
 
     /// The same by what is seen alone.

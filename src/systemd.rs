@@ -15,6 +15,9 @@ use crate::verdict::State;
 /// A status line is cut here; systemd shows one line.
 const STATUS_BYTES: usize = 512;
 
+/// What is asked for beyond the time for which the last word is said.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
 /// Every socket answers.
 pub fn ready() {
     send(&[NotifyState::Ready]);
@@ -28,9 +31,14 @@ pub fn reloading() {
     }
 }
 
-/// The daemon ends.
-pub fn stopping() {
+/// The daemon ends, after it has spoken for this long.
+pub fn stopping(after: Duration) {
     send(&[NotifyState::Stopping]);
+    if !after.is_zero() {
+        // It only ever lengthens `TimeoutStopSec=`, which can so stay short for a daemon that hangs.
+        let most = u32::try_from((after + STOP_MARGIN).as_micros()).unwrap_or(u32::MAX);
+        send(&[NotifyState::ExtendTimeoutUsec(most)]);
+    }
 }
 
 /// The present verdicts, in one line.

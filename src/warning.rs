@@ -7,6 +7,7 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use crate::config::{Config, Kind, Node, PasswordFrom, Postgres, Source};
+use crate::last_word::Word;
 use crate::role::Role;
 
 /// Longest restart of rolecall that HAProxy's companion check must sit out: the daemon itself needs
@@ -47,6 +48,13 @@ pub enum Warning {
     },
     /// One agent-send delays the agent checks without one.
     AgentSend,
+    /// A restart of rolecall is not invisible.
+    LastWord {
+        /// The service.
+        service: String,
+        /// What it says while rolecall stops.
+        word: Word,
+    },
     /// A file that is named is not there.
     NoFile {
         /// The key that names it.
@@ -77,6 +85,10 @@ impl Warning {
             Self::AgentSend => {
                 "put agent-send on every server line that has an agent-check, or give every question \
                  a `listen` of its own"
+            }
+            Self::LastWord { .. } => {
+                "leave `on_stop` out unless a node shall serve nobody while its rolecall is stopped; \
+                 `rolecall maint` takes a node out, too"
             }
             Self::NoFile { .. } => "make it, or correct the path",
         }
@@ -120,6 +132,16 @@ impl fmt::Display for Warning {
                 "agent_send: one agent-send in a HAProxy slows every agent check without one by \
                  200 ms, and at agent-inter 200ms or less such a check never succeeds",
             ),
+            Self::LastWord { service, word: Word::Maint } => write!(
+                f,
+                "service {service}: with `on_stop = \"maint\"` each restart and upgrade of rolecall takes \
+                 the node out and cuts its sessions"
+            ),
+            Self::LastWord { service, word: Word::Drain } => write!(
+                f,
+                "service {service}: with `on_stop = \"drain\"` each restart and upgrade of rolecall turns new \
+                 sessions away, and cuts the others where HAProxy's health check does not let DRAIN pass"
+            ),
             Self::NoFile { key, path } => write!(f, "{key}: {} is not there", path.display()),
         }
     }
@@ -138,6 +160,12 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     }
     if config.services.iter().any(|service| service.agent_send) {
         warnings.push(Warning::AgentSend);
+    }
+    for service in &config.services {
+        if let Some(last) = service.answering.last_word {
+            let (service, word) = (service.name.clone(), last.word);
+            warnings.push(Warning::LastWord { service, word });
+        }
     }
     for source in config.nodes.iter().flat_map(|node| &node.sources) {
         of_source(source, config.haproxy.agent_inter, &mut warnings);

@@ -54,6 +54,7 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
         answering: Arc::new(answering),
         asks: Arc::default(),
         orders: [].into(),
+        last_word: None,
     };
     let sources = vec![SourceFacts::of(source)];
     NodeFacts {
@@ -73,7 +74,7 @@ fn first_at(addr: SocketAddr) -> Routes {
 }
 
 fn plain() -> Answering {
-    Answering { wording: Wording::plain(), allow: vec![] }
+    Answering { wording: Wording::plain(), allow: vec![], last_word: None }
 }
 
 impl Open {

@@ -13,6 +13,7 @@ use rolecall::config::{
 };
 use rolecall::document::Problem;
 use rolecall::electorate::NodeId;
+use rolecall::last_word::{LastWord, Word};
 use rolecall::policy::{Hysteresis, LagLimit, OnLag};
 use rolecall::quorum::{Electorate, TwoNode};
 use rolecall::reply::{Custom, Wording};
@@ -67,7 +68,7 @@ fn built_in() -> Config {
             roles: vec![Role::Primary],
             listen: vec![Listen::Everywhere(5555)],
             agent_send: false,
-            answering: Answering { allow: vec![], wording: Wording::plain() },
+            answering: Answering { allow: vec![], wording: Wording::plain(), last_word: None },
             hold: None,
             lag: None,
         }],
@@ -216,6 +217,7 @@ fn every_key_reaches_its_value() {
                         net("2001:db8::/32"),
                     ],
                     wording: Wording::custom(own_words, true).expect("a wording"),
+                    last_word: None,
                 },
                 hold: None,
                 lag: None,
@@ -225,7 +227,11 @@ fn every_key_reaches_its_value() {
                 roles: vec![Role::Replica, Role::Primary],
                 listen: vec![Listen::Everywhere(5556)],
                 agent_send: false,
-                answering: Answering { allow: vec![], wording: Wording::full() },
+                answering: Answering {
+                    allow: vec![],
+                    wording: Wording::full(),
+                    last_word: Some(LastWord { word: Word::Drain, lasts: ms(500) }),
+                },
                 hold: Some(ms(10_000)),
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 16 << 20, resume: 12 << 20 }),
@@ -238,7 +244,7 @@ fn every_key_reaches_its_value() {
                 roles: vec![Role::Replica],
                 listen: vec![at("10.0.0.1:5557")],
                 agent_send: false,
-                answering: Answering { allow: vec![], wording: Wording::plain() },
+                answering: Answering { allow: vec![], wording: Wording::plain(), last_word: None },
                 hold: None,
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 1 << 30, resume: 0 }),
@@ -259,7 +265,8 @@ fn every_key_reaches_its_value() {
     };
     let span = Duration::from_millis(750);
     let passfile = Warning::NoFile { key: "passfile", path: "/etc/rolecall/pgpass".into() };
-    let warnings = vec![Warning::ShortFall { span }, passfile];
+    let last = Warning::LastWord { service: "replica".to_owned(), word: Word::Drain };
+    let warnings = vec![Warning::ShortFall { span }, last, passfile];
     assert_eq!(accepted(FULL), Loaded { config, warnings });
 }
 
@@ -362,7 +369,7 @@ fn every_problem_is_named_with_its_place_and_remedy() {
     let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
     let files: Vec<PathBuf> =
         files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
-    assert_eq!(files.len(), 19);
+    assert_eq!(files.len(), 20);
     for path in files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let text = fs::read_to_string(&path).expect(name);
@@ -514,6 +521,10 @@ fn what_may_surprise_is_said() {
         (
             [patroni, "hold = \"7s\""].concat(),
             vec![Warning::LongHold { span: Duration::from_secs(10) }],
+        ),
+        (
+            [patroni, &reads.replace("\"5556\"", "\"5556\"\non_stop = \"maint\"")].concat(),
+            vec![Warning::LastWord { service: "a".to_owned(), word: Word::Maint }],
         ),
         (
             "[[source]]\nkind = \"command\"\ncommand = [\"/nowhere/role\"]".to_owned(),

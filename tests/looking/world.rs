@@ -180,7 +180,7 @@ impl World {
         ];
         let policy =
             Policy { roles: vec![Role::Primary], lag: None, settle: Duration::ZERO, trust };
-        let answering = Answering { allow: vec![], wording: Wording::plain() };
+        let answering = Answering { allow: vec![], wording: Wording::plain(), last_word: None };
         let sources = sources.iter().map(|(name, script)| {
             let script = (*script).clone();
             let clock = self.clock.clone();

@@ -20,8 +20,7 @@ listen = "5555"
 group = "dba"
 "#;
 
-/// What docs/control.md says that a group needs.
-const FOR_A_GROUP: &str = "[Service]\nPrivateUsers=no\nSupplementaryGroups=dba\n";
+const CONTROL: &str = include_str!("../../docs/control.md");
 
 /// `EX_NOPERM` of sysexits.h.
 const REFUSED: i32 = 77;
@@ -49,12 +48,14 @@ pub fn anybody_wakes_it_up(host: &Host) {
 
 pub fn root_and_the_group_give_orders_that_outlive_a_restart(host: &Host) {
     let machine = &host.machine;
+    let drop_in = CONTROL.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next());
+    let drop_in = drop_in.expect("what a group needs, in docs/control.md");
     machine.sh(&format!(
         "echo primary >/var/lib/role && groupadd dba
          mkdir -p /run/systemd/system/rolecall.service.d
          printf '{}' >/run/systemd/system/rolecall.service.d/group.conf
          systemctl daemon-reload",
-        FOR_A_GROUP.replace('\n', "\\n")
+        drop_in.replace('\n', "\\n")
     ));
     host.configure(SELDOM);
     machine.sh("systemctl restart rolecall.service");

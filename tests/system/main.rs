@@ -1,5 +1,6 @@
 //! rolecall, HAProxy and PostgreSQL together, as they stand in production.
 
+mod drains;
 mod failover;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
@@ -10,4 +11,5 @@ mod process;
 mod reloads;
 mod restarts;
 mod shipped_cfg;
+mod stops;
 mod wake;

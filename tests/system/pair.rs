@@ -16,8 +16,8 @@ pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 /// How often a row is written: often enough to see a gap of a tenth of a second.
 const WRITE_EVERY: Duration = Duration::from_millis(25);
 
-/// rolecall's configuration for one node of the pair.
-pub fn config(server: &Postgres, agent: SocketAddr, hold: &str) -> String {
+/// rolecall's configuration for one node of the pair; `own` is the beginning of its files' names.
+fn config(own: &Path, server: &Postgres, agent: SocketAddr, hold: &str) -> String {
     format!(
         r#"
 [source]
@@ -27,12 +27,17 @@ interval = "200ms"
 timeout = "500ms"
 hold = "{hold}"
 
+[control]
+socket = "{own}.sock"
+state = "{own}.json"
+
 [[service]]
 name = "primary"
 roles = ["primary"]
 listen = "{agent}"
 "#,
-        server.conninfo()
+        server.conninfo(),
+        own = own.display()
     )
 }
 
@@ -48,6 +53,11 @@ pub struct Pair {
 impl Pair {
     /// Starts it all and waits until HAProxy has node 1 up and node 2 in maintenance.
     pub fn start(program: &Path, hold: &str) -> Self {
+        Self::start_on(program, hold, |_| CFG.into())
+    }
+
+    /// As [`Self::start`], on another configuration of HAProxy.
+    pub fn start_on(program: &Path, hold: &str, cfg: impl FnOnce(&Ground) -> PathBuf) -> Self {
         let ground = Ground::new();
         let mut primary = Postgres::init(&ground, "pg1", ground.host(1));
         primary.start();
@@ -56,13 +66,13 @@ impl Pair {
         standby.start();
         let rolecall = |name: &str, n: u8, node: &Postgres| {
             let agent = ground.addr(n, AGENT_PORT);
-            let text = config(node, agent, hold);
+            let text = config(&ground.dir().join(name), node, agent, hold);
             let mut one = Rolecall::new(&ground, name, ROLECALL, &text).sockets(vec![held(agent)]);
             one.start();
             one
         };
         let roles = [rolecall("rolecall1", 1, &primary), rolecall("rolecall2", 2, &standby)];
-        let haproxy = Haproxy::start(&ground, program, Path::new(CFG), &addresses(&ground));
+        let haproxy = Haproxy::start(&ground, program, &cfg(&ground), &addresses(&ground));
         let samples = sampler(haproxy.stats());
         let pair = Self { samples, haproxy, roles, nodes: [primary, standby], ground };
         pair.wait_up(PG1);

@@ -1,0 +1,53 @@
+//! What an operator or the service manager asks of the daemon by signals, and how long an end takes.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::snapshot::Facts;
+
+/// What a signal asks for.
+pub enum Asked {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP
+    Reload,
+}
+
+/// The signals that are heard.
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// Hears them from now on, so that none ends the process by itself.
+    ///
+    /// # Errors
+    /// The kernel or the runtime refuses.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.term.recv() => Asked::Stop,
+            _ = self.int.recv() => Asked::Stop,
+            _ = self.hup.recv() => Asked::Reload,
+        }
+    }
+}
+
+/// How long the last words of all services are said. The ports close together: one of a service that
+/// has none would else be refused while another one's still speaks.
+pub fn longest_last_word(facts: &Facts) -> Duration {
+    let services = facts.nodes.iter().flat_map(|node| &node.services);
+    let words = services.filter_map(|service| service.answering.last_word);
+    words.map(|word| word.lasts).max().unwrap_or_default()
+}
