@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::asks::Asks;
 use crate::clock::{Clock, wall_clock};
 use crate::config::{self, Config, Control, Node, Rhythm, Service};
-use crate::control::Desk;
+use crate::desk::Desk;
 use crate::failure::{Exit, Failure};
 use crate::http::Pages;
 use crate::keeper::Keeper;

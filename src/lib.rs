@@ -30,6 +30,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod desk;
 pub mod document;
 pub mod electorate;
 pub mod failure;

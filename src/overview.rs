@@ -72,21 +72,9 @@ pub fn text(status: &Value, colour: bool) -> String {
                     None => "never".to_owned(),
                 },
             ]);
-            if let Some(order) = service["order"].as_object() {
-                let of = |key: &str| order.get(key).map_or_else(|| "-".to_owned(), word);
-                let ends = order.get("ends_ms").filter(|ends| ends.is_u64());
-                let ends = ends.map_or("until taken back".to_owned(), |ends| {
-                    format!("for {} more", ago(ends))
-                });
-                let forced =
-                    if order.get("forced") == Some(&Value::Bool(true)) { ", by force" } else { "" };
-                notes.push(format!(
-                    "{called}/{name}: order {} about {} by {}{forced}, {ends}: {}",
-                    of("order"),
-                    of("target"),
-                    of("by"),
-                    of("why")
-                ));
+            // One order may be about many services of many nodes.
+            if let Some(order) = order(&service["order"]).filter(|order| !notes.contains(order)) {
+                notes.push(order);
             }
             if let Some(quiet) = quiet(service) {
                 notes.push(format!("{called}/{name}: {quiet}"));
@@ -125,11 +113,28 @@ pub fn text(status: &Value, colour: bool) -> String {
     out
 }
 
+/// An order that stands, in one line.
+fn order(order: &Value) -> Option<String> {
+    order.as_object()?;
+    let of = |key: &str| word(&order[key]);
+    let ends = match &order["ends_ms"] {
+        ends if ends.is_u64() => format!("for {} more", ago(ends)),
+        _ => "until taken back".to_owned(),
+    };
+    let forced = if order["forced"] == Value::Bool(true) { ", by force" } else { "" };
+    let why = order["why"].as_str().filter(|why| !why.is_empty());
+    let why = why.map(|why| format!(": {}", shown(why))).unwrap_or_default();
+    let (wish, target, by) = (of("order"), of("target"), of("by"));
+    Some(format!("order {wish} about {target} by {by}{forced}, {ends}{why}"))
+}
+
 /// A service that nobody asks is one whose HAProxy is gone, or asks elsewhere.
 fn quiet(service: &Value) -> Option<String> {
     match service["asked"]["last_ms"].as_u64() {
-        None => Some("nobody has asked yet".to_owned()),
-        Some(ms) if ms > QUIET_MS => Some(format!("nobody has asked for {} s", ms / 1000)),
+        None => Some("nobody has asked this port yet".to_owned()),
+        Some(ms) if ms > QUIET_MS => {
+            Some(format!("nobody has asked this port for {} s", ms / 1000))
+        }
         Some(_) => None,
     }
 }

@@ -37,19 +37,20 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 16] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 17] = [
     ("shutdown", &["daemon"]),
-    ("control", &["daemon", "cli"]),
-    ("order_file", &["control"]),
+    ("control", &["desk", "cli"]),
+    ("desk", &["daemon"]),
+    ("order_file", &["desk"]),
     ("daemon", &["cli"]),
     ("cli", &["main"]),
     ("agent", &["ports"]),
     ("asking", &["agent"]),
-    ("keeper", &["daemon", "systemd", "http", "control"]),
+    ("keeper", &["daemon", "systemd", "http", "desk"]),
     ("plan", &["keeper", "daemon"]),
     ("watched", &["keeper", "plan", "daemon", "ask"]),
     ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask"]),
-    ("http", &["daemon", "ports", "control"]),
+    ("http", &["daemon", "ports", "desk"]),
     ("poke", &["keeper", "daemon", "schema", "cli"]),
     ("ports", &["daemon"]),
     ("ask", &["cli"]),

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fixtures::{AGENT_PORT, Ground, Heard, Rolecall, ask, eventually};
+use fixtures::{AGENT_PORT, Ground, Heard, Rolecall, ask, eventually, now};
 use proptest::prelude::*;
 use rolecall::clock::Stamp;
 use rolecall::order::{self, Order, Target, Wish};
@@ -25,6 +25,10 @@ const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 
 /// More than anything here takes; reached only where it never comes.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+fn said(line: &str) -> Heard {
+    Heard::Said(line.to_owned())
+}
 
 fn at(ms: u64) -> Stamp {
     Stamp::new(Duration::from_millis(ms))
@@ -230,6 +234,12 @@ fn ready_is_bounded_dropped_at_a_no_and_never_for_a_primary_without_force() {
     assert!(stage.refuses(&["ready", "all", "--for", "1m"]).contains("--force"));
     assert!(stage.refuses(&["ready", "local", "--for", "1m"]).contains("--force"));
     assert!(stage.refuses(&["maint", "loca"]).contains("a node of local"));
+    std::fs::write(stage.path("role"), "primary").unwrap();
+    stage.becomes(1, "READY\n");
+    let at_once = stage.refuses(&["ready", "replica", "--for", "1m"]);
+    assert!(at_once.contains("replica of local is not ready: is primary"), "{at_once}");
+    std::fs::write(stage.path("role"), "nonsense").unwrap();
+    stage.becomes(1, "MAINT\n");
     assert_eq!(stage.status().0, 2, "nothing is known");
     stage.says(&["ready", "replica", "--for", "10m", "--reason", "monitoring is down"]);
     stage.becomes(2, "up ready\n");
@@ -278,6 +288,101 @@ fn strangers_are_refused_and_nobody_holds_the_socket() {
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("may not ask here"), "{said}{err}");
         stage.rolecall.wait_log(PATIENCE, &["WARN", "refused at the control socket", "65534"]);
+    }
+}
+
+/// What is left of the order that counts for the first service, and how old it is, both in milliseconds.
+fn ends(stage: &Stage) -> (u64, u64) {
+    let (_, status) = stage.status();
+    let order = &status["nodes"][0]["services"][0]["order"];
+    assert_eq!(order["by"].as_str().map(|by| by.contains("uid")), Some(true), "{status}");
+    (order["ends_ms"].as_u64().unwrap(), order["since_ms"].as_u64().unwrap())
+}
+
+#[test]
+fn an_order_ends_when_it_was_to_end_over_kills_and_restarts() {
+    let mut stage = Stage::new("primary", "");
+    stage.says(&["maint", "all", "--for", "10m", "--reason", "disk swap"]);
+    let began = now();
+    let (left, _) = ends(&stage);
+    assert!((590_000..=600_000).contains(&left), "{left}");
+    for kill in [true, false, true] {
+        if kill {
+            stage.rolecall.kill9();
+            stage.rolecall.start();
+        } else {
+            stage.rolecall.restart();
+        }
+        // From the first answer on.
+        assert_eq!(ask(stage.ground.addr(1, AGENT_PORT), PATIENCE).heard, said("MAINT\n"));
+        let (later, age) = ends(&stage);
+        let ran = u64::try_from(now().since(began).as_millis()).unwrap();
+        // It neither began anew nor lost time beyond a unit of the wall clock, in which a sandbox has it.
+        assert!(later <= left && later + ran + 2000 >= left, "{left} left, {later} after {ran}");
+        assert!(age <= ran + 2000, "{age} after {ran}");
+    }
+
+    // One whose end comes while nobody runs has no say any more.
+    stage.says(&["maint", "all", "--for", "1s"]);
+    let (left, _) = ends(&stage);
+    stage.rolecall.kill9();
+    let over = now().plus(Duration::from_millis(left));
+    eventually(PATIENCE, "its end", || if now() > over { Ok(()) } else { Err(now()) });
+    stage.rolecall.start();
+    assert_eq!(ask(stage.ground.addr(1, AGENT_PORT), PATIENCE).heard, said("READY\n"));
+    assert!(!stage.rolecall.log().contains("panicked"));
+}
+
+/// Another boot has another name, and its clock begins anew: the end is what wall time says.
+#[test]
+fn an_order_survives_a_boot_and_ends_by_wall_time_after_it() {
+    let mut stage = Stage::new("primary", "");
+    stage.says(&["maint", "primary", "--for", "10m"]);
+    stage.says(&["drain", "replica"]);
+    assert!(stage.rolecall.stop().success());
+    let file = stage.path("orders.json");
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_ne!(kept["boot"], "", "this test runs outside of a sandbox");
+    kept["boot"] = "8d1c2a0e-another-boot".into();
+    // By the clock of that boot it would end in a year.
+    kept["orders"][0]["ends"]["boot_ms"] = Value::from(86_400_000_u64 * 365);
+    std::fs::write(&file, kept.to_string()).unwrap();
+    stage.rolecall.start();
+    assert_eq!(ask(stage.ground.addr(1, AGENT_PORT), PATIENCE).heard, said("MAINT\n"));
+    let (left, _) = ends(&stage);
+    assert!((500_000..=600_000).contains(&left), "{left}");
+    let (_, status) = stage.status();
+    assert_eq!(status["nodes"][0]["services"][1]["order"]["order"], "drain", "{status}");
+}
+
+/// What is said of one that two orders are about, written out.
+#[test]
+fn of_contradicting_orders_the_narrower_counts_in_whatever_order_they_came() {
+    let target = |service: Option<&str>, node: Option<&str>| Target {
+        service: service.map(str::to_owned),
+        node: node.map(str::to_owned),
+    };
+    let (both, node) = (target(Some("primary"), Some("n1")), target(None, Some("n1")));
+    let (service, all) = (target(Some("primary"), None), Target::default());
+    for (narrow, wide) in [
+        (&both, &node),
+        (&both, &service),
+        (&both, &all),
+        (&node, &service),
+        (&node, &all),
+        (&service, &all),
+    ] {
+        for (inner, outer) in [(Wish::Maint, Wish::Drain), (Wish::Drain, Wish::Maint)] {
+            let order = |target: &Target, wish, since| {
+                Arc::new(Order::new(target.clone(), wish, ("ann", ""), at(since)))
+            };
+            for (first, last) in [(1, 2), (2, 1)] {
+                let given = [order(narrow, inner, first), order(wide, outer, last)];
+                let about = order::about(&given, "primary", "n1");
+                let counts = order::counts(&about, at(3)).map(|order| order.wish);
+                assert_eq!(counts, Some(inner), "{inner:?} {narrow} against {outer:?} {wide}");
+            }
+        }
     }
 }
 

@@ -179,6 +179,7 @@ fn switchover(stage: &mut Stage) -> u8 {
     stage.look_on(LONG_ENOUGH);
     stage.never_ready(1, Some(done));
     is_cut(&session.stop());
+    stage.tell_waited("a switchover of Patroni", 2);
     2
 }
 

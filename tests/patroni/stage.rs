@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
-use crate::fixtures::ledger::{Series, both, lost, none_and_two, promotions, strays, who_when};
+use crate::fixtures::ledger::{
+    Series, both, lost, none_and_two, promotions, strays, waited, who_when,
+};
 use crate::fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Shape, Template, numbers};
 use crate::fixtures::process::Proc;
 use crate::fixtures::rows::{Row, Taken, writer};
@@ -230,6 +232,14 @@ impl Stage {
     pub fn wait_row(&self, id: u8) {
         let taken = |r: &Row| matches!(r.taken, Taken::By { by, .. } if by == id);
         self.rows.wait(PATIENCE, &format!("a row taken by n{id}"), taken);
+    }
+
+    /// Prints how long new connections waited for node `id` since the fault.
+    pub fn tell_waited(&self, why: &str, id: u8) {
+        let fault = self.fault.expect("a fault");
+        let rows: Vec<Row> = self.rows.all().into_iter().filter(|r| r.began >= fault).collect();
+        let (waited, refused) = waited(&rows, id).expect("rows that nobody took, and then some");
+        println!("{why}: new connections waited {waited:.1?}, {refused} were turned away");
     }
 
     /// Looks on for so long.

@@ -38,7 +38,7 @@ const LONG_ENOUGH: Duration = Duration::from_secs(7);
 
 /// Everything, in the order of the table.
 pub const ALL: [Scenario; 16] = [
-    Scenario { name: "switchover", ..USUAL },
+    Scenario { name: "switchover", quick: true, ..USUAL },
     Scenario {
         name: "kill -9, old primary back",
         quick: true,
@@ -104,6 +104,7 @@ pub const ALL: [Scenario; 16] = [
 ];
 
 fn switchover(stage: &mut Stage) -> u8 {
+    let session = stage.session();
     stage.fault();
     stage.cluster.switchover(2);
     let done = now();
@@ -112,6 +113,9 @@ fn switchover(stage: &mut Stage) -> u8 {
     stage.cluster.wait_watched(1, 2);
     stage.look_on(LONG_ENOUGH);
     stage.never_ready_since(1, done);
+    let cut = session.stop().last().is_some_and(|b| b.answer.is_err());
+    assert!(cut, "the session lived on at the old primary");
+    stage.tell_waited("repmgr standby switchover", 2);
     2
 }
 

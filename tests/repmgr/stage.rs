@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
-use crate::fixtures::ledger::{Series, lost, none_and_two, promotions, strays, who_when};
+use crate::fixtures::ledger::{Series, lost, none_and_two, promotions, strays, waited, who_when};
 use crate::fixtures::netns::host;
 use crate::fixtures::repmgr::{CLIENT, Cluster, DATA, PATIENCE, Shape};
 use crate::fixtures::repmgr_template::Template;
@@ -169,6 +169,14 @@ impl Stage {
         self.rows.wait(PATIENCE, &format!("a row taken by node{id}"), taken);
     }
 
+    /// Prints how long new connections waited for node `id` since the fault.
+    pub fn tell_waited(&self, why: &str, id: u8) {
+        let fault = self.fault.expect("a fault");
+        let rows: Vec<Row> = self.rows.all().into_iter().filter(|r| r.began >= fault).collect();
+        let (waited, refused) = waited(&rows, id).expect("rows that nobody took, and then some");
+        println!("{why}: new connections waited {waited:.1?}, {refused} were turned away");
+    }
+
     /// Looks on for so long.
     pub fn look_on(&self, span: Duration) {
         let from = now();
@@ -176,9 +184,11 @@ impl Stage {
         answers.wait(PATIENCE + span, "more answers", |c| c.at.since(from) >= span);
     }
 
-    /// Opens a session through HAProxy that is asked something all the time.
+    /// Opens a session through HAProxy that is asked something all the time, and has answered.
     pub fn session(&self) -> Recorder<Beat> {
-        self.cluster.net().space(CLIENT).inside(|| open_session(front()))
+        let session = self.cluster.net().space(CLIENT).inside(|| open_session(front()));
+        session.wait_since(0, PATIENCE, "the session answers", |b| b.answer.is_ok());
+        session
     }
 
     /// The answers of node `id` since the fault.
