@@ -205,32 +205,21 @@ fn unavailable(what: &str, error: &SourceError) -> Failure {
 /// One pool for every service that HAProxy can ask about some member, of every cluster.
 fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Failure> {
     let names = server_names(members.iter().map(|member| member.name.as_str()));
-    let cluster = |member: &Member| {
-        let node = member.node.and_then(|at| config.nodes.get(at));
-        node.and_then(|node| node.cluster.clone())
-    };
-    let mut clusters: Vec<Option<String>> = Vec::new();
-    for cluster in members.iter().map(cluster) {
+    let mut clusters: Vec<Option<&String>> = Vec::new();
+    for member in members {
+        let cluster = member.cluster(config);
         if !clusters.contains(&cluster) {
             clusters.push(cluster);
         }
     }
     let mut pools: Vec<Pool> = Vec::new();
-    for of in clusters {
+    for cluster in clusters {
+        let of = members.iter().zip(&names).filter(|(of, _)| of.cluster(config) == cluster);
+        let of: Vec<_> = of.collect();
         for service in &config.services {
             check_wording(service)?;
-            let mut servers = Vec::new();
-            for (member, name) in members.iter().zip(&names) {
-                if cluster(member) != of {
-                    continue;
-                }
-                let Some(agent) = agent(config, service, member)? else { continue };
-                let server = Server::new(name.clone(), &member.host, member.port, agent);
-                servers.push(server.map_err(|error| {
-                    let what = format_args!("server {name}: {error}");
-                    Failure::new(Exit::Config, what).hint("an address or a plain name is expected")
-                })?);
-            }
+            let made = of.iter().map(|(member, name)| server(config, service, member, name));
+            let servers: Vec<_> = made.filter_map(Result::transpose).collect::<Result<_, _>>()?;
             if servers.is_empty() {
                 continue;
             }
@@ -239,21 +228,47 @@ fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Fa
                 Failure::new(Exit::Usage, "the ports for clients end beyond 65535")
                     .hint("give a lower --port; every service takes one from there up")
             })?;
-            let (service, cluster) = (service.name.clone(), of.clone());
-            let serves = serves(&config.services, &service);
-            pools.push(Pool { service, cluster, port, serves, servers });
+            pools.push(Pool {
+                service: service.name.clone(),
+                cluster: cluster.cloned(),
+                port,
+                serves: serves(&service.roles),
+                servers,
+            });
         }
     }
     Ok(pools)
 }
 
-fn serves(services: &[Service], name: &str) -> Serves {
-    let roles = services.iter().find(|service| service.name == name);
-    let roles = roles.map(|service| service.roles.as_slice()).unwrap_or_default();
-    match roles.contains(&Role::Primary) {
-        true if roles.iter().all(|role| *role == Role::Primary) => Serves::Writes,
-        true => Serves::Any,
-        false => Serves::Reads,
+impl Member {
+    /// The cluster that the configuration has for it.
+    fn cluster<'c>(&self, config: &'c Config) -> Option<&'c String> {
+        config.nodes.get(self.node?)?.cluster.as_ref()
+    }
+}
+
+/// The line of one member in the pool of a service; `None` where nobody answers for it.
+fn server(
+    config: &Config,
+    service: &Service,
+    member: &Member,
+    name: &str,
+) -> Result<Option<Server>, Failure> {
+    let Some(agent) = agent(config, service, member)? else { return Ok(None) };
+    let server = Server::new(name.to_owned(), &member.host, member.port, agent);
+    server.map(Some).map_err(|error| {
+        let what = format_args!("server {name}: {error}");
+        Failure::new(Exit::Config, what).hint("an address or a plain name is expected")
+    })
+}
+
+fn serves(roles: &[Role]) -> Serves {
+    if roles.iter().all(|role| *role == Role::Primary) {
+        Serves::Writes
+    } else if roles.contains(&Role::Primary) {
+        Serves::Any
+    } else {
+        Serves::Reads
     }
 }
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 19] = [
+const PURE: [&str; 20] = [
+    "haproxy",
     "order",
     "asks",
     "status",
@@ -36,7 +37,9 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 15] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 17] = [
+    ("haproxy", &["members"]),
+    ("members", &["cli"]),
     ("control", &["daemon", "cli"]),
     ("order_file", &["control"]),
     ("daemon", &["cli"]),
@@ -46,7 +49,7 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 15] = [
     ("keeper", &["daemon", "systemd", "http", "control"]),
     ("plan", &["keeper", "daemon"]),
     ("watched", &["keeper", "plan", "daemon", "ask"]),
-    ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask"]),
+    ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask", "members"]),
     ("http", &["daemon", "ports", "control"]),
     ("poke", &["keeper", "daemon", "schema", "cli"]),
     ("ports", &["daemon"]),

@@ -119,7 +119,9 @@ fn switchover(stage: &mut Stage) -> u8 {
 /// What `rolecall haproxy` prints goes through it, too.
 fn killed_and_back(stage: &mut Stage) -> u8 {
     let generated = Generated::start(stage);
-    generated.iter().for_each(|front| front.wait_writes(stage, 1));
+    for front in &generated {
+        front.wait_writes(stage, 1);
+    }
     generated[1].wait_reads(stage);
     stage.fault();
     stage.cluster.crash(1);
@@ -127,7 +129,9 @@ fn killed_and_back(stage: &mut Stage) -> u8 {
     let back = now();
     stage.cluster.start_server(1);
     stage.look_on(LONG_ENOUGH);
-    generated.iter().for_each(|front| front.wait_writes(stage, new));
+    for front in &generated {
+        front.wait_writes(stage, new);
+    }
     drop(generated);
     stage.never_ready_since(1, back);
     stage.cluster.rejoin(1, new);
