@@ -18,6 +18,7 @@ use crate::document::Problem;
 use crate::failure::{Exit, Failure};
 use crate::logging;
 use crate::manual;
+use crate::members;
 use crate::overview::{self, Health};
 use crate::patroni_times;
 use crate::poke;
@@ -25,6 +26,7 @@ use crate::schema::{self, Flags, Loaded};
 use crate::secret::Secret;
 use crate::source::Source;
 use crate::source::resolve::Resolver;
+use crate::units;
 use crate::verdict::State;
 
 /// Answers HAProxy's agent-check with the role of a PostgreSQL node: READY or MAINT.
@@ -79,6 +81,16 @@ enum Command {
     Poke {
         /// Only at this node.
         node: Option<String>,
+    },
+    /// Prints a complete configuration of HAProxy for this cluster, whose members the source names.
+    Haproxy {
+        /// Version of the HAProxy that will read it; otherwise that of [haproxy], 2.6 or later.
+        #[arg(long, value_name = "VERSION", value_parser = haproxy_version)]
+        haproxy_version: Option<(u32, u32)>,
+        /// Port for the clients of the first service; each of the others takes the next one.
+        #[arg(long, value_name = "PORT", default_value_t = 5000,
+              value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
     },
     /// Prints what a shell reads to complete commands and flags.
     Completions {
@@ -160,6 +172,7 @@ impl Cli {
             Command::Maint(order) => self.order("maint", order),
             Command::Auto { target } => self.tell(&Question::Auto { target: target.clone() }),
             Command::Poke { node } => self.poke(node.as_deref()),
+            Command::Haproxy { haproxy_version, port } => self.haproxy(*haproxy_version, *port),
             Command::Completions { shell } => {
                 print(&manual::completions(definition(), *shell))?;
                 Ok(ExitCode::SUCCESS)
@@ -275,6 +288,20 @@ impl Cli {
         Ok(ExitCode::SUCCESS)
     }
 
+    fn haproxy(&self, version: Option<(u32, u32)>, port: u16) -> Result<ExitCode, Failure> {
+        let config = self.load(&Flags::default())?.config;
+        let runtime = runtime()?;
+        let found = runtime.block_on(members::found(&config, version, port))?;
+        // A name look-up that hangs must not keep it from being printed.
+        runtime.shutdown_background();
+        for left_out in &found.left_out {
+            // Nothing is left to tell where even this cannot be printed.
+            let _ = writeln!(io::stderr(), "warning: {left_out}; run it again once it has");
+        }
+        print(&found.front.to_string())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
     fn ask(&self, target: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
         let config = self.load(&Flags::default())?.config;
         let target = target.map(|target| Target::read(target, &config)).transpose()?;
@@ -294,6 +321,10 @@ impl Cli {
             State::Unknown => 2,
         }))
     }
+}
+
+fn haproxy_version(text: &str) -> Result<(u32, u32), String> {
+    units::version(text).map_err(|fault| format!("expected {}; {}", fault.expected, fault.hint))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -23,6 +23,9 @@ pub const AGENT_PORT: u16 = 5555;
 /// The port of the HTTP pages, on the loopback address unless another is asked for.
 pub const HTTP_PORT: u16 = 5580;
 
+/// The name of the node that `[source]` describes.
+pub const LOCAL: &str = "local";
+
 /// Words that are HTTP pages, and so no names of services where there is an HTTP port.
 pub const PAGES: [&str; 4] = ["status", "metrics", "live", "ready"];
 

@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Stamp};
+use crate::order;
 use crate::poller::Look;
 use crate::question::Unknown;
 use crate::role::Role;
@@ -223,6 +224,11 @@ impl Collector for Known {
         metric("connections_refused", help, MetricType::Counter, &|lines| {
             each(&facts, |node| strangers(lines, node))
         })?;
+        let help =
+            "How long ago the operator's order was given that counts for a service of a node";
+        metric("order_age_seconds", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| orders(lines, now, node))
+        })?;
         let help = "When a certificate ends";
         metric("certificate_expiry_timestamp_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| certificates(lines, node))
@@ -310,6 +316,15 @@ fn strangers(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
         let labels =
             [("node", &*node.name), ("service", &*service.name), ("reason", "not_allowed")];
         lines.counter(&labels, service.asks.strangers())
+    })
+}
+
+fn orders(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
+    node.services.iter().try_for_each(|service| {
+        let Some(order) = order::counts(&service.orders, now) else { return Ok(()) };
+        let wish = order.wish.as_str();
+        let labels = [("node", &*node.name), ("service", &*service.name), ("order", wish)];
+        lines.gauge(&labels, &order.age(now).as_secs_f64())
     })
 }
 

@@ -13,6 +13,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::policy::Policy;
@@ -114,6 +115,8 @@ pub struct Order {
     pub why: Arc<str>,
     /// Since when; the boot, where it is older.
     pub since: Stamp,
+    /// How much older than the boot it is, by the wall clock.
+    pub before_boot: Duration,
     /// Its last moment; `None`: until it is taken back.
     pub until: Option<Stamp>,
     /// Said with `--force`.
@@ -137,8 +140,13 @@ impl Order {
     /// An order that stands.
     pub fn new(target: Target, wish: Wish, (by, why): (&str, &str), since: Stamp) -> Self {
         let (by, why) = (by.into(), why.into());
-        let dropped = AtomicBool::new(false);
-        Self { target, wish, by, why, since, until: None, forced: false, dropped }
+        let (before_boot, dropped) = (Duration::ZERO, AtomicBool::new(false));
+        Self { target, wish, by, why, since, before_boot, until: None, forced: false, dropped }
+    }
+
+    /// How long ago it was given.
+    pub fn age(&self, now: Stamp) -> Duration {
+        now.since(self.since).saturating_add(self.before_boot)
     }
 
     /// Whether it speaks at this moment.

@@ -196,11 +196,12 @@ fn restored(kept: Kept, same_boot: bool, now: Stamp, wall: i64) -> Option<(Kept,
     let wish = Wish::read(&kept.order)?;
     let target = Target { service: kept.service.clone(), node: kept.node.clone() };
     let at = |ms| Stamp::new(Duration::from_millis(ms));
-    let since = if same_boot {
-        at(kept.since_boot_ms)
+    let (since, before_boot) = if same_boot {
+        (at(kept.since_boot_ms), Duration::ZERO)
     } else {
         let age = u64::try_from(wall.saturating_sub(kept.since_unix)).unwrap_or(0);
-        Stamp::new(now.since_boot().saturating_sub(Duration::from_secs(age)))
+        let (age, booted) = (Duration::from_secs(age), now.since_boot());
+        (Stamp::new(booted.saturating_sub(age)), age.saturating_sub(booted))
     };
     let until = match kept.ends {
         None => None,
@@ -214,7 +215,7 @@ fn restored(kept: Kept, same_boot: bool, now: Stamp, wall: i64) -> Option<(Kept,
         return None;
     }
     let mut order = Order::new(target, wish, (&kept.by, &kept.reason), since);
-    (order.until, order.forced) = (until, kept.forced);
+    (order.until, order.forced, order.before_boot) = (until, kept.forced, before_boot);
     Some((kept, Arc::new(order)))
 }
 
@@ -256,6 +257,21 @@ mod tests {
         assert_eq!(left("boot 2", 10, wall - 1_000_000), Some(600));
         assert_eq!(left("boot 2", 10, wall + 700), None);
         assert!(left("", 10, wall + 100).is_some_and(|left| (499..=501).contains(&left)));
+    }
+
+    #[test]
+    fn the_age_of_an_order_counts_over_boots() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("orders.json");
+        file_with(&path, None);
+        let wall = wall_clock();
+        let age = |boot: &str, now: u64, wall: i64| {
+            let orders = OrderFile::open_in(&path, boot, at(now), wall).orders();
+            orders[0].age(at(now)).as_secs()
+        };
+        assert_eq!(age("boot 1", 1100, wall + 1_000_000), 100);
+        assert!((86_400..=86_401).contains(&age("boot 2", 10, wall + 86_400)));
+        assert_eq!(age("boot 2", 10, wall - 1_000_000), 0);
     }
 
     #[test]

@@ -3,13 +3,10 @@
 use std::path::Path;
 
 use crate::answering::Listen;
-use crate::config::{Haproxy, Kind, Node, Source};
+use crate::config::{Haproxy, Kind, LOCAL, Node, Source};
 use crate::document::{Fault, Spot, Table, quote};
 use crate::schema_source::{defaults, flagged, of_file, sources};
 use crate::units::{clash, listen, name, string};
-
-/// The name of the node that `[source]` describes.
-const LOCAL: &str = "local";
 
 const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
 const NAME: &str = r#"a name such as "pg1""#;

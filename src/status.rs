@@ -5,6 +5,8 @@
 //! else, makes a new one. docs/http.md describes it. Times are milliseconds before the moment at which
 //! it was made, so that no two clocks need to agree.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::asks::Asks;
@@ -237,7 +239,7 @@ fn of_order(now: Stamp, order: &order::Order) -> Order {
         target: order.target.to_string(),
         by: order.by.to_string(),
         why: order.why.to_string(),
-        since_ms: ago(now, order.since),
+        since_ms: millis(order.age(now)),
         ends_ms: order.until.map(|until| ago(until, now)),
         forced: order.forced,
     }
@@ -276,5 +278,9 @@ fn failure(error: &SourceError) -> Explained {
 
 /// Milliseconds from `before` to `now`.
 fn ago(now: Stamp, before: Stamp) -> u64 {
-    u64::try_from(now.since(before).as_millis()).unwrap_or(u64::MAX)
+    millis(now.since(before))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 20] = [
+const PURE: [&str; 21] = [
     "last_word",
+    "haproxy",
     "order",
     "asks",
     "status",
@@ -37,11 +38,13 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 17] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 19] = [
     ("shutdown", &["daemon"]),
     ("control", &["desk", "cli"]),
     ("desk", &["daemon"]),
     ("order_file", &["desk"]),
+    ("haproxy", &["members"]),
+    ("members", &["cli"]),
     ("daemon", &["cli"]),
     ("cli", &["main"]),
     ("agent", &["ports"]),
@@ -49,7 +52,7 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 17] = [
     ("keeper", &["daemon", "systemd", "http", "desk"]),
     ("plan", &["keeper", "daemon"]),
     ("watched", &["keeper", "plan", "daemon", "ask"]),
-    ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask"]),
+    ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask", "members"]),
     ("http", &["daemon", "ports", "desk"]),
     ("poke", &["keeper", "daemon", "schema", "cli"]),
     ("ports", &["daemon"]),

@@ -18,6 +18,7 @@
 
 mod answer;
 mod client;
+mod members;
 mod times;
 
 use std::time::Duration;
@@ -36,6 +37,7 @@ use client::{Client, failure};
 
 pub use answer::{Asked, read_answer};
 pub use client::BadUrl;
+pub use members::Member;
 pub use times::Times;
 
 /// Most bytes of a body that are read. A leader's is some 600 and 170 more per standby.
@@ -132,13 +134,24 @@ impl Patroni {
 
     /// Patroni's times, by `GET /config`. Errors as a look's.
     pub async fn ask_times(&mut self) -> Result<Times, SourceError> {
-        let mut response = self.get(client::page(&self.url, "config")).await?;
+        Times::read(&self.page("config").await?)
+    }
+
+    /// The members of its cluster, by `GET /cluster`. Errors as a look's; without an answer while the
+    /// consensus store is lost.
+    pub async fn ask_members(&mut self) -> Result<Vec<Member>, SourceError> {
+        members::read(&self.page("cluster").await?)
+    }
+
+    /// The body of a page that is always answered with status 200.
+    async fn page(&mut self, name: &str) -> Result<Vec<u8>, SourceError> {
+        let mut response = self.get(client::page(&self.url, name)).await?;
         let status = response.status().as_u16();
         if status != HELD {
-            let detail = format_args!("expected status 200 of /config, got {status}");
+            let detail = format_args!("expected status 200 of /{name}, got {status}");
             return Err(SourceError::new(ErrorKind::Status, detail));
         }
-        Times::read(&read_body(&mut response).await?)
+        read_body(&mut response).await
     }
 }
 

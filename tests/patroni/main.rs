@@ -10,6 +10,7 @@ mod authority;
 mod certificates;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod generated;
 mod lost_dcs;
 mod names;
 mod paused;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::fixtures::patroni::PATIENCE;
 use crate::fixtures::{Beat, Server, eventually, now};
+use crate::generated;
 use crate::stage::{Names, Setting, Stage};
 use crate::{lost_dcs, paused};
 
@@ -169,6 +170,7 @@ pub const ALL: &[Scenario] = &[
 ];
 
 fn switchover(stage: &mut Stage) -> u8 {
+    generated::is_printed(stage);
     let session = stage.session();
     stage.fault();
     stage.cluster.tell(1, "POST /switchover", &json!({"leader": "n1", "candidate": "n2"}));

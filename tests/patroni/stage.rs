@@ -23,11 +23,11 @@ use crate::watch::{Usual, Writable, usual_check, writable};
 use crate::{certificates, names};
 
 /// The program under test.
-const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 /// The file as it is shipped.
 pub const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/patroni.cfg");
 /// The agent port of the read-only service, and the port of its clients.
-const REPLICA_PORT: u16 = 25556;
+pub const REPLICA_PORT: u16 = 25556;
 const READ_PORT: u16 = 25001;
 /// HAProxy's place in the block of addresses.
 const CLIENT: u8 = 10;
@@ -98,7 +98,8 @@ pub struct Stage {
     pub ground: Ground,
 }
 
-fn config(ground: &Ground, id: u8, setting: Setting) -> String {
+/// The configuration of the rolecall beside node `id`.
+pub fn config(ground: &Ground, id: u8, setting: Setting) -> String {
     let (rest, scheme) = (ground.addr(id, REST_PORT), if setting.tls { "https" } else { "http" });
     let tls = if setting.tls { certificates::keys(ground) } else { String::new() };
     let (hold, keys) = (setting.hold, setting.keys);

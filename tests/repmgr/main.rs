@@ -7,6 +7,7 @@
 
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod generated;
 mod scenarios;
 mod stage;
 mod table;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::fixtures::repmgr::{Shape, WITNESS};
 use crate::fixtures::{Shutdown, now};
+use crate::generated::Generated;
 use crate::stage::{Setting, Stage};
 
 /// One story of a cluster.
@@ -119,13 +120,23 @@ fn switchover(stage: &mut Stage) -> u8 {
     2
 }
 
+/// What `rolecall haproxy` prints goes through it, too.
 fn killed_and_back(stage: &mut Stage) -> u8 {
+    let generated = Generated::start(stage);
+    for front in &generated {
+        front.wait_writes(stage, 1);
+    }
+    generated[1].wait_reads(stage);
     stage.fault();
     stage.cluster.crash(1);
     let new = stage.wait_new_primary(1);
     let back = now();
     stage.cluster.start_server(1);
     stage.look_on(LONG_ENOUGH);
+    for front in &generated {
+        front.wait_writes(stage, new);
+    }
+    drop(generated);
     stage.never_ready_since(1, back);
     stage.cluster.rejoin(1, new);
     stage.wait_row(new);

@@ -20,7 +20,7 @@ use crate::table::Line;
 use crate::watch::{Simple, simple_rules};
 
 /// The program under test.
-const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 /// The file as it is shipped.
 pub const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/repmgr.cfg");
 /// How often every agent port is asked.
@@ -50,12 +50,15 @@ pub struct Stage {
     pub roles: BTreeMap<u8, Rolecall>,
     /// The servers, their repmgrd and their network.
     pub cluster: Cluster,
+    /// As it was asked for.
+    pub setting: Setting,
     began: Stamp,
     fault: Option<Stamp>,
     _ground: Ground,
 }
 
-fn config(id: u8, setting: Setting) -> String {
+/// The configuration of the rolecall beside node `id`.
+pub fn config(id: u8, setting: Setting) -> String {
     let key = |name: &str, value: Option<&str>| {
         value.map(|v| format!("{name} = \"{v}\"\n")).unwrap_or_default()
     };
@@ -123,6 +126,7 @@ impl Stage {
             haproxy,
             roles,
             cluster,
+            setting,
             began,
             fault,
             _ground: ground,

@@ -115,8 +115,20 @@ patroni() (
         exit 69
     fi
 )
+# The alert rules are tested by promtool alone; Debian's package would also start a Prometheus.
+rule_tests() {
+    if has promtool >/dev/null || [ -x "$target/promtool/promtool" ]; then
+        echo "install: promtool is here (tests the alert rules)"
+    else
+        echo "install: promtool into $target/promtool (tests the alert rules)"
+        "$here/promtool.sh" "$target/promtool"
+    fi
+}
 case $what in
-test | test-all) patroni 4.1.5 ;;
+test | test-all)
+    patroni 4.1.5
+    rule_tests
+    ;;
 esac
 if [ "$what" = test-all ]; then
     patroni 3.3.11

@@ -1,0 +1,95 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn agent(port: u16) -> Agent {
+    Agent { host: None, port, question: None }
+}
+
+#[test]
+fn names_become_one_word_each_and_stay_apart() {
+    let long = "n".repeat(200);
+    let called = ["db1", "db 1", "db_1", "", "d\u{e4}\n  server evil 10.9.9.9:1", &long];
+    let wanted =
+        ["db1", "db_1", "db_1_2", "server", "d____server_evil_10.9.9.9:1", &long[..MAX_NAME]];
+    assert_eq!(server_names(called), wanted);
+}
+
+#[test]
+fn hosts_are_addresses_or_plain_names() {
+    for (host, wanted) in [
+        ("10.0.0.1", "10.0.0.1:5432"),
+        ("fd00::3", "[fd00::3]:5432"),
+        ("db1.example_net-2.", "db1.example_net-2.:5432"),
+    ] {
+        let server = Server::new("db".into(), host, 5432, agent(1)).unwrap();
+        assert_eq!(server.address, wanted);
+    }
+    for host in [
+        "",
+        "/run/postgresql",
+        "unix@/x",
+        "a b",
+        "a\nb",
+        "fe80::1%eth0",
+        "-a",
+        "d\u{e4}",
+        "${HOME}",
+        "\"a\"",
+        "a#b",
+        "*",
+    ] {
+        let refused = Server::new("db".into(), host, 5432, agent(1));
+        assert_eq!(refused, Err(BadHost(host.to_owned())));
+    }
+}
+
+#[test]
+fn times_are_as_haproxy_reads_them() {
+    for (micros, wanted) in [
+        (1_000, "1ms"),
+        (1_500, "1500us"),
+        (999_999, "999999us"),
+        (250_000, "250ms"),
+        (2_000_000, "2s"),
+        (2_500_000, "2500ms"),
+    ] {
+        assert_eq!(time(Duration::from_micros(micros)), wanted);
+    }
+}
+
+/// Lines that are no comment.
+fn spoken(front: &Front) -> usize {
+    front.to_string().lines().filter(|line| !line.trim_start().starts_with('#')).count()
+}
+
+proptest! {
+    #[test]
+    fn no_name_and_no_host_adds_a_line_or_a_word(name in any::<String>(), host in any::<String>()) {
+        let front = |name: &str, host: &str| {
+            let name = server_names([name]).remove(0);
+            let server = Server::new(name, host, 5432, agent(5555)).ok()?;
+            let pool = Pool {
+                service: "primary".into(),
+                cluster: None,
+                port: 5000,
+                serves: Serves::Writes,
+                servers: vec![server],
+            };
+            let (agent_inter, check_fall) = (Duration::from_secs(1), 2);
+            Some(Front { version: OLDEST, from: "a test", agent_inter, check_fall, pools: vec![pool] })
+        };
+        let words = |front: &Front| {
+            let text = front.to_string();
+            text.lines().last().map(|line| line.split_ascii_whitespace().count())
+        };
+        let plain = front("db1", "10.0.0.1").unwrap();
+        for host in ["10.0.0.1", &host] {
+            if let Some(odd) = front(&name, host) {
+                prop_assert_eq!(spoken(&odd), spoken(&plain));
+                prop_assert_eq!(words(&odd), words(&plain));
+                prop_assert!(odd.to_string().is_ascii());
+            }
+        }
+    }
+}
