@@ -225,9 +225,9 @@ impl Front {
         out.write_str(balance)?;
         writeln!(out, "    tcp-check connect")?;
         if pool.servers.iter().any(|server| server.agent.question.is_some()) {
-            let (of, service) = (pool.servers.iter().any(Server::named), &pool.service);
-            let node = if of { "%[srv_name] " } else { "" };
-            writeln!(out, "    tcp-check send-lf \"{node}{service}\\n\"")?;
+            // A node and its server have one name.
+            let node = if pool.servers.iter().any(Server::named) { "%[srv_name] " } else { "" };
+            writeln!(out, "    tcp-check send-lf \"{node}{}\\n\"", pool.service)?;
         }
         out.write_str(if pool.serves == Serves::Writes { READY } else { READY_OR_DRAIN })?;
         if pool.serves == Serves::Writes {
