@@ -26,6 +26,9 @@ const READ_PORT: u16 = FRONT_PORT + 1;
 /// bring a server down, 2 x 1 s and its timeout.
 const DRAINS_FOR: Duration = Duration::from_secs(4);
 
+/// How often one is tried.
+const TRY_EVERY: Duration = Duration::from_millis(25);
+
 /// A primary and its replica, a rolecall for each, HAProxy with both pools.
 struct Stage {
     haproxy: Haproxy,
@@ -118,6 +121,8 @@ impl Stage {
         let from = now();
         while now().since(from) < DRAINS_FOR {
             tries += 1;
+            // A rhythm, so that the tests beside this one have the processors too.
+            std::thread::sleep(TRY_EVERY);
             let began = now();
             let (host, ..) = self.read();
             longest = longest.max(now().since(began));
