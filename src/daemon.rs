@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Interval, Sleep, interval, sleep};
+use tokio::time::{Interval, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -27,11 +26,11 @@ use crate::logging::{self, Logging};
 use crate::metrics::{Exposed, Metrics};
 use crate::plan::{Plan, Planned, PlannedNode, Serving};
 use crate::poke::{self, Door, Poke};
-use crate::poller::{self, Poked};
+use crate::poller::{self, Poked, Spread};
 use crate::ports::{Bound, Ports};
 use crate::record::Records;
 use crate::schema::Loaded;
-use crate::shutdown::{Asked, Signals, longest_last_word};
+use crate::shutdown::{Asked, LastWords, Signals, at_once, longest_last_word, said};
 use crate::snapshot::Facts;
 use crate::sockets::{self, Inherited};
 use crate::source::Source;
@@ -173,7 +172,7 @@ impl Daemon<'_> {
         sockets: Vec<Bound>,
     ) -> Result<(), Failure> {
         let mut watchdog = systemd::watchdog().map(interval);
-        let mut last_words: Option<Pin<Box<Sleep>>> = None;
+        let mut last_words: Option<LastWords> = None;
         self.plan(loaded, sockets).await?;
         loop {
             tokio::select! {
@@ -220,7 +219,7 @@ impl Daemon<'_> {
 
     /// Has each service say its last word; ends when it was said for long enough. Where there is none
     /// that is at once.
-    fn say_last_words(&self) -> Pin<Box<Sleep>> {
+    fn say_last_words(&self) -> LastWords {
         let lasts = longest_last_word(&self.pages.facts.borrow());
         if lasts.is_zero() {
             info!("stopping");
@@ -360,25 +359,6 @@ impl Daemon<'_> {
     }
 }
 
-/// Spreads the looks of all sources over the interval.
-struct Spread {
-    sources: u32,
-    next: u32,
-}
-
-impl Spread {
-    fn over(config: &Config) -> Self {
-        let sources = config.nodes.iter().map(|node| node.sources.len()).sum::<usize>();
-        Self { sources: u32::try_from(sources).unwrap_or(u32::MAX).max(1), next: 0 }
-    }
-
-    /// How long after its first look the second one of the next source comes.
-    fn next(&mut self, source: &config::Source) -> Duration {
-        self.next = self.next.saturating_add(1);
-        source.interval * self.next / self.sources
-    }
-}
-
 /// Starts pollers of the other nodes of a repmgr cluster, in the own one's rhythm: what one answer
 /// may be used for rests on both.
 fn start_peer(own: Repmgr, rhythm: Rhythm, clock: Clock) -> StartPeer {
@@ -401,21 +381,6 @@ async fn in_force(coming: &mut Option<Coming>) {
         }
         None => pending().await,
     }
-}
-
-/// Ends when the last words have been said; never before there are any.
-async fn said(last_words: &mut Option<Pin<Box<Sleep>>>) {
-    match last_words {
-        Some(said) => said.await,
-        None => pending().await,
-    }
-}
-
-/// An operator who asks twice wants no more words.
-#[expect(clippy::unnecessary_wraps, reason = "it is how the daemon's run ends")]
-fn at_once() -> Result<(), Failure> {
-    info!("told twice to stop: at once");
-    Ok(())
 }
 
 async fn tick(watchdog: &mut Option<Interval>) {

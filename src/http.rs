@@ -22,10 +22,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::announced::Said;
 use crate::answering::allowed;
 use crate::clock::{Clock, Stamp};
 use crate::config::PAGES;
-use crate::keeper::Said;
 use crate::metrics::{self, Exposed, Metrics};
 use crate::role::Role;
 use crate::snapshot::Facts;

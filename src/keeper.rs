@@ -10,22 +10,19 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
+use crate::announced::{self, Announced, Said};
 use crate::clock::{Clock, Stamp};
-use crate::electorate::NodeId;
 use crate::lock::{self, Cut};
 use crate::metrics::Metrics;
 use crate::order::{self, Order};
 use crate::plan::{Plan, Present, Serving, Staged, StagedNode};
 use crate::poke::Poke;
-use crate::policy::Policy;
 use crate::poller::Look;
-use crate::quorum;
-use crate::record::{About, Records, Yes};
-use crate::role::Role;
+use crate::record::{self, Records};
 use crate::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
-use crate::verdict::{Standing, State, Verdict};
+use crate::verdict::State;
 use crate::watched::{PollerIds, Watched};
 
 /// Looks that wait to be folded in. Every poller waits for room, so this bounds memory, not facts.
@@ -37,22 +34,6 @@ pub const MOST_POKED: usize = 8;
 
 /// After a verdict's last moment, so that the timer cannot fire within it.
 const JUST_AFTER: Duration = Duration::from_millis(1);
-
-/// What was last said of a node to the services, in the order of the configuration.
-pub type Said = Arc<[Announced]>;
-
-/// What was last said of a node to a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announced {
-    /// The node.
-    pub node: Arc<str>,
-    /// The service.
-    pub service: Arc<str>,
-    /// What is said.
-    pub verdict: Verdict,
-    /// Since when it is this state that is said.
-    pub since: Stamp,
-}
 
 /// The single writer of the facts of all nodes.
 pub struct Keeper {
@@ -196,16 +177,7 @@ impl Keeper {
             }
             for order in service.orders.iter().filter(|order| order.ends_at_a_no()) {
                 if order.drop_it() {
-                    warn!(
-                        node = &*node.name,
-                        service = &*service.name,
-                        by = &*order.by,
-                        "the order ready {} is dropped: {} of {} is not ready: {}",
-                        order.target,
-                        service.name,
-                        node.name,
-                        seen.reason
-                    );
+                    announced::log_dropped(&node.name, &service.name, order, &seen);
                 }
             }
         }
@@ -275,11 +247,15 @@ impl Keeper {
         let services = node.services.into_iter().map(|serving| {
             let Serving { name, policy, answering, asks } = serving;
             let known = before.and_then(|before| before.known(&name, &policy));
-            let standing = match known.filter(|_| still_same(seen_before, &sources)) {
+            let standing = match known.filter(|_| record::still_same(seen_before, &sources)) {
                 Some(known) => known.standing,
-                None => {
-                    restored(now, self.records.as_ref(), (&node.name, &name), &policy, &sources)
-                }
+                None => record::restored(
+                    now,
+                    self.records.as_ref(),
+                    (&node.name, &name),
+                    &policy,
+                    &sources,
+                ),
             };
             let standing = standing.fold(now, seen_before, &sources, &policy);
             let orders = order::about(&standing_orders, &name, &node.name);
@@ -297,7 +273,7 @@ impl Keeper {
             Some((at, &*node.name, watched))
         });
         if let Some((at, name, watched)) = known {
-            log_failing(name, watched, &look);
+            watched.log_failing(name, &look);
             self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(look, &mut self.ids, report);
             self.publish(at);
@@ -306,7 +282,7 @@ impl Keeper {
                 self.publish_announced();
             }
         } else if let Some((name, watched)) = self.staged.as_mut().and_then(|s| s.added(poller)) {
-            log_failing(name, watched, &look);
+            watched.log_failing(name, &look);
             self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(look, &mut self.ids, report);
             self.enforce_when_looked();
@@ -344,7 +320,9 @@ impl Keeper {
             node.sources = sources;
         });
         self.drop_orders(at);
-        self.keep_yes(now, at);
+        if let Some(records) = &mut self.records {
+            records.keep_counted(now, &self.facts.borrow().nodes[at]);
+        }
     }
 
     /// Says of each hold that Patroni's lock cuts, once, what is in force instead.
@@ -352,35 +330,9 @@ impl Keeper {
         let Some(cuts) = lock::cuts(&self.facts.borrow().nodes[at]) else { return };
         let node = &mut self.nodes[at];
         for cut in cuts.iter().filter(|cut| !node.cuts.contains(cut)) {
-            let most = humantime::format_duration(cut.most);
-            warn!(
-                node = &*node.name,
-                service = &*cut.service,
-                hint = "lower `hold` to that, or raise ttl in Patroni's configuration",
-                "{} of {}: {cut}; a leader is held for {most} at most",
-                cut.service,
-                node.name
-            );
+            announced::log_cut(&node.name, cut);
         }
         node.cuts = cuts;
-    }
-
-    /// Writes down each yes that was counted by rule R on this process's own answers.
-    fn keep_yes(&mut self, now: Stamp, at: usize) {
-        let Some(records) = &mut self.records else { return };
-        let facts = self.facts.borrow();
-        let node = &facts.nodes[at];
-        for service in &node.services {
-            for (trust, source) in service.policy.trust.iter().zip(&node.sources) {
-                let Some(electorate) = &trust.electorate else { continue };
-                let round = quorum::rule(now, source, electorate);
-                let counted = round.good_until.zip(service.standing.yes_since).zip(me(source));
-                if let Some(((good_until, since), me)) = counted {
-                    let yes = Yes { node: me, since, good_until };
-                    records.keep((&node.name, &service.name), &service.policy, &yes);
-                }
-            }
-        }
     }
 
     /// Announces the verdicts that time alone may have changed by now.
@@ -420,14 +372,14 @@ impl Keeper {
             match old {
                 Some(old) if from == new.verdict.state => new.since = old.since,
                 _ => {
-                    log_change(now, from, role, new);
+                    announced::log_change(now, from, role, new);
                     self.metrics.changed(&new.node, &new.service, new.verdict.state);
                 }
             }
             let same_reason = old.is_some_and(|old| old.verdict.reason == new.verdict.reason);
             changed |= !same_reason || from != new.verdict.state;
             if !same_reason && new.verdict.reason.is_lockless() {
-                log_lockless(new);
+                announced::log_lockless(new);
             }
         }
         node.next =
@@ -443,57 +395,6 @@ impl Keeper {
     }
 }
 
-/// `role` is the one that was last seen. A reader of the journal sees no fields, so the message says
-/// all that a person needs.
-fn log_change(now: Stamp, from: State, role: Option<Role>, new: &Announced) {
-    let Announced { node, service, verdict, .. } = new;
-    info!(
-        node = &**node,
-        service = &**service,
-        from = %from,
-        to = %verdict.state,
-        verdict = %verdict.state,
-        role = role.map(Role::as_str),
-        reason = verdict.reason.label(),
-        timeline = verdict.timeline.map(|timeline| timeline.0),
-        age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
-        "verdict changed: {service} of {node} is {}: {}",
-        verdict.state,
-        verdict.reason
-    );
-}
-
-/// The one situation in which two nodes can be READY with Patroni, if nobody asked for more.
-fn log_lockless(new: &Announced) {
-    let Announced { node, service, verdict, .. } = new;
-    warn!(
-        node = &**node,
-        service = &**service,
-        hint = verdict.reason.hint(),
-        "{service} of {node} is {} without a lock: {}; with `require_lock = true` it would not be",
-        verdict.state,
-        verdict.reason
-    );
-}
-
-fn saturated(ms: u128) -> u64 {
-    u64::try_from(ms).unwrap_or(u64::MAX)
-}
-
-fn me(source: &SourceFacts) -> Option<NodeId> {
-    source.own.good()?.1.repmgr.as_ref()?.me
-}
-
-/// Whether what is remembered of repmgr nodes is about these: a yes that has settled must not be
-/// handed on to another server.
-fn still_same(before: &[SourceFacts], sources: &[SourceFacts]) -> bool {
-    fn servers(sources: &[SourceFacts]) -> Vec<(NodeId, &str)> {
-        let said = sources.iter().filter_map(|source| source.own.good()?.1.repmgr.as_deref());
-        said.filter_map(|said| Some((said.me?, &*said.system))).collect()
-    }
-    servers(before) == servers(sources)
-}
-
 /// Ends when the orders have changed; never where nobody gives any.
 async fn changed(orders: &mut Option<Orders>) {
     match orders {
@@ -504,50 +405,5 @@ async fn changed(orders: &mut Option<Orders>) {
             }
         }
         None => pending().await,
-    }
-}
-
-/// The memory of a service that begins: empty, or what a predecessor's record says of this node.
-fn restored(
-    now: Stamp,
-    records: Option<&Records>,
-    about: About<'_>,
-    policy: &Policy,
-    sources: &[SourceFacts],
-) -> Standing {
-    let by_rule = policy.trust.iter().any(|trust| trust.electorate.is_some());
-    let yes = records.filter(|_| by_rule).and_then(|r| r.restore(now, about, policy));
-    let same_node = |yes: &Yes| sources.iter().any(|source| me(source) == Some(yes.node));
-    match yes.filter(same_node) {
-        Some(Yes { since, good_until, .. }) => Standing {
-            yes_since: Some(since),
-            restored_until: Some(good_until),
-            ..Standing::default()
-        },
-        None => Standing::default(),
-    }
-}
-
-/// A failing source is warned of once, and again when it fails in another way.
-fn log_failing(node: &str, watched: &Watched, look: &Look) {
-    let source = watched.source.kind.as_str();
-    let (before, peer) = watched.failing(look.poller);
-    match &look.result {
-        Err(error) if before == Some(error.kind) => {
-            debug!(node, source, peer, error = error.kind.label(), "look failed again: {error}");
-        }
-        Err(error) => {
-            let (label, hint) = (error.kind.label(), error.kind.hint());
-            warn!(
-                node,
-                source,
-                peer,
-                error = label,
-                hint,
-                "look failed: {source} of {node}: {error}"
-            );
-        }
-        Ok(_) if before.is_some() => info!(node, source, peer, "looks succeed again"),
-        Ok(_) => {}
     }
 }

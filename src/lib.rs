@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod announced;
 pub mod answering;
 pub mod ask;
 pub mod asking;

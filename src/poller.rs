@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::clock::{Clock, Stamp};
-use crate::config::Rhythm;
+use crate::config::{Config, Rhythm, Source};
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::source::RoleSource;
 
@@ -127,5 +127,25 @@ impl Pace {
             () = self.poked.0.look.notified() => self.since = Some(self.clock.now()),
         }
         self.ticks.reset();
+    }
+}
+
+/// Spreads the looks of all sources over the interval.
+pub struct Spread {
+    sources: u32,
+    next: u32,
+}
+
+impl Spread {
+    /// Over the looks of these sources.
+    pub fn over(config: &Config) -> Self {
+        let sources = config.nodes.iter().map(|node| node.sources.len()).sum::<usize>();
+        Self { sources: u32::try_from(sources).unwrap_or(u32::MAX).max(1), next: 0 }
+    }
+
+    /// How long after its first look the second one of the next source comes.
+    pub fn next(&mut self, source: &Source) -> Duration {
+        self.next = self.next.saturating_add(1);
+        source.interval * self.next / self.sources
     }
 }

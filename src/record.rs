@@ -18,6 +18,9 @@ use tracing::warn;
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
 use crate::policy::Policy;
+use crate::quorum;
+use crate::snapshot::{NodeFacts, SourceFacts};
+use crate::verdict::Standing;
 
 /// Longest record that is read, in bytes; a real one has some 200.
 const MAX_RECORD: usize = 4096;
@@ -86,6 +89,21 @@ impl Records {
         usable.then_some(yes)
     }
 
+    /// Writes down each yes that was counted by rule R on this process's own answers.
+    pub fn keep_counted(&mut self, now: Stamp, node: &NodeFacts) {
+        for service in &node.services {
+            for (trust, source) in service.policy.trust.iter().zip(&node.sources) {
+                let Some(electorate) = &trust.electorate else { continue };
+                let round = quorum::rule(now, source, electorate);
+                let counted = round.good_until.zip(service.standing.yes_since).zip(me(source));
+                if let Some(((good_until, since), me)) = counted {
+                    let yes = Yes { node: me, since, good_until };
+                    self.keep((&node.name, &service.name), &service.policy, &yes);
+                }
+            }
+        }
+    }
+
     /// Writes a yes down. A failure is warned of once: the next start settles anew, nothing else.
     pub fn keep(&mut self, about: About<'_>, policy: &Policy, yes: &Yes) {
         let written = Written {
@@ -124,6 +142,41 @@ fn settings(policy: &Policy) -> String {
 
 fn nanos(stamp: Stamp) -> u64 {
     u64::try_from(stamp.since_boot().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The memory of a service that begins: empty, or what a predecessor's record says of this node.
+pub fn restored(
+    now: Stamp,
+    records: Option<&Records>,
+    about: About<'_>,
+    policy: &Policy,
+    sources: &[SourceFacts],
+) -> Standing {
+    let by_rule = policy.trust.iter().any(|trust| trust.electorate.is_some());
+    let yes = records.filter(|_| by_rule).and_then(|r| r.restore(now, about, policy));
+    let same_node = |yes: &Yes| sources.iter().any(|source| me(source) == Some(yes.node));
+    match yes.filter(same_node) {
+        Some(Yes { since, good_until, .. }) => Standing {
+            yes_since: Some(since),
+            restored_until: Some(good_until),
+            ..Standing::default()
+        },
+        None => Standing::default(),
+    }
+}
+
+fn me(source: &SourceFacts) -> Option<NodeId> {
+    source.own.good()?.1.repmgr.as_ref()?.me
+}
+
+/// Whether what is remembered of repmgr nodes is about these: a yes that has settled must not be
+/// handed on to another server.
+pub fn still_same(before: &[SourceFacts], sources: &[SourceFacts]) -> bool {
+    fn servers(sources: &[SourceFacts]) -> Vec<(NodeId, &str)> {
+        let said = sources.iter().filter_map(|source| source.own.good()?.1.repmgr.as_deref());
+        said.filter_map(|said| Some((said.me?, &*said.system))).collect()
+    }
+    servers(before) == servers(sources)
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! What an operator or the service manager asks of the daemon by signals, and how long an end takes.
 
+use std::future::pending;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Sleep;
+use tracing::info;
 
+use crate::failure::Failure;
 use crate::snapshot::Facts;
 
 /// What a signal asks for.
@@ -50,4 +55,22 @@ pub fn longest_last_word(facts: &Facts) -> Duration {
     let services = facts.nodes.iter().flat_map(|node| &node.services);
     let words = services.filter_map(|service| service.answering.last_word);
     words.map(|word| word.lasts).max().unwrap_or_default()
+}
+
+/// The last words, while they are said.
+pub type LastWords = Pin<Box<Sleep>>;
+
+/// Ends when the last words have been said; never before there are any.
+pub async fn said(last_words: &mut Option<LastWords>) {
+    match last_words {
+        Some(said) => said.await,
+        None => pending().await,
+    }
+}
+
+/// An operator who asks twice wants no more words.
+#[expect(clippy::unnecessary_wraps, reason = "it is how the daemon's run ends")]
+pub fn at_once() -> Result<(), Failure> {
+    info!("told twice to stop: at once");
+    Ok(())
 }

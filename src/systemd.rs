@@ -7,8 +7,8 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tracing::debug;
 
+use crate::announced::Said;
 use crate::clock::Stamp;
-use crate::keeper::Said;
 use crate::snapshot::{Facts, NodeFacts};
 use crate::verdict::State;
 

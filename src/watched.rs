@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tracing::{debug, info, warn};
 
 use crate::clock::Stamp;
 use crate::config::Source;
@@ -108,6 +109,36 @@ impl Watched {
     /// Whether one of its pollers has this name.
     pub fn has(&self, poller: PollerId) -> bool {
         self.poller.id == poller || self.peer(poller).is_some()
+    }
+
+    /// A failing source is warned of once, and again when it fails in another way.
+    pub fn log_failing(&self, node: &str, look: &Look) {
+        let source = self.source.kind.as_str();
+        let (before, peer) = self.failing(look.poller);
+        match &look.result {
+            Err(error) if before == Some(error.kind) => {
+                debug!(
+                    node,
+                    source,
+                    peer,
+                    error = error.kind.label(),
+                    "look failed again: {error}"
+                );
+            }
+            Err(error) => {
+                let (label, hint) = (error.kind.label(), error.kind.hint());
+                warn!(
+                    node,
+                    source,
+                    peer,
+                    error = label,
+                    hint,
+                    "look failed: {source} of {node}: {error}"
+                );
+            }
+            Ok(_) if before.is_some() => info!(node, source, peer, "looks succeed again"),
+            Ok(_) => {}
+        }
     }
 
     /// How the looks of this poller fail now, and the other node's number where it is not the own.

@@ -49,7 +49,7 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 19] = [
     ("cli", &["main"]),
     ("agent", &["ports"]),
     ("asking", &["agent"]),
-    ("keeper", &["daemon", "systemd", "http", "desk"]),
+    ("keeper", &["daemon", "desk"]),
     ("plan", &["keeper", "daemon"]),
     ("watched", &["keeper", "plan", "daemon", "ask"]),
     ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask", "members"]),

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use rolecall::announced::Said;
 use rolecall::answering::{Answering, Routes};
 use rolecall::clock::Clock;
 use rolecall::config::{Kind, Rhythm, Source};
-use rolecall::keeper::{Keeper, Said};
+use rolecall::keeper::Keeper;
 use rolecall::lock::Lock;
 use rolecall::metrics::Metrics;
 use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};

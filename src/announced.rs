@@ -1,0 +1,89 @@
+//! What was last said of the nodes, and what the log is told of it.
+//!
+//! A reader of the journal sees no fields, so each message says all that a person needs.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::clock::Stamp;
+use crate::lock::Cut;
+use crate::order::Order;
+use crate::role::Role;
+use crate::verdict::{State, Verdict};
+
+/// What was last said of a node to the services, in the order of the configuration.
+pub type Said = Arc<[Announced]>;
+
+/// What was last said of a node to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// The node.
+    pub node: Arc<str>,
+    /// The service.
+    pub service: Arc<str>,
+    /// What is said.
+    pub verdict: Verdict,
+    /// Since when it is this state that is said.
+    pub since: Stamp,
+}
+
+/// Another verdict; `role` is the one that was last seen.
+pub fn log_change(now: Stamp, from: State, role: Option<Role>, new: &Announced) {
+    let Announced { node, service, verdict, .. } = new;
+    info!(
+        node = &**node,
+        service = &**service,
+        from = %from,
+        to = %verdict.state,
+        verdict = %verdict.state,
+        role = role.map(Role::as_str),
+        reason = verdict.reason.label(),
+        timeline = verdict.timeline.map(|timeline| timeline.0),
+        age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
+        "verdict changed: {service} of {node} is {}: {}",
+        verdict.state,
+        verdict.reason
+    );
+}
+
+/// The one situation in which two nodes can be READY with Patroni, if nobody asked for more.
+pub fn log_lockless(new: &Announced) {
+    let Announced { node, service, verdict, .. } = new;
+    warn!(
+        node = &**node,
+        service = &**service,
+        hint = verdict.reason.hint(),
+        "{service} of {node} is {} without a lock: {}; with `require_lock = true` it would not be",
+        verdict.state,
+        verdict.reason
+    );
+}
+
+fn saturated(ms: u128) -> u64 {
+    u64::try_from(ms).unwrap_or(u64::MAX)
+}
+
+/// An order that a no ends.
+pub fn log_dropped(node: &str, service: &str, order: &Order, seen: &Verdict) {
+    warn!(
+        node,
+        service,
+        by = &*order.by,
+        "the order ready {} is dropped: {service} of {node} is not ready: {}",
+        order.target,
+        seen.reason
+    );
+}
+
+/// A hold that Patroni's lock cuts, and what is in force instead.
+pub fn log_cut(node: &str, cut: &Cut) {
+    let most = humantime::format_duration(cut.most);
+    warn!(
+        node,
+        service = &*cut.service,
+        hint = "lower `hold` to that, or raise ttl in Patroni's configuration",
+        "{} of {node}: {cut}; a leader is held for {most} at most",
+        cut.service
+    );
+}
