@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use tracing::Level;
 
 use crate::ask;
-use crate::config::Config;
+use crate::config::{Config, Control};
 use crate::control::{self, Question};
 use crate::daemon;
 use crate::document::Problem;
@@ -284,7 +284,7 @@ impl Cli {
             known_node(node, config)?;
         }
         let configured = config.and_then(|config| config.control).map(|control| control.poke);
-        poke::send(configured.as_deref().unwrap_or(Path::new(poke::USUAL_PATH)), node)?;
+        poke::send(&configured.unwrap_or_else(|| Control::default().poke), node)?;
         Ok(ExitCode::SUCCESS)
     }
 

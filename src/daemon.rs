@@ -30,7 +30,7 @@ use crate::poller::{self, Poked, Spread};
 use crate::ports::{Bound, Ports};
 use crate::record::Records;
 use crate::schema::Loaded;
-use crate::shutdown::{Asked, LastWords, Signals, at_once, longest_last_word, said};
+use crate::shutdown::{Asked, LastWords, Signals, log_at_once, longest_last_word, said};
 use crate::snapshot::Facts;
 use crate::sockets::{self, Inherited};
 use crate::source::Source;
@@ -183,7 +183,10 @@ impl Daemon<'_> {
                     }
                 }
                 asked = signals.next() => match asked {
-                    Asked::Stop if last_words.is_some() => return at_once(),
+                    Asked::Stop if last_words.is_some() => {
+                        log_at_once();
+                        return Ok(());
+                    }
                     Asked::Stop => last_words = Some(self.say_last_words()),
                     Asked::Reload if last_words.is_some() => info!("not reloaded: stopping"),
                     Asked::Reload if self.coming.is_some() => self.reload_again = true,
@@ -210,7 +213,8 @@ impl Daemon<'_> {
                     None => break,
                 },
                 asked = signals.next() => if let Asked::Stop = asked {
-                    return at_once();
+                    log_at_once();
+                    break;
                 }
             }
         }

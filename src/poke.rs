@@ -20,9 +20,6 @@ use tracing::{info, warn};
 
 use crate::failure::{Exit, Failure};
 
-/// Where the packaged daemon has it.
-pub const USUAL_PATH: &str = "/run/rolecall/poke.sock";
-
 /// Its name in the runtime directory that systemd makes.
 pub const NAME: &str = "poke.sock";
 

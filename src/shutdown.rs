@@ -8,7 +8,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Sleep;
 use tracing::info;
 
-use crate::failure::Failure;
 use crate::snapshot::Facts;
 
 /// What a signal asks for.
@@ -69,8 +68,6 @@ pub async fn said(last_words: &mut Option<LastWords>) {
 }
 
 /// An operator who asks twice wants no more words.
-#[expect(clippy::unnecessary_wraps, reason = "it is how the daemon's run ends")]
-pub fn at_once() -> Result<(), Failure> {
+pub fn log_at_once() {
     info!("told twice to stop: at once");
-    Ok(())
 }

@@ -168,7 +168,7 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
         }
     }
     for source in config.nodes.iter().flat_map(|node| &node.sources) {
-        of_source(source, config.haproxy.agent_inter, &mut warnings);
+        of_source(source, &mut warnings);
     }
     let mut each = Vec::new();
     for warning in warnings {
@@ -194,7 +194,7 @@ fn of_node(node: &Node, primaries: bool, warnings: &mut Vec<Warning>) {
     }
 }
 
-fn of_source(source: &Source, agent_inter: Duration, warnings: &mut Vec<Warning>) {
+fn of_source(source: &Source, warnings: &mut Vec<Warning>) {
     let look = source.interval + source.timeout;
     let memory = match source.kind {
         // Its answers are leases that outlive two looks.
@@ -207,7 +207,7 @@ fn of_source(source: &Source, agent_inter: Duration, warnings: &mut Vec<Warning>
     }
     match &source.kind {
         Kind::Patroni(_) => {
-            let span = source.hold + look + agent_inter;
+            let span = source.hold + source.beside;
             if span >= PATRONI_SPAN {
                 warnings.push(Warning::LongHold { span });
             }

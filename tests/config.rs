@@ -161,7 +161,7 @@ fn the_comments_of_the_packaged_file_are_right() {
 fn the_poke_socket_lies_beside_the_control_socket() {
     let poke = |text: &str| accepted(text).config.control.map(|control| control.poke);
     let usual = poke("[control]");
-    assert_eq!(usual.as_deref(), Some(Path::new(rolecall::poke::USUAL_PATH)));
+    assert_eq!(usual.as_deref(), Some(Path::new("/run/rolecall/poke.sock")));
     assert_eq!(poke("[control]\nsocket = \"/a/b.sock\""), Some("/a/poke.sock".into()));
     assert_eq!(poke(""), None);
 }
