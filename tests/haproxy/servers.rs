@@ -13,8 +13,8 @@ use crate::fixtures::{Recorder, held, now};
 
 /// How often a client comes.
 const EVERY: Duration = Duration::from_millis(20);
-/// How long it waits: longer than HAProxy takes to know that a server is dead.
-const WITHIN: Duration = Duration::from_secs(10);
+/// How long it waits; reached only where HAProxy has forgotten it.
+pub const WITHIN: Duration = Duration::from_secs(5);
 
 /// Stands for a PostgreSQL server: says its number to whoever connects and keeps the session. Dropped,
 /// it refuses connections and its sessions end.

@@ -12,9 +12,14 @@ use crate::fixtures::{
     names, now, sampler,
 };
 use crate::patterns::{FRONT, Pattern, Place, READ_PORT, role_file};
-use crate::servers::{Met, Server, Visit, visitor};
+use crate::servers::{Met, Server, Visit, WITHIN, visitor};
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+
+/// The version that forgets clients, as haproxy.cfg tells.
+const FORGETS: &str = "3.0";
+/// Enough clients to say something.
+const SOME: usize = 10;
 
 /// More than HAProxy ever needs to follow, on a busy machine too.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -67,6 +72,7 @@ pub struct Stage {
     servers: Vec<Option<Server>>,
     casts: Vec<Cast>,
     excuses: Vec<Excuse>,
+    forgets: bool,
     _names: Option<Proc>,
     pub pattern: &'static Pattern,
     pub ground: Ground,
@@ -75,7 +81,11 @@ pub struct Stage {
 impl Stage {
     /// Node 1 is the primary, the others are replicas; clients come before HAProxy does. With
     /// `resolvers` the servers are known by name.
-    pub fn start(pattern: &'static Pattern, program: &Path, resolvers: bool) -> Self {
+    pub fn start(
+        pattern: &'static Pattern,
+        (version, program): (&str, &Path),
+        resolvers: bool,
+    ) -> Self {
         let ground = Ground::new();
         let nodes = 1..=pattern.nodes();
         let cast = |id| if id == 1 { Role::Primary } else { Role::Replica };
@@ -115,6 +125,7 @@ impl Stage {
             servers,
             casts,
             excuses: Vec::new(),
+            forgets: version == FORGETS,
             _names: known,
             pattern,
             ground,
@@ -242,15 +253,18 @@ impl Stage {
         visits.wait_since(0, SOON, &format!("a client meets one of {nodes:?}"), met)
     }
 
-    /// Whom the clients met who came from `from` on.
+    /// Whom the clients met who came from `from` on, as soon as there are some.
     pub fn met(visits: &Recorder<Visit>, from: Stamp) -> Vec<Met> {
-        let visits = visits.all().into_iter().filter(|v| v.began >= from);
-        visits.map(|v| v.met).collect()
+        eventually(SOON, "clients", || {
+            let visits = visits.all().into_iter().filter(|v| v.began >= from);
+            let met: Vec<Met> = visits.map(|v| v.met).collect();
+            if met.len() < SOME { Err(met) } else { Ok(met) }
+        })
     }
 
     /// Asserts what must be true of the whole play: whoever writes met a node that was the primary
     /// then, whoever reads one that was the primary or a replica, or was not known yet to be unfit,
-    /// and no server was DOWN without an excuse. Returns how much was seen.
+    /// nobody was left waiting, and no server was DOWN without an excuse. Returns how much was seen.
     pub fn right(&self) -> String {
         let writes = self.writes.all();
         for visit in &writes {
@@ -276,6 +290,8 @@ impl Stage {
     }
 
     fn may(&self, visit: &Visit, roles: &[Role]) {
+        let waited = visit.at.since(visit.began) >= WITHIN;
+        assert!(!waited || self.forgets, "a client was left waiting: {visit:?}");
         let Met::Server(id) = visit.met else { return };
         let ends = self.casts.iter().skip(1).map(|c| Some(c.from)).chain([None]);
         let mut then = self.casts.iter().zip(ends).filter(|(cast, end)| {
