@@ -20,6 +20,7 @@ use crate::logging;
 use crate::manual;
 use crate::overview::{self, Health};
 use crate::patroni_times;
+use crate::poke;
 use crate::schema::{self, Flags, Loaded};
 use crate::secret::Secret;
 use crate::source::Source;
@@ -72,6 +73,12 @@ enum Command {
     Auto {
         /// SERVICE, NODE, SERVICE/NODE or all, as it was ordered.
         target: String,
+    },
+    /// Wakes the running daemon up: it looks at once, and often for three seconds. Says nothing to it of
+    /// any role. Exit code 69 where none runs.
+    Poke {
+        /// Only at this node.
+        node: Option<String>,
     },
     /// Prints what a shell reads to complete commands and flags.
     Completions {
@@ -152,6 +159,7 @@ impl Cli {
             Command::Drain(order) => self.order("drain", order),
             Command::Maint(order) => self.order("maint", order),
             Command::Auto { target } => self.tell(&Question::Auto { target: target.clone() }),
+            Command::Poke { node } => self.poke(node.as_deref()),
             Command::Completions { shell } => {
                 print(&manual::completions(definition(), *shell))?;
                 Ok(ExitCode::SUCCESS)
@@ -252,6 +260,21 @@ impl Cli {
         self.config.as_deref().or_else(|| default.exists().then_some(default))
     }
 
+    fn poke(&self, node: Option<&str>) -> Result<ExitCode, Failure> {
+        let config = match self.load(&Flags::default()) {
+            Ok(loaded) => Some(loaded.config),
+            Err(failure) if self.config.is_some() => return Err(failure),
+            // Patroni's or repmgr's user may not read it; the daemon then is where it usually is.
+            Err(_) => None,
+        };
+        if let Some((config, node)) = config.as_ref().zip(node) {
+            known_node(node, config)?;
+        }
+        let configured = config.and_then(|config| config.control).map(|control| control.poke);
+        poke::send(configured.as_deref().unwrap_or(Path::new(poke::USUAL_PATH)), node)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
     fn ask(&self, target: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
         let config = self.load(&Flags::default())?.config;
         let target = target.map(|target| Target::read(target, &config)).transpose()?;
@@ -343,14 +366,18 @@ impl<'a> Target<'a> {
             return Err(Failure::new(Exit::Usage, format_args!("{service:?} is no service here"))
                 .hint(format_args!("the services are {known}")));
         }
-        let nodes: Vec<_> = config.nodes.iter().map(|node| node.name.as_str()).collect();
-        match node.filter(|node| !nodes.contains(node)) {
-            Some(node) => {
-                let known = nodes.join(", ");
-                Err(Failure::new(Exit::Usage, format_args!("{node:?} is no node here"))
-                    .hint(format_args!("the nodes are {known}")))
-            }
-            None => Ok(Self { service, node }),
-        }
+        node.map(|node| known_node(node, config)).transpose()?;
+        Ok(Self { service, node })
     }
+}
+
+/// Refuses a name that no node has.
+fn known_node(node: &str, config: &Config) -> Result<(), Failure> {
+    let nodes: Vec<_> = config.nodes.iter().map(|node| node.name.as_str()).collect();
+    if nodes.contains(&node) {
+        return Ok(());
+    }
+    let known = nodes.join(", ");
+    Err(Failure::new(Exit::Usage, format_args!("{node:?} is no node here"))
+        .hint(format_args!("the nodes are {known}")))
 }

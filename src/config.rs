@@ -11,7 +11,8 @@ use ipnet::IpNet;
 
 use crate::answering::{Answering, Asked, Listen, Routes};
 use crate::electorate::NodeId;
-use crate::policy::{LagLimit, Lock, Policy, Trust};
+use crate::lock::Lock;
+use crate::policy::{LagLimit, Policy, Trust};
 use crate::quorum::{self, Electorate, TwoNode};
 use crate::role::Role;
 use crate::source::conninfo::{ClientCertificate, Conninfo};
@@ -71,6 +72,8 @@ pub struct Control {
     pub group: Option<String>,
     /// The file that orders are kept in.
     pub state: PathBuf,
+    /// The socket by which anybody of this host may wake the daemon up.
+    pub poke: PathBuf,
 }
 
 impl Default for Control {
@@ -80,6 +83,7 @@ impl Default for Control {
             mode: 0o660,
             group: None,
             state: "/var/lib/rolecall/orders.json".into(),
+            poke: "/run/rolecall/poke.sock".into(),
         }
     }
 }
@@ -150,6 +154,9 @@ pub struct Source {
     pub timeout: Duration,
     /// How long the last yes stands once looks fail; zero: not at all.
     pub hold: Duration,
+    /// What is added to `hold` until HAProxy has heard of a look that failed: timeout, interval and
+    /// `agent_inter`.
+    pub beside: Duration,
 }
 
 impl Source {
@@ -161,7 +168,7 @@ impl Source {
     /// For Patroni: how its lock is trusted.
     fn lock(&self) -> Option<Lock> {
         let Kind::Patroni(patroni) = &self.kind else { return None };
-        Some(Lock { required: patroni.require_lock, beside: patroni.beside })
+        Some(Lock { required: patroni.require_lock, beside: self.beside })
     }
 
     /// For repmgr: the rule by which its node is the primary.
@@ -241,20 +248,12 @@ pub struct Patroni {
     pub require_lock: bool,
     /// The byte limit of the node's replica services, which Patroni is asked with.
     pub lag: Option<PatroniLag>,
-    /// What is added to `hold` until HAProxy has heard of a look that failed.
-    pub beside: Duration,
 }
 
 impl Patroni {
     /// Asked at this URL, with everything else as nobody chose.
     pub fn at(url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            tls: PatroniTls::default(),
-            require_lock: false,
-            lag: None,
-            beside: Duration::ZERO,
-        }
+        Self { url: url.to_owned(), tls: PatroniTls::default(), require_lock: false, lag: None }
     }
 }
 

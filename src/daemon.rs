@@ -25,7 +25,8 @@ use crate::keeper::Keeper;
 use crate::logging::{self, Logging};
 use crate::metrics::{Exposed, Metrics};
 use crate::plan::{Plan, Planned, PlannedNode, Serving};
-use crate::poller;
+use crate::poke::{self, Door, Poke};
+use crate::poller::{self, Poked};
 use crate::ports::{Bound, Ports};
 use crate::record::Records;
 use crate::schema::Loaded;
@@ -64,6 +65,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let (facts_out, facts) = watch::channel(Facts::default());
     let (announced_out, announced) = watch::channel(Vec::new());
     let (plans, plans_in) = mpsc::channel(1);
+    let (pokes, pokes_in) = mpsc::channel::<Poke>(poke::POKES_WAITING);
     let records = Records::from_env();
     let metrics = Metrics::default();
     let counted = metrics.clone();
@@ -78,7 +80,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let looking_thread = std::thread::Builder::new()
         .name("sources".to_owned())
         .spawn(move || {
-            looking.block_on(keeper.run(plans_in));
+            looking.block_on(keeper.run(plans_in, pokes_in));
             // Dropping the pollers ends what they started; a name look-up that hangs is left behind.
             looking.shutdown_timeout(STOP_WITHIN);
         })
@@ -96,6 +98,8 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
         plans,
         held,
         ports,
+        door: None,
+        pokes: Some(pokes),
         coming: None,
         reload_again: false,
         started: false,
@@ -140,6 +144,9 @@ struct Daemon<'a> {
     /// The sockets that the service manager holds; each must stay a service's.
     held: Vec<SocketAddr>,
     ports: Ports,
+    /// The socket by which somebody can wake it up, and where that goes until it is open.
+    door: Option<Door>,
+    pokes: Option<mpsc::Sender<Poke>>,
     coming: Option<Coming>,
     /// SIGHUP came while a configuration was coming: read again once it is in force.
     reload_again: bool,
@@ -290,8 +297,9 @@ impl Daemon<'_> {
         };
         Ok(Planned {
             source: source.clone(),
-            start: Box::new(move |id, report| {
-                tokio::spawn(poller::run(built, rhythm, phase, clock, id, report)).abort_handle()
+            start: Box::new(move |id, report, poked| {
+                tokio::spawn(poller::run(built, rhythm, phase, clock, id, report, poked))
+                    .abort_handle()
             }),
             start_peer,
         })
@@ -314,6 +322,9 @@ impl Daemon<'_> {
         }
         if config.control != self.control {
             warn!("[control] changes at the next restart");
+        }
+        if let Some(pokes) = self.pokes.take() {
+            self.door = poke::open(config.control.as_ref().map(|control| &*control.poke), pokes);
         }
         if let Some(desk) = self.desk.take()
             && let Err(error) = desk.serve()
@@ -353,7 +364,8 @@ fn start_peer(own: Repmgr, rhythm: Rhythm, clock: Clock) -> StartPeer {
     Box::new(move |row, id, report| {
         let peer = own.peer(row);
         let phase = rhythm.interval;
-        tokio::spawn(poller::run(peer, rhythm, phase, clock.clone(), id, report)).abort_handle()
+        let looking = poller::run(peer, rhythm, phase, clock.clone(), id, report, Poked::default());
+        tokio::spawn(looking).abort_handle()
     })
 }
 

@@ -13,9 +13,11 @@ use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Stamp};
 use crate::electorate::NodeId;
+use crate::lock::{self, Cut};
 use crate::metrics::Metrics;
 use crate::order::{self, Order};
 use crate::plan::{Plan, Present, Serving, Staged, StagedNode};
+use crate::poke::Poke;
 use crate::policy::Policy;
 use crate::poller::Look;
 use crate::quorum;
@@ -27,6 +29,10 @@ use crate::watched::{PollerIds, Watched};
 
 /// Looks that wait to be folded in. Every poller waits for room, so this bounds memory, not facts.
 pub const LOOKS_WAITING: usize = 16;
+
+/// Most sources that are looked at often at one time because somebody poked: looks cost CPU, and
+/// whoever may run a program here can poke every node.
+pub const MOST_POKED: usize = 8;
 
 /// After a verdict's last moment, so that the timer cannot fire within it.
 const JUST_AFTER: Duration = Duration::from_millis(1);
@@ -72,6 +78,8 @@ struct Node {
     name: Arc<str>,
     watched: Vec<Watched>,
     said: Said,
+    /// The holds that Patroni's lock cuts, as they were last warned of.
+    cuts: Vec<Cut>,
     /// When the next of its verdicts changes if nothing new is seen.
     next: Option<Stamp>,
 }
@@ -103,7 +111,7 @@ impl Keeper {
     }
 
     /// Keeps the facts until the senders of plans are gone.
-    pub async fn run(mut self, mut plans: mpsc::Receiver<Plan>) {
+    pub async fn run(mut self, mut plans: mpsc::Receiver<Plan>, mut pokes: mpsc::Receiver<Poke>) {
         let (report, mut looks) = mpsc::channel(LOOKS_WAITING);
         let mut orders = self.orders.clone();
         loop {
@@ -115,6 +123,7 @@ impl Keeper {
                     None => return,
                 },
                 () = changed(&mut orders) => self.obey(),
+                Some(poke) = pokes.recv() => self.poke(poke.node.as_deref()),
                 () = self.reached(next) => self.announce_due(),
             }
         }
@@ -206,13 +215,20 @@ impl Keeper {
             for watched in &mut taken {
                 watched.lag_matters = lag_matters;
             }
-            let kept = Node { name: node.name.clone(), watched: taken, said, next: None };
+            let kept = Node {
+                name: node.name.clone(),
+                watched: taken,
+                said,
+                cuts: Vec::new(),
+                next: None,
+            };
             published.push(self.begin(now, node, kept.sources()));
             self.nodes.push(kept);
         }
         self.facts.send_replace(Facts { nodes: published, routes, http_allow });
         for at in 0..self.nodes.len() {
             self.announce(at);
+            self.warn_of_cuts(at);
         }
         self.publish_announced();
         // Nobody waits any more where the daemon is stopping.
@@ -253,6 +269,7 @@ impl Keeper {
             self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(look, &mut self.ids, report);
             self.publish(at);
+            self.warn_of_cuts(at);
             if self.announce(at) {
                 self.publish_announced();
             }
@@ -263,6 +280,23 @@ impl Keeper {
             self.enforce_when_looked();
         }
         // Else its poller was stopped while the look was on its way.
+    }
+
+    /// Looks at once at the node of this name, or at all of them, and often for a moment.
+    fn poke(&mut self, name: Option<&str>) {
+        let now = self.clock.now();
+        let watched = self.nodes.iter().flat_map(|node| &node.watched);
+        let mut poked = watched.filter(|watched| watched.poked_lately(now)).count();
+        let named = |node: &&mut Node| name.is_none_or(|name| *node.name == *name);
+        for node in self.nodes.iter_mut().filter(named) {
+            for watched in node.watched.iter_mut().filter(|watched| !watched.poked_lately(now)) {
+                if poked < MOST_POKED {
+                    debug!(node = &*node.name, "poked");
+                    watched.poke(now);
+                    poked += 1;
+                }
+            }
+        }
     }
 
     /// Publishes what is known now of one node.
@@ -279,6 +313,24 @@ impl Keeper {
         });
         self.drop_orders(at);
         self.keep_yes(now, at);
+    }
+
+    /// Says of each hold that Patroni's lock cuts, once, what is in force instead.
+    fn warn_of_cuts(&mut self, at: usize) {
+        let Some(cuts) = lock::cuts(&self.facts.borrow().nodes[at]) else { return };
+        let node = &mut self.nodes[at];
+        for cut in cuts.iter().filter(|cut| !node.cuts.contains(cut)) {
+            let most = humantime::format_duration(cut.most);
+            warn!(
+                node = &*node.name,
+                service = &*cut.service,
+                hint = "lower `hold` to that, or raise ttl in Patroni's configuration",
+                "{} of {}: {cut}; a leader is held for {most} at most",
+                cut.service,
+                node.name
+            );
+        }
+        node.cuts = cuts;
     }
 
     /// Writes down each yes that was counted by rule R on this process's own answers.

@@ -13,7 +13,7 @@ use crate::answering::{Answering, Routes};
 use crate::asks::Asks;
 use crate::config::Source;
 use crate::policy::Policy;
-use crate::poller::{Look, PollerId};
+use crate::poller::{Look, Poked, PollerId};
 use crate::watched::{Poller, PollerIds, StartPeer, Watched};
 
 /// What a keeper shall watch and judge from now on.
@@ -56,8 +56,8 @@ pub struct Serving {
     pub asks: Arc<Asks>,
 }
 
-/// Starts the poller of one source under the given name, reporting to the given channel.
-pub type Start = Box<dyn FnOnce(PollerId, mpsc::Sender<Look>) -> AbortHandle + Send>;
+/// Starts the poller of one source under the given name, reporting to the given channel; it can be poked.
+pub type Start = Box<dyn FnOnce(PollerId, mpsc::Sender<Look>, Poked) -> AbortHandle + Send>;
 
 /// A source that shall be watched.
 pub struct Planned {
@@ -203,11 +203,14 @@ fn coming(
     if let Some((place, watched)) = known {
         kept.push(place);
         if watched.source.rhythm() == source.rhythm() {
+            watched.renew();
             return Coming::Kept(place);
         }
     }
     let id = ids.take();
-    let poller = Poller { id, task: start(id, report.clone()) };
+    let poked = Poked::default();
+    let task = start(id, report.clone(), poked.clone());
+    let poller = Poller { id, task, poked };
     let facts = known.map(|(_, watched)| watched.facts.clone()).unwrap_or_default();
     let mut watched = Watched::new(source, poller, start_peer, facts);
     // A node that is silent now must not hold without looking at its peers.

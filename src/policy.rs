@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::lock::Lock;
 use crate::quorum::Electorate;
 use crate::role::Role;
 
@@ -33,24 +34,6 @@ pub struct Trust {
     pub lock: Option<Lock>,
     /// For repmgr: what makes its node the primary, instead of its own word.
     pub electorate: Option<Electorate>,
-}
-
-/// How Patroni's leader lock is trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lock {
-    /// No yes for a leader that no lock stands behind.
-    pub required: bool,
-    /// What is added to `hold` until HAProxy has heard of a look that failed: timeout, interval and
-    /// `agent_inter`.
-    pub beside: Duration,
-}
-
-impl Lock {
-    /// The longest hold of a leader: over, before another node can have the lock, which is `span`
-    /// after its last renewal at the earliest.
-    pub fn most_hold(&self, span: Duration) -> Duration {
-        span.saturating_sub(self.beside + Duration::from_millis(1))
-    }
 }
 
 /// How far behind a replica may be before it serves no more.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -17,6 +17,7 @@ use crate::config::{
     Service,
 };
 use crate::document::{Document, Fault, Problem, Table};
+use crate::poke;
 use crate::schema_node::{check_clash, nodes};
 use crate::schema_service::{LISTEN, services, values};
 use crate::secret::Secret;
@@ -208,16 +209,31 @@ fn control(root: &Table<'_>) -> Option<Control> {
     let default = Control::default();
     let quotes = "write it in double quotes";
     let file = || string("the path of a file, from `/` on", quotes, path);
+    let socket = || string("the path of a socket, from `/` on", quotes, socket);
+    let at = table.take("socket", socket()).unwrap_or(default.socket);
+    // Beside the other one: a second daemon on this host must not need to name both.
+    let poke = table.take("poke", socket()).unwrap_or_else(|| at.with_file_name(poke::NAME));
     let control = Control {
-        socket: table.take("socket", file()).unwrap_or(default.socket),
+        socket: at,
         mode: table
             .take("mode", string("a mode such as \"0660\"", quotes, mode))
             .unwrap_or(default.mode),
         group: table.take("group", string("the name of a group", quotes, group)),
         state: table.take("state", file()).unwrap_or(default.state),
+        poke,
     };
     table.finish();
     Some(control)
+}
+
+/// Where a socket may lie.
+fn socket(text: &str) -> Result<PathBuf, Fault> {
+    let path = path(text)?;
+    if path.as_os_str().len() <= poke::MAX_PATH {
+        return Ok(path);
+    }
+    let what = format!("is longer than {} bytes", poke::MAX_PATH);
+    Err(Fault::new(what, "a path that the system takes for a socket", "choose a shorter one"))
 }
 
 /// Who may open a socket, in octal digits.

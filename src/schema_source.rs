@@ -180,10 +180,8 @@ fn source(table: &Table<'_>, credentials: Option<&Path>, haproxy: &Haproxy) -> O
         table.report(key, Fault::new(what, format!("no `{key}`"), hint));
     }
     table.finish();
-    let mut source = Source { kind: kind?, interval, timeout, hold };
-    if let Kind::Patroni(patroni) = &mut source.kind {
-        patroni.beside = interval + timeout + haproxy.agent_inter;
-    }
+    let beside = interval + timeout + haproxy.agent_inter;
+    let mut source = Source { kind: kind?, interval, timeout, hold, beside };
     schema_repmgr::fit(table, &mut source, haproxy);
     Some(source)
 }

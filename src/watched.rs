@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::clock::Stamp;
 use crate::config::Source;
 use crate::electorate::{NodeId, Registered, Row, named, row};
 use crate::observation::{ErrorKind, Observation};
-use crate::poller::{Look, PollerId};
+use crate::poller::{Look, Poked, PollerId};
 use crate::role::Role;
 use crate::snapshot::{Snapshot, SourceFacts};
 use crate::source::conninfo::Place;
@@ -17,6 +19,9 @@ use crate::source::conninfo::Place;
 /// Other nodes that are looked at; a repmgr cluster has a handful, and each costs every server a
 /// connection a look.
 const MOST_PEERS: usize = 64;
+
+/// Least time between two pokes of a source that are passed on.
+pub const BETWEEN_POKES: Duration = Duration::from_secs(5);
 
 /// Starts the poller of another node of the source's repmgr cluster.
 pub type StartPeer = Box<dyn Fn(&Row, PollerId, mpsc::Sender<Look>) -> AbortHandle + Send + Sync>;
@@ -39,6 +44,8 @@ pub struct Poller {
     pub id: PollerId,
     /// Its task.
     pub task: AbortHandle,
+    /// Makes it look at once.
+    pub poked: Poked,
 }
 
 impl Drop for Poller {
@@ -64,6 +71,8 @@ pub struct Watched {
     /// A service has a limit on how far behind a replica may be.
     pub lag_matters: bool,
     peers: BTreeMap<NodeId, Peer>,
+    /// When a poke was last passed on.
+    poked: Option<Stamp>,
 }
 
 impl Watched {
@@ -75,7 +84,25 @@ impl Watched {
         start_peer: Option<StartPeer>,
         facts: SourceFacts,
     ) -> Self {
-        Self { source, facts, poller, start_peer, lag_matters: false, peers: BTreeMap::new() }
+        let (lag_matters, peers, poked) = (false, BTreeMap::new(), None);
+        Self { source, facts, poller, start_peer, lag_matters, peers, poked }
+    }
+
+    /// Whether a poke was passed on so lately that another one is not.
+    pub fn poked_lately(&self, now: Stamp) -> bool {
+        self.poked.is_some_and(|last| now < last.plus(BETWEEN_POKES))
+    }
+
+    /// Looks at once, and often for a moment. The other nodes of a repmgr cluster keep their rhythm: a
+    /// node that becomes a candidate looks at them at once by itself.
+    pub fn poke(&mut self, now: Stamp) {
+        self.poked = Some(now);
+        self.poller.poked.poke();
+    }
+
+    /// Has what seldom changes asked for anew.
+    pub fn renew(&self) {
+        self.poller.poked.renew();
     }
 
     /// Whether one of its pollers has this name.
@@ -134,7 +161,10 @@ impl Watched {
             self.peers.entry(row.id).or_insert_with(|| {
                 let id = ids.take();
                 let task = start_peer(row, id, report.clone());
-                Peer { poller: Poller { id, task }, places: row.places.clone() }
+                Peer {
+                    poller: Poller { id, task, poked: Poked::default() },
+                    places: row.places.clone(),
+                }
             });
         }
         seen.retain(|id, _| self.peers.contains_key(id));

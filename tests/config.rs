@@ -44,7 +44,7 @@ fn printed(problems: &[Problem]) -> String {
 
 /// Patroni at this URL, in the rhythm that nobody chose.
 fn patroni_at(url: &str) -> Kind {
-    Kind::Patroni(Patroni { beside: ms(3000), ..Patroni::at(url) })
+    Kind::Patroni(Patroni::at(url))
 }
 
 fn built_in() -> Config {
@@ -59,6 +59,7 @@ fn built_in() -> Config {
                 interval: ms(500),
                 timeout: ms(1500),
                 hold: ms(6000),
+                beside: ms(3000),
             }],
         }],
         services: vec![Service {
@@ -156,6 +157,15 @@ fn the_comments_of_the_packaged_file_are_right() {
 }
 
 #[test]
+fn the_poke_socket_lies_beside_the_control_socket() {
+    let poke = |text: &str| accepted(text).config.control.map(|control| control.poke);
+    let usual = poke("[control]");
+    assert_eq!(usual.as_deref(), Some(Path::new(rolecall::poke::USUAL_PATH)));
+    assert_eq!(poke("[control]\nsocket = \"/a/b.sock\""), Some("/a/poke.sock".into()));
+    assert_eq!(poke(""), None);
+}
+
+#[test]
 fn every_key_reaches_its_value() {
     let net = |text: &str| text.parse().expect("a network");
     let at = |text: &str| Listen::At(text.parse().expect("an address"));
@@ -174,13 +184,11 @@ fn every_key_reaches_its_value() {
             listen: BTreeMap::new(),
             sources: vec![
                 Source {
-                    kind: Kind::Patroni(Patroni {
-                        beside: ms(1950),
-                        ..Patroni::at("http://[::1]:8009")
-                    }),
+                    kind: patroni_at("http://[::1]:8009"),
                     interval: ms(200),
                     timeout: ms(1500),
                     hold: ms(8000),
+                    beside: ms(1950),
                 },
                 Source {
                     kind: Kind::Postgres(Postgres {
@@ -190,6 +198,7 @@ fn every_key_reaches_its_value() {
                     interval: ms(200),
                     timeout: ms(1200),
                     hold: ms(4000),
+                    beside: ms(1650),
                 },
             ],
         }],
@@ -244,6 +253,7 @@ fn every_key_reaches_its_value() {
             mode: 0o600,
             group: Some("dba".to_owned()),
             state: "/var/lib/rolecall/o.json".into(),
+            poke: "/run/rolecall/wake.sock".into(),
         }),
         log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
     };
@@ -390,8 +400,9 @@ fn flags_replace_the_sources_and_the_first_listener() {
         ..Flags::default()
     };
     let config = read("test.toml", text, &flags, None).expect("a configuration").config;
-    let kind = Kind::Patroni(Patroni { beside: ms(3500), ..Patroni::at("http://db1:8009") });
-    let source = Source { kind, interval: ms(1000), timeout: ms(1500), hold: ms(6000) };
+    let kind = patroni_at("http://db1:8009");
+    let source =
+        Source { kind, interval: ms(1000), timeout: ms(1500), hold: ms(6000), beside: ms(3500) };
     assert_eq!(config.nodes[0].sources, [source]);
     assert_eq!(config.services[0].listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
     assert_eq!(config.services[1].listen, [Listen::Everywhere(5556)]);

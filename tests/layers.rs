@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "order",
     "asks",
     "status",
@@ -18,6 +18,7 @@ const PURE: [&str; 18] = [
     "electorate",
     "quorum",
     "lag",
+    "lock",
     "standby",
     "verdict",
     "reply",
@@ -35,7 +36,7 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 14] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 15] = [
     ("control", &["daemon", "cli"]),
     ("order_file", &["control"]),
     ("daemon", &["cli"]),
@@ -47,6 +48,7 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 14] = [
     ("watched", &["keeper", "plan", "daemon", "ask"]),
     ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask"]),
     ("http", &["daemon", "ports", "control"]),
+    ("poke", &["keeper", "daemon", "schema", "cli"]),
     ("ports", &["daemon"]),
     ("ask", &["cli"]),
     ("sockets", &["daemon", "ports"]),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rolecall::clock::Stamp;
+use rolecall::lock::Lock;
 use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
-use rolecall::policy::{Hysteresis, LagLimit, Lock, OnLag, Policy, Trust};
+use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::reason::Reason;
 use rolecall::role::Role;
 use rolecall::snapshot::{Snapshot, SourceFacts};

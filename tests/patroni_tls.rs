@@ -65,7 +65,7 @@ impl Files {
 
 fn source(scheme: &str, addr: SocketAddr, tls: PatroniTls) -> Patroni {
     let settings = config::Patroni { tls, ..config::Patroni::at(&format!("{scheme}://{addr}")) };
-    Patroni::new(&settings, Duration::ZERO, Resolver::system()).unwrap()
+    Patroni::new(&settings, Resolver::system()).unwrap()
 }
 
 /// Trusts this authority, and expects the certificate of `db1`.
@@ -108,7 +108,7 @@ async fn a_certificate_of_nobody_known_or_of_the_past_is_refused() {
         tls: tls_of_system,
         ..config::Patroni::at(&format!("https://{}", server.addr))
     };
-    match Patroni::new(&settings, Duration::ZERO, Resolver::system()) {
+    match Patroni::new(&settings, Resolver::system()) {
         Ok(mut source) => assert_eq!(look(&mut source).await.unwrap_err().kind, error.kind),
         Err(none) => assert!(none.to_string().contains("trusts no authority"), "{none}"),
     }

@@ -26,7 +26,7 @@ const LEADER: &str = r#"{"state":"running","role":"primary","timeline":3}"#;
 const REPLICA: &str = r#"{"state":"running","role":"replica"}"#;
 
 fn asking(url: &str, resolver: Resolver) -> Patroni {
-    Patroni::new(&config::Patroni::at(url), Duration::ZERO, resolver).unwrap()
+    Patroni::new(&config::Patroni::at(url), resolver).unwrap()
 }
 
 /// A port of the test's own, and a source that asks there.
@@ -430,7 +430,7 @@ impl Papers {
             server_name: server_name.map(str::to_owned),
         };
         let settings = config::Patroni { tls, ..config::Patroni::at(&format!("https://{addr}")) };
-        Patroni::new(&settings, Duration::ZERO, Resolver::system()).unwrap()
+        Patroni::new(&settings, Resolver::system()).unwrap()
     }
 }
 
@@ -515,7 +515,7 @@ async fn a_replica_over_its_limit_is_asked_for_the_lower_mark() {
     let lag = Some(config::PatroniLag { max: 16, resume: 12 });
     let url = format!("http://{}", listener.local_addr().unwrap());
     let settings = config::Patroni { lag, ..config::Patroni::at(&url) };
-    let mut source = Patroni::new(&settings, Duration::ZERO, Resolver::system()).unwrap();
+    let mut source = Patroni::new(&settings, Resolver::system()).unwrap();
     for (status, asked_for) in [(200, 16), (503, 16), (503, 12), (200, 12), (200, 16)] {
         let serve = async {
             let (mut stream, head) = asked(&listener).await;
@@ -534,7 +534,9 @@ async fn a_replica_over_its_limit_is_asked_for_the_lower_mark() {
 async fn the_times_are_asked_for_between_looks_and_bound_what_is_said_of_the_lock() {
     let (listener, mut source) = fake().await;
     let body = "{\"ttl\":20,\"loop_wait\":1,\"retry_timeout\":3}";
-    {
+    // The second time an operator had the configuration read again.
+    for _ in 0..2 {
+        source.renew();
         let serve = async {
             let (mut stream, head) = asked(&listener).await;
             assert!(head.starts_with("GET /config "), "{head}");

@@ -35,6 +35,9 @@ pub trait RoleSource: Send + 'static {
     fn between_looks(&mut self) -> impl Future<Output = ()> + Send {
         async {}
     }
+
+    /// An operator had everything read again: what seldom changes is asked for anew, too.
+    fn renew(&mut self) {}
 }
 
 /// A source of the kind that is configured.
@@ -64,8 +67,8 @@ impl Source {
         };
         Ok(match &source.kind {
             Kind::Patroni(patroni) => {
-                let patroni = patroni::Patroni::new(patroni, source.hold, resolver)
-                    .map_err(|error| unusable(&error))?;
+                let patroni =
+                    patroni::Patroni::new(patroni, resolver).map_err(|error| unusable(&error))?;
                 Self::Patroni(Box::new(patroni))
             }
             Kind::Repmgr(repmgr) => {
@@ -92,6 +95,12 @@ impl RoleSource for Source {
             Self::Postgres(source) => source.observe().await,
             Self::Command(source) => source.observe().await,
             Self::Static(source) => source.observe().await,
+        }
+    }
+
+    fn renew(&mut self) {
+        if let Self::Patroni(source) = self {
+            source.renew();
         }
     }
 

@@ -66,9 +66,6 @@ pub struct Patroni {
     times: Option<Times>,
     /// When they are asked for next; `None`: as soon as possible.
     times_due: Option<Stamp>,
-    /// `hold`, and what stands beside it until HAProxy has heard; for what is said of them.
-    hold: Duration,
-    beside: Duration,
 }
 
 impl Patroni {
@@ -77,11 +74,7 @@ impl Patroni {
     ///
     /// Errors where the URL is not one of http or https with a host, or has a query or a fragment, and
     /// where a certificate file cannot be used.
-    pub fn new(
-        settings: &config::Patroni,
-        hold: Duration,
-        resolver: Resolver,
-    ) -> Result<Self, BadUrl> {
+    pub fn new(settings: &config::Patroni, resolver: Resolver) -> Result<Self, BadUrl> {
         let url = client::base(&settings.url)?;
         Ok(Self {
             client: Client::new(&url, &settings.tls, resolver)?,
@@ -91,8 +84,6 @@ impl Patroni {
             over_lag: false,
             times: None,
             times_due: None,
-            hold,
-            beside: settings.beside,
         })
     }
 
@@ -149,31 +140,6 @@ impl Patroni {
         }
         Times::read(&read_body(&mut response).await?)
     }
-
-    /// Takes new times over, and says once what they mean for `hold`.
-    fn learn(&mut self, times: Times) {
-        if self.times.replace(times) == Some(times) {
-            return;
-        }
-        let (span, needs) = (times.span(), self.hold + self.beside);
-        let show = humantime::format_duration;
-        if needs < span {
-            let span = show(span);
-            return tracing::debug!(%span, "{}: another node may be the leader after {span}", self.shown);
-        }
-        let most = span.saturating_sub(self.beside + Duration::from_millis(1));
-        tracing::warn!(
-            hold = %show(self.hold),
-            in_force = %show(most),
-            hint = "lower `hold` to that, or raise ttl in Patroni's configuration",
-            "{}: hold + timeout + interval + agent_inter is {}, and another node may be the leader after \
-             ttl - loop_wait - retry_timeout, {}: a leader is held for {} at most",
-            self.shown,
-            show(needs),
-            show(span),
-            show(most)
-        );
-    }
 }
 
 impl RoleSource for Patroni {
@@ -181,6 +147,10 @@ impl RoleSource for Patroni {
         let looked = self.ask().await;
         let shown = &self.shown;
         looked.map_err(|error| SourceError::new(error.kind, format_args!("{shown}: {error}")))
+    }
+
+    fn renew(&mut self) {
+        self.times_due = None;
     }
 
     async fn between_looks(&mut self) {
@@ -193,7 +163,7 @@ impl RoleSource for Patroni {
         match timeout(TIMES_WITHIN, self.ask_times()).await {
             Ok(Ok(times)) => {
                 self.times_due = Some(now.plus(TIMES_EVERY));
-                self.learn(times);
+                self.times = Some(times);
             }
             Ok(Err(error)) => tracing::debug!(%error, "{}: its times are not known", self.shown),
             Err(_) => tracing::debug!("{}: its times are not known: no answer", self.shown),

@@ -9,12 +9,13 @@ use std::time::Duration;
 use rolecall::clock::Clock;
 use rolecall::config::Rhythm;
 use rolecall::observation::ErrorKind;
-use rolecall::poller;
+use rolecall::poller::{self, Poked};
 use rolecall::role::Role;
 use rolecall::verdict::State;
 use tokio::sync::mpsc;
 
 mod nodes;
+mod pokes;
 mod world;
 
 use world::*;
@@ -87,7 +88,8 @@ async fn the_second_look_comes_a_phase_after_the_first_and_the_rhythm_goes_on_fr
     let rhythm = Rhythm { interval: INTERVAL, timeout: TIMEOUT };
     let id = rolecall::poller::PollerId(1);
     let begun = clock.now();
-    let poller = tokio::spawn(poller::run(source, rhythm, ms(200), clock, id, report));
+    let poller =
+        tokio::spawn(poller::run(source, rhythm, ms(200), clock, id, report, Poked::default()));
     for expected in [0, 200, 700, 1200] {
         let look = looks.recv().await.expect("a look");
         assert_eq!(look.began.since(begun), ms(expected));
@@ -211,6 +213,42 @@ async fn a_reload_of_the_rhythm_alone_keeps_the_facts() {
     assert_eq!(slower.under_way.load(Ordering::SeqCst), 1, "the new one looks");
     world.pass(HOLD).await;
     assert_eq!(world.says(), (State::Unknown, "timeout"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_has_what_seldom_changes_asked_for_anew_where_the_poller_stays() {
+    let source = Scripted::new([Does::Says(Role::Primary)]);
+    let world = World::watching(&[("a", &source)]).await;
+    world.pass(3 * INTERVAL).await;
+    assert_eq!(source.renewed.load(Ordering::SeqCst), 0);
+    world.plan(&[("a", &source)]).await.await.unwrap();
+    world.pass(3 * INTERVAL).await;
+    assert_eq!(source.renewed.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_the_lock_cuts_is_warned_of_once_with_the_numbers_and_is_cut() {
+    let second = Duration::from_secs(1);
+    let source = Scripted::new([Does::Leads(8 * second)]);
+    let world = World::watching_as("cut", &[("a", &source)]).await;
+    let said = || logged("cut", "primary of cut: hold is ");
+    world.pass(2 * INTERVAL).await;
+    assert!(said().is_empty(), "3 s and 3 s beside it are less than 8 s");
+    source.now_does(Does::Leads(5 * second));
+    world.pass(3 * INTERVAL).await;
+    let warned = said();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    let message = warned[0]["message"].as_str().unwrap_or_default();
+    for number in ["hold is 3s", "agent_inter 6s", "retry_timeout, 5s", "held for 1s 999ms at most"]
+    {
+        assert!(message.contains(number), "{number} in {message}");
+    }
+    source.now_does(Does::Hangs);
+    world.pass(INTERVAL + 2 * second).await;
+    assert_eq!(world.says().0, State::Unknown, "no longer than that");
+    source.now_does(Does::Leads(5 * second));
+    world.pass(2 * INTERVAL + TIMEOUT).await;
+    assert_eq!(said().len(), 1, "nothing new");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,9 +9,11 @@ use rolecall::answering::{Answering, Routes};
 use rolecall::clock::Clock;
 use rolecall::config::{Kind, Rhythm, Source};
 use rolecall::keeper::{Keeper, Said};
+use rolecall::lock::Lock;
 use rolecall::metrics::Metrics;
-use rolecall::observation::{ErrorKind, Observation, SourceError};
+use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
 use rolecall::plan::{Plan, Planned, PlannedNode, Serving};
+use rolecall::poke::Poke;
 use rolecall::policy::{Policy, Trust};
 use rolecall::poller;
 use rolecall::reply::Wording;
@@ -27,6 +29,7 @@ use crate::LOGGING;
 pub const INTERVAL: Duration = Duration::from_millis(500);
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
 pub const HOLD: Duration = Duration::from_secs(3);
+pub const BESIDE: Duration = Duration::from_secs(3);
 
 pub fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -40,6 +43,8 @@ pub enum Does {
     /// Takes this long, then says it.
     Drips(Duration, Role),
     Hangs,
+    /// A Patroni's leader, whose lock another node can have after this time.
+    Leads(Duration),
 }
 
 /// A source that follows a script, then repeats its last line. Counts the looks that are under way.
@@ -48,6 +53,7 @@ pub struct Scripted {
     script: Arc<Mutex<VecDeque<Does>>>,
     pub under_way: Arc<AtomicUsize>,
     pub begun: Arc<AtomicUsize>,
+    pub renewed: Arc<AtomicUsize>,
 }
 
 impl Scripted {
@@ -56,6 +62,7 @@ impl Scripted {
             script: Arc::new(Mutex::new(script.into_iter().collect())),
             under_way: Arc::default(),
             begun: Arc::default(),
+            renewed: Arc::default(),
         }
     }
 
@@ -95,7 +102,15 @@ impl RoleSource for Scripted {
                 Ok(Observation::of(role))
             }
             Does::Hangs => std::future::pending().await,
+            Does::Leads(span) => {
+                let patroni = Some(Patroni { span: Some(span), ..Patroni::default() });
+                Ok(Observation { patroni, ..Observation::of(Role::Primary) })
+            }
         }
+    }
+
+    fn renew(&mut self) {
+        self.renewed.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -105,6 +120,7 @@ pub struct World {
     pub facts: watch::Receiver<Facts>,
     pub announced: watch::Receiver<Vec<Said>>,
     pub plans: mpsc::Sender<Plan>,
+    pub pokes: mpsc::Sender<Poke>,
     /// Of the one node, where there is one.
     name: Arc<str>,
 }
@@ -117,8 +133,9 @@ impl World {
         let (announced_out, announced) = watch::channel(Vec::new());
         let (plans, plans_in) = mpsc::channel(1);
         let keeper = Keeper::new(clock.clone(), facts_out, announced_out, None, Metrics::default());
-        tokio::spawn(keeper.run(plans_in));
-        Self { clock, facts, announced, plans, name: node.into() }
+        let (pokes, pokes_in) = mpsc::channel(4);
+        tokio::spawn(keeper.run(plans_in, pokes_in));
+        Self { clock, facts, announced, plans, pokes, name: node.into() }
     }
 
     /// Watches these sources, told apart by their names, for one service that wants primaries.
@@ -157,7 +174,7 @@ impl World {
                 knows_lag: false,
                 electorate: None,
                 hold_by_repmgr: false,
-                lock: None
+                lock: Some(Lock { required: false, beside: BESIDE })
             };
             sources.len()
         ];
@@ -170,8 +187,8 @@ impl World {
             let rhythm = Rhythm { interval, timeout: TIMEOUT };
             Planned {
                 source: configured(name, interval),
-                start: Box::new(move |id, report| {
-                    tokio::spawn(poller::run(script, rhythm, interval, clock, id, report))
+                start: Box::new(move |id, report, poked| {
+                    tokio::spawn(poller::run(script, rhythm, interval, clock, id, report, poked))
                         .abort_handle()
                 }),
                 start_peer: None,
@@ -245,5 +262,6 @@ pub async fn settle() {
 }
 
 pub fn configured(name: &str, interval: Duration) -> Source {
-    Source { kind: Kind::Command(vec![name.to_owned()]), interval, timeout: TIMEOUT, hold: HOLD }
+    let kind = Kind::Command(vec![name.to_owned()]);
+    Source { kind, interval, timeout: TIMEOUT, hold: HOLD, beside: BESIDE }
 }

@@ -10,3 +10,4 @@ mod process;
 mod reloads;
 mod restarts;
 mod shipped_cfg;
+mod wake;
