@@ -10,6 +10,7 @@ mod patterns;
 mod play;
 mod servers;
 mod stage;
+mod unit;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -104,7 +105,7 @@ fn every_file_is_of_the_table() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy");
     let names = std::fs::read_dir(folder).expect("haproxy/").map(|e| e.expect("entry").file_name());
     let mut names: Vec<_> = names.map(|n| n.into_string().expect("a name")).collect();
-    let mut table = ALL.map(|p| p.file);
+    let mut table: Vec<_> = ALL.iter().map(|p| p.file).chain([unit::FILE]).collect();
     names.sort();
     table.sort_unstable();
     assert_eq!(names, table);

@@ -17,6 +17,7 @@ const BUSY: Duration = Duration::from_secs(2);
 /// The whole play; what it measured.
 pub fn play(stage: &mut Stage) -> String {
     let mut told = vec![cold_start(stage), steady(stage), reload(stage), failover(stage)];
+    told.push(start_anew(stage));
     if stage.pattern.reads {
         empty_pool(stage);
         drained_replica(stage);
@@ -49,7 +50,7 @@ fn steady(stage: &Stage) -> String {
 /// The reload keeps everything as it was, from the first connection that the new worker takes.
 fn reload(stage: &Stage) -> String {
     let from = now();
-    stage.haproxy.reload();
+    stage.reload_haproxy();
     stage.look_on(SAMPLES);
     stage.settled();
     format!("reload {}", undisturbed(stage, from))
@@ -93,6 +94,15 @@ fn failover(stage: &mut Stage) -> String {
     let first = Stage::wait_met(&stage.writes, began, &[2]);
     stage.settled();
     format!("failover {:.1?}", first.at.since(began))
+}
+
+/// HAProxy is started anew; what its state file says is from before the failover.
+fn start_anew(stage: &mut Stage) -> String {
+    let began = now();
+    stage.start_haproxy_anew();
+    let first = Stage::wait_met(&stage.writes, began, &[stage.primary()]);
+    stage.settled();
+    format!("started anew {:.1?}", first.at.since(began))
 }
 
 /// No replica is fit: those who read are sent to the primary, and back.

@@ -1,6 +1,6 @@
 //! One shipped file on one HAProxy: servers, rolecalls, clients, and what was seen of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::fixtures::{
 };
 use crate::patterns::{FRONT, Pattern, Place, READ_PORT, role_file};
 use crate::servers::{Met, Server, Visit, WITHIN, visitor};
+use crate::unit;
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 
@@ -62,12 +63,20 @@ struct Excuse {
     to: Option<Stamp>,
 }
 
+/// What HAProxy was started with.
+struct Started {
+    program: PathBuf,
+    cfg: PathBuf,
+    env: Vec<(&'static str, String)>,
+}
+
 /// Everything; stopped from the top down.
 pub struct Stage {
     pub writes: Recorder<Visit>,
     pub reads: Option<Recorder<Visit>>,
     pub samples: Recorder<Sample>,
     pub haproxy: Haproxy,
+    started: Started,
     rolecalls: Vec<Rolecall>,
     servers: Vec<Option<Server>>,
     casts: Vec<Cast>,
@@ -109,18 +118,20 @@ impl Stage {
         let known = resolvers.then(|| names::serve(&ground, pattern.nodes()));
         let writes = visitor(ground.addr(FRONT, FRONT_PORT));
         let reads = pattern.reads.then(|| visitor(ground.addr(FRONT, READ_PORT)));
-        let haproxy = if resolvers {
+        let (cfg, env) = if resolvers {
             let cfg = ground.write("haproxy.cfg", &names::with_resolvers(&pattern.text()));
-            Haproxy::start(&ground, program, &cfg, &pattern.names(&ground))
+            (cfg, pattern.names(&ground))
         } else {
-            Haproxy::start(&ground, program, &pattern.path(), &pattern.addresses(&ground))
+            (pattern.path(), pattern.addresses(&ground))
         };
+        let haproxy = Haproxy::start(&ground, program, &cfg, &env);
         let samples = sampler(haproxy.stats());
         Self {
             writes,
             reads,
             samples,
             haproxy,
+            started: Started { program: program.to_owned(), cfg, env },
             rolecalls,
             servers,
             casts,
@@ -164,6 +175,20 @@ impl Stage {
         // In one step, so that no look sees half of it.
         let next = self.ground.write(&format!("next{id}"), role.word());
         std::fs::rename(next, role_file(&self.ground, id)).expect("role");
+    }
+
+    /// Reloads HAProxy as its unit does.
+    pub fn reload_haproxy(&self) {
+        unit::before_reload(&self.haproxy);
+        self.haproxy.reload_with_its_state();
+    }
+
+    /// Stops HAProxy and starts it as its unit does.
+    pub fn start_haproxy_anew(&mut self) {
+        self.haproxy.stop();
+        unit::before_start(&self.haproxy);
+        let Started { program, cfg, env } = &self.started;
+        self.haproxy = Haproxy::start_with_its_state(None, &self.ground, program, cfg, env);
     }
 
     fn rolecall(&mut self, id: u8) -> &mut Rolecall {
