@@ -74,6 +74,7 @@ pub mod sockets;
 pub mod source;
 pub mod standby;
 pub mod status;
+pub mod strays;
 pub mod systemd;
 pub mod units;
 pub mod verdict;
