@@ -93,7 +93,7 @@ impl Hysteresis {
 
 /// The same of a time, whose lower mark is the one that `resume_lag` has where nobody chose it.
 fn mark(most: Duration, was_over: bool) -> Duration {
-    if was_over { most - most / 4 } else { most }
+    if was_over { most / 4 * 3 } else { most }
 }
 
 #[cfg(test)]

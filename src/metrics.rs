@@ -23,7 +23,7 @@ use crate::order;
 use crate::poller::Look;
 use crate::question::Unknown;
 use crate::role::Role;
-use crate::snapshot::{Facts, NodeFacts};
+use crate::snapshot::{Facts, NodeFacts, ServiceFacts};
 use crate::strays::Strays;
 use crate::verdict::State;
 
@@ -320,19 +320,21 @@ fn ages(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
     })
 }
 
-/// Nodes without a cluster stand alone: nothing says that they belong together.
+/// Nodes without a cluster stand alone: nothing says that they belong together. Where nobody asks for
+/// primaries there is no line, for a 0 would say that nobody takes writes.
 fn primaries(lines: &mut Lines<'_>, now: Stamp, facts: &Facts) -> fmt::Result {
     let mut clusters: Vec<&Arc<str>> =
         facts.nodes.iter().filter_map(|n| n.cluster.as_ref()).collect();
     clusters.sort_unstable();
     clusters.dedup();
+    let writes = |service: &&ServiceFacts| service.policy.roles == [Role::Primary];
     let leads = |node: &NodeFacts| {
-        node.services.iter().any(|service| {
-            service.policy.roles == [Role::Primary]
-                && node.verdict(now, service).state == State::Ready
-        })
+        let mut services = node.services.iter().filter(writes);
+        services.any(|service| node.verdict(now, service).state == State::Ready)
     };
-    clusters.into_iter().try_for_each(|cluster| {
+    // Every node has every service.
+    let asked = facts.nodes.first().is_some_and(|node| node.services.iter().any(|of| writes(&of)));
+    clusters.into_iter().filter(|_| asked).try_for_each(|cluster| {
         let members = facts.nodes.iter().filter(|node| node.cluster.as_ref() == Some(cluster));
         let count = members.filter(|node| leads(node)).count();
         lines.gauge(&[("cluster", &**cluster)], &i64::try_from(count).unwrap_or(i64::MAX))

@@ -349,7 +349,7 @@ mod tests {
 
     use super::*;
 
-    /// ROLECALL_WRITE_SCHEMA=1 writes it.
+    /// `ROLECALL_WRITE_SCHEMA=1` writes it.
     #[test]
     fn the_committed_schema_is_the_one_of_these_types() {
         // As it is written: every key is there, if only as null.

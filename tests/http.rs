@@ -249,6 +249,16 @@ fn of_several_nodes_one_must_be_named() {
     rolecall.write_config(&split);
     rolecall.reload();
     assert!(get(http, "/metrics").body.contains("rolecall_cluster_primaries{cluster=\"c\"} 2\n"));
+    // Where nobody asks for primaries, 0 would be an alarm.
+    let reads = format!(
+        "[[service]]\nname = \"primary\"\nroles = [\"replica\"]\n{}",
+        split.replacen(&text, "", 1)
+    );
+    rolecall.write_config(&format!("{text}\n{reads}"));
+    rolecall.reload();
+    let metrics = get(http, "/metrics").body;
+    assert!(!metrics.contains("rolecall_cluster_primaries{"), "{metrics}");
+    assert!(metrics.contains("rolecall_verdict{"), "{metrics}");
 }
 
 #[test]
