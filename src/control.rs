@@ -19,6 +19,9 @@ pub const MOST_READY: Duration = Duration::from_secs(24 * 3600);
 /// Longest reason, in bytes.
 pub const MOST_REASON: usize = 200;
 
+/// What to do for somebody who may not ask.
+pub const BECOME: &str = "become root, or a member of the `group` of [control]";
+
 /// What is asked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
@@ -51,12 +54,13 @@ pub enum Question {
 /// Nobody answers there, or what is asked is refused.
 pub fn ask(socket: &Path, question: &Question) -> Result<Value, Failure> {
     let unreachable = |error: io::Error| {
-        let exit = match error.kind() {
-            io::ErrorKind::PermissionDenied => Exit::Permission,
-            _ => Exit::Unavailable,
+        let (exit, hint) = match error.kind() {
+            io::ErrorKind::PermissionDenied => (Exit::Permission, BECOME),
+            _ => {
+                (Exit::Unavailable, "does rolecall run, and does its configuration have [control]?")
+            }
         };
-        Failure::new(exit, format_args!("{}: {error}", socket.display()))
-            .hint("does rolecall run, and does its configuration have [control]?")
+        Failure::new(exit, format_args!("{}: {error}", socket.display())).hint(hint)
     };
     let mut stream = UnixStream::connect(socket).map_err(unreachable)?;
     stream.set_read_timeout(Some(5 * CLIENT)).map_err(unreachable)?;
@@ -69,7 +73,11 @@ pub fn ask(socket: &Path, question: &Question) -> Result<Value, Failure> {
     match said.get("error").and_then(Value::as_str) {
         Some(what) => {
             let hint = said.get("hint").and_then(Value::as_str).unwrap_or_default();
-            Err(Failure::new(Exit::Usage, what).hint(hint))
+            let exit = said.get("exit").and_then(Value::as_u64);
+            // One that is not known is a newer daemon's.
+            let is = |known: &Exit| exit == Some(*known as u64);
+            let exit = [Exit::Permission, Exit::Unavailable].into_iter().find(is);
+            Err(Failure::new(exit.unwrap_or(Exit::Usage), what).hint(hint))
         }
         None => Ok(said.get("ok").cloned().unwrap_or_default()),
     }

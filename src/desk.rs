@@ -6,20 +6,20 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use socket2::SockRef;
+use socket2::{SockRef, Type};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Stamp};
 use crate::config::Control;
-use crate::control::{CLIENT, MOST_READY, MOST_REASON, QUESTION, Question};
+use crate::control::{BECOME, CLIENT, MOST_READY, MOST_REASON, QUESTION, Question};
 use crate::failure::{Exit, Failure};
 use crate::http::Pages;
 use crate::keeper::Orders;
@@ -27,6 +27,8 @@ use crate::order::{self, Order, Target, Wish};
 use crate::order_file::OrderFile;
 use crate::role::Role;
 use crate::snapshot::ServiceFacts;
+use crate::status;
+use crate::unix_socket;
 use crate::verdict::State;
 
 /// How often orders that have ended are taken out of the file.
@@ -34,12 +36,14 @@ const TIDY: Duration = Duration::from_millis(250);
 /// How often and how many times it is looked whether orders are in force.
 const IN_FORCE_LOOK: Duration = Duration::from_millis(5);
 const IN_FORCE_LOOKS: u32 = 400;
+/// How long the end of the daemon waits for the disk.
+const SEAL_WITHIN: Duration = Duration::from_secs(1);
 
 /// The open socket and the orders.
 pub struct Desk {
     listener: UnixListener,
     config: Control,
-    file: OrderFile,
+    file: Arc<Mutex<OrderFile>>,
     orders: watch::Sender<Vec<Arc<Order>>>,
     pages: Pages,
     me: u32,
@@ -54,8 +58,18 @@ impl Desk {
         let listener = listen(config)?;
         let file = OrderFile::open(&config.state, pages.clock.now());
         let (orders, kept) = watch::channel(file.orders());
+        let file = Arc::new(Mutex::new(file));
         let me = rustix::process::geteuid().as_raw();
         Ok((Self { listener, config: config.clone(), file, orders, pages, me }, kept))
+    }
+
+    /// What is left to do at the end.
+    pub fn ending(&self) -> Ending {
+        Ending { file: Arc::clone(&self.file), clock: self.pages.clock.clone() }
+    }
+
+    fn file(&self) -> MutexGuard<'_, OrderFile> {
+        held(&self.file)
     }
 
     /// Serves for as long as the process lives.
@@ -87,13 +101,15 @@ impl Desk {
                 Ok(question) => self.answer(question, &who),
                 Err(error) => {
                     warn!(who, %error, "a client of the control socket was not understood");
-                    refusal("no question that can be read", "ask by rolecall status, or an order")
+                    let hint = "ask by rolecall status, or an order";
+                    Refused::new("no question that can be read", hint).json()
                 }
             },
             Err(who) => {
-                let hint = "set `group` of [control] to a group it is in, or become root";
-                warn!(who, hint, "refused at the control socket");
-                refusal(&format!("{who} may not ask here"), hint)
+                let hint = "set `group` of [control] to a group it is in, if it shall be let in";
+                warn!(who, hint, "refused at the control socket: {who}");
+                let refused = Refused::new(format!("{who} may not ask here"), BECOME);
+                Refused { exit: Exit::Permission, ..refused }.json()
             }
         };
         let told = stream
@@ -119,9 +135,7 @@ impl Desk {
     fn answer(&mut self, question: Question, who: &str) -> Value {
         let done = match question {
             Question::Status => {
-                let mut status = json!(self.pages.status(self.pages.clock.now()));
-                status["orders_damaged"] = json!(self.file.damaged());
-                return json!({ "ok": status });
+                return json!({ "ok": self.status() });
             }
             Question::Auto { target } => self.auto(&target, who),
             Question::Order { order, target, for_ms, reason, force } => {
@@ -131,8 +145,20 @@ impl Desk {
         };
         match done {
             Ok(said) => json!({ "ok": said }),
-            Err(Refused { what, hint }) => refusal(&what, &hint),
+            Err(refused) => refused.json(),
         }
+    }
+
+    /// What `/status` has, and every order that stands, also one that counts nowhere.
+    fn status(&self) -> Value {
+        let now = self.pages.clock.now();
+        let mut status = json!(self.pages.status(now));
+        let file = self.file();
+        let orders = file.orders().into_iter().filter(|order| order.stands(now));
+        let orders: Vec<_> = orders.map(|order| status::Order::of(now, &order)).collect();
+        status["orders"] = json!(orders);
+        status["orders_damaged"] = json!(file.damaged());
+        status
     }
 
     fn target(&self, text: &str) -> Result<Target, Refused> {
@@ -176,7 +202,7 @@ impl Desk {
         let mut order = Order::new(about, wish, (by, why), now);
         order.forced = force && wish == Wish::Ready;
         let force = order.forced;
-        self.file.add(order, lasts).map_err(|error| not_kept(&self.config.state, &error))?;
+        self.file().add(order, lasts).map_err(|error| not_kept(&self.config.state, &error))?;
         self.enforce();
         let ends = lasts.map(|lasts| format!(" for {}", humantime::format_duration(lasts)));
         let ends = ends.unwrap_or_else(|| " until it is taken back".to_owned());
@@ -221,11 +247,12 @@ impl Desk {
     }
 
     fn auto(&mut self, target: &str, by: &str) -> Result<String, Refused> {
-        let about = self.target(target)?;
-        let removed = self.file.remove(|order| order.target == about);
+        // By its name: what it was about may be gone from the configuration.
+        let removed = self.file().remove(|order| order.target.to_string() == target);
         let removed = removed.map_err(|error| not_kept(&self.config.state, &error))?;
         if removed == 0 {
-            let orders = self.file.orders();
+            self.target(target)?;
+            let orders = self.file().orders();
             let targets: Vec<_> = orders.iter().map(|order| order.target.to_string()).collect();
             let hint = match targets.as_slice() {
                 [] => "there are no orders".to_owned(),
@@ -241,7 +268,7 @@ impl Desk {
     /// Hands the orders to the keeper, and waits until they are answered by: whoever is told that an
     /// order stands may go on with what it was given for.
     fn enforce(&self) {
-        let orders = self.file.orders();
+        let orders = self.file().orders();
         self.orders.send_replace(orders.clone());
         for _ in 0..IN_FORCE_LOOKS {
             let all_follow = self.pages.facts.borrow().nodes.iter().all(|node| {
@@ -263,21 +290,52 @@ impl Desk {
     fn tidy(&mut self) {
         let now = self.pages.clock.now();
         let ended: Vec<_> =
-            self.file.orders().into_iter().filter(|order| !order.stands(now)).collect();
+            self.file().orders().into_iter().filter(|order| !order.stands(now)).collect();
         if ended.is_empty() {
             return;
         }
-        match self.file.remove(|order| !order.stands(now)) {
+        let removed = self.file().remove(|order| !order.stands(now));
+        match removed {
             Ok(_) => {
                 for order in ended {
                     let (target, wish) = (order.target.to_string(), order.wish.as_str());
                     info!(target, order = wish, by = &*order.by, "order ended: {wish} {target}");
                 }
-                self.orders.send_replace(self.file.orders());
+                self.orders.send_replace(self.file().orders());
             }
             Err(error) => error!(%error, "an order that has ended cannot be taken out of its file"),
         }
     }
+}
+
+/// What is left to do once nothing can end an order any more.
+pub struct Ending {
+    file: Arc<Mutex<OrderFile>>,
+    clock: Clock,
+}
+
+impl Ending {
+    /// Notes which orders stood to the end. A disk that hangs is not waited for.
+    pub fn seal(self) {
+        let (told, sealed) = mpsc::channel();
+        let seal = move || {
+            // Nobody waits any more where it took too long.
+            let _ = told.send(held(&self.file).seal(self.clock.now()));
+        };
+        let started = std::thread::Builder::new().name("seal".to_owned()).spawn(seal);
+        let sealed = started.and_then(|_| {
+            let too_slow = |_| io::Error::new(io::ErrorKind::TimedOut, "the disk is too slow");
+            sealed.recv_timeout(SEAL_WITHIN).map_err(too_slow)?
+        });
+        if let Err(error) = sealed {
+            warn!(%error, "orders cannot be written: after the restart each `ready` waits to be seen fit");
+        }
+    }
+}
+
+/// What a panic elsewhere left behind is a list of orders all the same.
+fn held(file: &Mutex<OrderFile>) -> MutexGuard<'_, OrderFile> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a user may ask; with a group the socket's mode has let in nobody else.
@@ -289,22 +347,24 @@ fn may_ask(uid: u32, me: u32, by_group: bool) -> bool {
 struct Refused {
     what: String,
     hint: String,
+    exit: Exit,
 }
 
 impl Refused {
     fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: hint.into() }
+        Self { what: what.into(), hint: hint.into(), exit: Exit::Usage }
     }
-}
 
-fn refusal(what: &str, hint: &str) -> Value {
-    json!({ "error": what, "hint": hint })
+    fn json(&self) -> Value {
+        json!({ "error": self.what, "hint": self.hint, "exit": self.exit as u8 })
+    }
 }
 
 fn not_kept(state: &Path, error: &io::Error) -> Refused {
     let state = state.display();
     let what = format!("{state} cannot be written, nothing was changed: {error}");
-    Refused::new(what, "let rolecall's user write there; see `state` of [control]")
+    let refused = Refused::new(what, "let rolecall's user write there; see `state` of [control]");
+    Refused { exit: Exit::Unavailable, ..refused }
 }
 
 fn hear(mut stream: &UnixStream, clock: &Clock) -> io::Result<Question> {
@@ -343,20 +403,8 @@ fn named(file: &str, at: usize, is: &str, give: usize) -> Option<String> {
 
 fn listen(config: &Control) -> Result<UnixListener, Failure> {
     let path = &config.socket;
-    let failed = |error: io::Error| {
-        let what = format_args!("{}: {error}", path.display()).to_string();
-        Failure::new(Exit::Unavailable, what)
-            .hint("its directory must be there and writable: `socket` of [control]")
-    };
-    if let Ok(there) = fs::symlink_metadata(path) {
-        if !there.file_type().is_socket() || UnixStream::connect(path).is_ok() {
-            let what = format_args!("{}: in use", path.display()).to_string();
-            return Err(Failure::new(Exit::Unavailable, what)
-                .hint("another rolecall has it, or it is no socket; choose another `socket`"));
-        }
-        fs::remove_file(path).map_err(failed)?;
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
+    let listener = UnixListener::from(unix_socket::bind(path, Type::STREAM)?);
+    let failed = |error: io::Error| unix_socket::failed(path, &error);
     // Between the two nobody else is let in: who may ask is decided by who it is.
     if let Some(group) = &config.group {
         let gid = named("/etc/group", 0, group, 2).and_then(|gid| gid.parse().ok());

@@ -76,6 +76,7 @@ pub mod standby;
 pub mod status;
 pub mod systemd;
 pub mod units;
+pub mod unix_socket;
 pub mod verdict;
 pub mod warning;
 pub mod watched;

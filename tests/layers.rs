@@ -38,7 +38,8 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 19] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 20] = [
+    ("unix_socket", &["desk", "poke"]),
     ("shutdown", &["daemon"]),
     ("control", &["desk", "cli"]),
     ("desk", &["daemon"]),
