@@ -48,6 +48,7 @@ pub mod members;
 pub mod metrics;
 pub mod observation;
 pub mod order;
+pub mod order_book;
 pub mod order_file;
 pub mod overview;
 mod patroni_times;

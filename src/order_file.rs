@@ -184,6 +184,11 @@ impl OrderFile {
         aside
     }
 
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What became of a file that could not be read at start.
     pub fn damaged(&self) -> Option<&str> {
         self.damaged.as_deref()
