@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use socket2::{SockRef, Type};
 use tracing::{info, warn};
 
+use crate::accounts;
 use crate::clock::Clock;
 use crate::config::Control;
 use crate::control::{BECOME, CLIENT, QUESTION, Question};
@@ -105,7 +106,7 @@ impl Desk {
         let peer = rustix::net::sockopt::socket_peercred(stream);
         let peer = peer.map_err(|error| format!("somebody unknown ({error})"))?;
         let uid = peer.uid.as_raw();
-        let who = match named("/etc/passwd", 2, &uid.to_string(), 0) {
+        let who = match accounts::user(uid) {
             Some(name) => format!("{name} (uid {uid})"),
             None => format!("uid {uid}"),
         };
@@ -159,25 +160,13 @@ fn hear(mut stream: &UnixStream, clock: &Clock) -> io::Result<Question> {
     }
 }
 
-/// The field `give` of the line of a file such as /etc/passwd whose field `at` is `is`.
-fn named(file: &str, at: usize, is: &str, give: usize) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?;
-    let lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let line = lines.into_iter().find(|fields| fields.get(at) == Some(&is))?;
-    line.get(give).map(|field| (*field).to_owned())
-}
-
 fn listen(config: &Control) -> Result<UnixListener, Failure> {
     let path = &config.socket;
     let listener = UnixListener::from(unix_socket::bind(path, Type::STREAM)?);
     let failed = |error: io::Error| unix_socket::failed(path, &error);
     // Between the two nobody else is let in: who may ask is decided by who it is.
     if let Some(group) = &config.group {
-        let gid = named("/etc/group", 0, group, 2).and_then(|gid| gid.parse().ok());
-        let gid = gid.ok_or_else(|| {
-            Failure::new(Exit::Config, format_args!("[control] group: no group {group:?}"))
-                .hint("create it, or name one that is there")
-        })?;
+        let gid = accounts::group(group)?;
         chown(path, None, Some(gid)).map_err(|error| {
             failed(error).hint(
                 "is rolecall's user in the group? under systemd SupplementaryGroups= puts it there, and \

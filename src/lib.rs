@@ -20,6 +20,7 @@
 //! The library's interface is the program's own and promises nothing to other crates.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod agent;
 pub mod announced;
 pub mod answering;

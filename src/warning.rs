@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use crate::config::{Config, Kind, Node, PasswordFrom, Postgres, Source};
+use crate::config::{Config, Control, Kind, Node, PasswordFrom, Postgres, Source};
 use crate::last_word::{LAST_ASKS, MAX_LASTS, Word};
 use crate::role::Role;
 
@@ -195,6 +195,12 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     }
     for source in config.nodes.iter().flat_map(|node| &node.sources) {
         of_source(source, &mut warnings);
+    }
+    // The unit makes the usual one.
+    let usual = Control::default();
+    let dir = config.control.as_ref().and_then(|control| control.state.parent());
+    if let Some(dir) = dir.filter(|dir| usual.state.parent() != Some(*dir)) {
+        no_file("directory of `state`", dir, &mut warnings);
     }
     let mut each = Vec::new();
     for warning in warnings {

@@ -493,6 +493,22 @@ fn a_damaged_state_file_is_set_aside_and_said() {
     stage.rolecall.wait_log(PATIENCE, &["ERROR", "cannot be read, no order stands"]);
 }
 
+/// A package restarts only into what `check` accepts, so it must not accept what cannot start.
+#[test]
+fn check_says_what_would_keep_orders_away() {
+    let stage = Stage::new("primary", "");
+    let config = std::fs::read_to_string(stage.path("rolecall.toml")).unwrap();
+    let nobodys = config.replace("[source]", "group = \"no-such-group\"\n[source]");
+    stage.rolecall.write_config(&nobodys);
+    let output = stage.command(&["check"]);
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{err}");
+    assert!(err.contains("no group \"no-such-group\"") && err.contains("hint:"), "{err}");
+    stage.rolecall.write_config(&config.replace("orders.json", "gone/orders.json"));
+    let said = stage.says(&["check"]);
+    assert!(said.contains("directory of `state`: ") && said.contains("is not there"), "{said}");
+}
+
 #[test]
 fn without_a_daemon_status_says_unreachable() {
     let mut stage = Stage::new("primary", "");

@@ -63,6 +63,8 @@ fn every_configuration_in_the_documents_is_valid() {
     let examples = blocks("toml");
     assert!(!examples.is_empty());
     for (document, example) in examples {
+        // Its group is there on every host.
+        let example = example.replace("group = \"dba\"", "group = \"root\"");
         let file = ground.write("example.toml", &example);
         let mut check = Command::new(ROLECALL);
         must_succeed(&document, &example, check.arg("check").arg("--config").arg(file));
