@@ -9,7 +9,7 @@ pub fn user(uid: u32) -> Option<String> {
     field("/etc/passwd", (2, &uid.to_string()), 0)
 }
 
-/// The number of the group that [control] names.
+/// The number of the group that `[control]` names.
 ///
 /// # Errors
 /// There is none of this name.

@@ -291,6 +291,7 @@ impl Refused {
     }
 
     /// It ends with this exit code instead.
+    #[must_use]
     pub fn with(self, exit: Exit) -> Self {
         Self { exit, ..self }
     }

@@ -137,7 +137,9 @@ impl OrderFile {
         }
         if let Err(error) = self.replace(orders) {
             warn!(%error, "{} cannot be written: `ready` waits to be seen fit", self.path.display());
-            certain.iter().for_each(|order| order.wait());
+            for order in certain {
+                order.wait();
+            }
         }
     }
 
