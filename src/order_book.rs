@@ -1,5 +1,6 @@
 //! The orders that stand: how they are given, taken back and ended, and who is told of them.
 
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -32,6 +33,8 @@ pub struct OrderBook {
     file: Arc<Mutex<OrderFile>>,
     orders: watch::Sender<Vec<Arc<Order>>>,
     pages: Pages,
+    /// That the file cannot be written was said, and is so still.
+    told: Cell<bool>,
 }
 
 impl OrderBook {
@@ -39,7 +42,8 @@ impl OrderBook {
     pub fn open(state: &Path, pages: Pages) -> (Self, Orders) {
         let file = OrderFile::open(state, pages.clock.now());
         let (orders, kept) = watch::channel(file.orders());
-        (Self { file: Arc::new(Mutex::new(file)), orders, pages }, kept)
+        let file = Arc::new(Mutex::new(file));
+        (Self { file, orders, pages, told: Cell::new(false) }, kept)
     }
 
     /// What is left to do at the end.
@@ -222,13 +226,17 @@ impl OrderBook {
         let removed = self.file().remove(|order| !order.stands(now));
         match removed {
             Ok(_) => {
+                self.told.set(false);
                 for order in ended {
                     let (target, wish) = (order.target.to_string(), order.wish.as_str());
                     info!(target, order = wish, by = &*order.by, "order ended: {wish} {target}");
                 }
                 self.orders.send_replace(self.file().orders());
             }
-            Err(error) => error!(%error, "an order that has ended cannot be taken out of its file"),
+            Err(error) if !self.told.replace(true) => {
+                error!(%error, "an order that has ended cannot be taken out of its file; trying again");
+            }
+            Err(_) => {}
         }
     }
 }

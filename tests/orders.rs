@@ -348,9 +348,16 @@ fn an_order_that_cannot_be_written_down_is_refused() {
     assert_eq!(output.status.code(), Some(69), "{err}");
     assert!(err.contains("nothing was changed") && err.contains("hint:"), "{err}");
     assert_eq!(ask(stage.ground.addr(1, AGENT_PORT), PATIENCE).heard, said("READY\n"));
-    std::fs::remove_dir(in_the_way).unwrap();
-    stage.says(&["maint", "all"]);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    stage.says(&["maint", "all", "--for", "1s"]);
     stage.becomes(1, "MAINT\n");
+    // It ends in time all the same, which is said once, and is out of the file once that can be written.
+    std::fs::create_dir(&in_the_way).unwrap();
+    stage.becomes(1, "READY\n");
+    stage.rolecall.wait_log(PATIENCE, &["ERROR", "cannot be taken out of its file"]);
+    std::fs::remove_dir(in_the_way).unwrap();
+    stage.rolecall.wait_log(PATIENCE, &["order ended: maint all"]);
+    assert_eq!(stage.rolecall.log().matches("cannot be taken out").count(), 1);
 }
 
 #[test]
