@@ -216,14 +216,22 @@ pub fn the_socket_starts_the_service(host: &Host) {
     assert_eq!(machine.property("rolecall.service", "ActiveState"), "active");
 }
 
-pub fn removed_it_keeps_its_configuration_and_purged_it_leaves_nothing(host: &Host) {
+pub fn removed_it_keeps_what_was_said_to_it_and_purged_it_leaves_nothing(host: &Host) {
     let machine = &host.machine;
+    host.configure(&format!("{PEER}\n[control]\n"));
+    machine.sh("systemctl restart rolecall.service && rolecall maint all --reason kept");
     machine.sh("dpkg --remove rolecall");
     host.refuses();
     machine.sh("test ! -e /usr/bin/rolecall -a -s /etc/rolecall/rolecall.toml");
     machine.sh("dpkg -i /mnt/share/new.deb");
+    host.says("MAINT\n");
+    let status = machine.said("rolecall status");
+    assert!(status.contains("kept"), "the order is gone: {status}");
+    machine.sh("rolecall auto all");
     host.says("READY\n");
-    machine.sh("echo secret >/etc/rolecall/pgpass && test -s /etc/credstore/rolecall.pgpassword");
+
+    machine.sh("rolecall maint all --for 1h && grep -q maint /var/lib/rolecall/orders.json
+         echo secret >/etc/rolecall/pgpass && test -s /etc/credstore/rolecall.pgpassword");
     machine.sh("dpkg --purge rolecall");
     nothing_is_left(host);
 }

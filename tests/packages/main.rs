@@ -12,6 +12,7 @@ mod fixtures;
 mod host;
 mod machine;
 mod operators;
+mod reboot;
 mod rpm;
 mod upgrade;
 
@@ -74,7 +75,7 @@ fn alone(name: &str) -> bool {
 fn the_packages_hold_on(name: &str) {
     let ground = Ground::new();
     let share = packages(&ground);
-    let host = Host::boot(ground, &tree(name), &share);
+    let mut host = Host::boot(ground, &tree(name), &share);
     println!("{name}: systemd {}", host.machine.systemd());
     deb::as_installed_it_says_maint_and_why_and_touches_no_database(&host);
     deb::the_sandbox_is_closed(&host);
@@ -93,7 +94,8 @@ fn the_packages_hold_on(name: &str) {
     faults::a_hung_poller_says_maint_and_is_ended_by_the_watchdog(&host);
     deb::the_socket_starts_the_service(&host);
     upgrade::disabled_stays_disabled(&host);
-    deb::removed_it_keeps_its_configuration_and_purged_it_leaves_nothing(&host);
+    reboot::an_order_outlives_a_boot(&mut host);
+    deb::removed_it_keeps_what_was_said_to_it_and_purged_it_leaves_nothing(&host);
 
     rpm::its_files_are_the_same(&host);
     rpm::installed_upgraded_and_removed(&host);
