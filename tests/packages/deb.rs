@@ -17,20 +17,6 @@ roles = ["primary"]
 listen = "5555"
 "#;
 
-/// The same over TCP with a password that systemd brings.
-const BY_PASSWORD: &str = r#"
-[source]
-kind = "postgres"
-conninfo = "host=127.0.0.1 dbname=postgres user=watcher"
-password_credential = "pgpassword"
-hold = "3s"
-
-[[service]]
-name = "primary"
-roles = ["primary"]
-listen = "5555"
-"#;
-
 /// Every path in the machine that a package could leave behind.
 fn paths(host: &Host) -> BTreeSet<String> {
     let said = host.machine.sh(
@@ -180,32 +166,6 @@ pub fn a_bad_reload_changes_nothing_and_a_good_one_is_in_force(host: &Host) {
     assert_eq!(machine.property("rolecall.service", "MainPID"), pid, "it was restarted");
     let (asked, slowest) = all_ready(&answers.stop());
     println!("  a bad and two good reloads: {asked} answers, all READY, slowest {slowest:.0?}");
-}
-
-pub fn a_password_comes_by_a_credential(host: &Host) {
-    let machine = &host.machine;
-    host.configure(BY_PASSWORD);
-    let with = |password: &str| {
-        machine.sh(&format!(
-            "umask 077 && echo {password} >/etc/credstore/rolecall.pgpassword
-             systemctl restart rolecall.service"
-        ));
-    };
-    with("wrong");
-    host.says("MAINT\n");
-    with("opensesame");
-    host.says("READY\n");
-    // `rolecall check` in a reload must find it too.
-    machine.sh("systemctl reload rolecall.service");
-    host.says("READY\n");
-    let mode = machine.sh("stat --format '%U %a' /etc/credstore/rolecall.pgpassword");
-    assert_eq!(mode, "root 600", "only systemd reads the file");
-    let journal = machine.sh("journalctl --no-pager -u rolecall.service -o json");
-    assert!(!journal.contains("opensesame"), "the password is in the journal");
-
-    host.configure(PEER);
-    machine.sh("systemctl restart rolecall.service");
-    host.says("READY\n");
 }
 
 pub fn the_socket_starts_the_service(host: &Host) {
