@@ -26,7 +26,11 @@ fn paths(host: &Host) -> BTreeSet<String> {
     );
     // The files that hold users and groups are kept beside their backups.
     let backup = |path: &&str| path.starts_with("/etc/") && path.ends_with('-');
-    said.lines().filter(|path| !backup(path)).map(str::to_owned).collect()
+    // Every boot has others.
+    let of_this_boot =
+        |path: &&str| path.contains("/systemd-private-") && !path.contains("rolecall");
+    let counts = |path: &&str| !backup(path) && !of_this_boot(path);
+    said.lines().filter(counts).map(str::to_owned).collect()
 }
 
 pub fn as_installed_it_says_maint_and_why_and_touches_no_database(host: &Host) {

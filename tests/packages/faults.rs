@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::fixtures::{Check, Heard, command, eventually, now, send};
-use crate::host::{CHECK_TIMEOUT, HOLD, Host, SOON, all_ready, hear};
+use crate::host::{CHECK_TIMEOUT, HOLD, Host, SOON, all_ready, hear, timed};
 
 /// Deaths in a row: as many as the delay has steps, and two more.
 const DEATHS: u32 = 5;
@@ -52,22 +52,6 @@ pub fn the_unit_is_in_force(host: &Host) {
     println!("  the delay of a restart {word}");
 }
 
-/// How long systemd let a dead daemon lie each time, as its journal has it; the newest last.
-fn delays(host: &Host) -> Vec<Duration> {
-    let (mut died, mut delays) = (None, Vec::new());
-    for entry in host.machine.journal("_PID=1 UNIT=rolecall.service") {
-        let at = entry["__MONOTONIC_TIMESTAMP"].as_str().expect("a moment");
-        let at = Duration::from_micros(at.parse().expect("microseconds"));
-        let message = entry["MESSAGE"].as_str().unwrap_or_default();
-        if message.contains("Main process exited") {
-            died = Some(at);
-        } else if message.contains("Scheduled restart job") {
-            delays.extend(died.take().map(|died| at.saturating_sub(died)));
-        }
-    }
-    delays
-}
-
 pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
     let machine = &host.machine;
     let clients = host.clients();
@@ -75,19 +59,20 @@ pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
     let restarts =
         || machine.property("rolecall.service", "NRestarts").parse::<u32>().expect("a number");
     let before = restarts();
-    let mut back = Vec::new();
-    let mut least = Vec::new();
+    let (mut least, mut started, mut back) = (Vec::new(), Vec::new(), Vec::new());
     for death in 1..=DEATHS {
         hear(&answers, 20);
         least.push(growing_delay(host).unwrap_or(FIRST_DELAY));
         let mark = answers.mark();
         let pid = machine.daemon();
-        send(pid, Signal::KILL);
-        eventually(SOON, "another daemon", || match machine.daemon() {
-            0 => Err(0),
-            same if same == pid => Err(same),
-            _ => Ok(()),
-        });
+        started.push(timed(|| {
+            send(pid, Signal::KILL);
+            eventually(SOON, "another daemon", || match machine.daemon() {
+                0 => Err(0),
+                same if same == pid => Err(same),
+                _ => Ok(()),
+            });
+        }));
         hear(&answers, 20);
         assert_eq!(restarts(), before + death);
         back.push(answers.since(mark).iter().map(|check| check.took).max().unwrap_or_default());
@@ -95,10 +80,8 @@ pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
     let grew = [least[0], least[least.len() - 1]];
     let expected = if growing_delay(host).is_some() { LONGEST_DELAY } else { FIRST_DELAY };
     assert_eq!(grew, [FIRST_DELAY, expected], "{least:?}");
-    let delays = delays(host);
-    let delays = &delays[delays.len() - least.len()..];
-    let early = least.iter().zip(delays).find(|(least, delay)| delay < least);
-    assert!(early.is_none(), "started before its time: {least:?}, {delays:?}");
+    let early = least.iter().zip(&started).find(|(least, started)| started < least);
+    assert!(early.is_none(), "started before its time: {least:?}, {started:?}");
     let (asked, slowest) = all_ready(&answers.stop());
     assert!(slowest < LONGEST_DELAY + START, "not back within the delay: {back:?}");
     // Whether this machine is quick enough for HAProxy's own patience is not the daemon's doing.
@@ -109,7 +92,7 @@ pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
         format!("this machine was too slow for the {CHECK_TIMEOUT:?} that HAProxy waits")
     };
     println!(
-        "  killed {DEATHS} times: started after {delays:.0?}, answers again after {back:.0?}; {asked} \
+        "  killed {DEATHS} times: started after {started:.0?}, answers again after {back:.0?}; {asked} \
          answers, all READY; {session}"
     );
 }
