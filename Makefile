@@ -26,6 +26,7 @@ test:
 	tests/tools/install.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test packages -- -D warnings
 	ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
@@ -69,6 +70,7 @@ test-packaging: package
 	tests/tools/debian-tree.sh bookworm target/trees/bookworm $(BOOTED)
 	tests/tools/debian-tree.sh trixie target/trees/trixie $(BOOTED)
 	tests/tools/debian-tree.sh bullseye target/trees/bullseye
+	tests/tools/can-boot.sh target/trees/bookworm
 	lintian --fail-on error,warning target/packages/*.deb
 	cargo test --locked --test packages
 
