@@ -81,6 +81,8 @@ pub fn a_key_comes_by_a_credential(host: &Host) {
     let mut said = said.iter().rev().filter_map(|entry| entry["MESSAGE"].as_str());
     assert!(said.any(|line| line.contains("shown to the daemon alone")), "no warning");
     host.says("READY\n");
+    // As the scripts of an upgrade run it.
+    machine.sh("rolecall check");
     let mode = machine.sh("stat --format '%U %a' /etc/credstore/rolecall.client.key");
     assert_eq!(mode, "root 600", "only systemd reads the file");
 
