@@ -38,6 +38,7 @@ test-all: test
 	for run in $$(seq $(REPEATS)); do \
 		ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test system || exit 1; \
 	done
+	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test haproxy
 	ROLECALL_ALL=1 cargo test --locked --test repmgr --test repmgr_model
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test patroni --test prometheus
 

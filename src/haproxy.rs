@@ -289,12 +289,12 @@ fn time(time: Duration) -> String {
 }
 
 const HEAD: &str = r#"#
-# Before the first start:
-#     echo 1 > /var/lib/haproxy/servers.state        # once; see server-state-file below
+# The files in rolecall's folder haproxy/ say more on each line, and systemd.conf there is for HAProxy's
+# unit. Before the first start:
+#     echo 1 > /var/lib/haproxy/servers.state        # as systemd.conf does before each start
 #     haproxy -c -f haproxy.cfg                      # must say nothing but that it is valid
 #
-# "${NAME-value}" is `value` unless the environment has NAME. The files in rolecall's folder haproxy/
-# say more on each line.
+# "${NAME-value}" is `value` unless the environment has NAME.
 
 global
     log stdout format short local0
@@ -303,10 +303,9 @@ global
     # Whoever may write to this socket may reroute the database.
     stats socket "${ROLECALL_STATS_SOCKET-/run/haproxy/admin.sock}" mode 660 level admin expose-fd listeners
 
-    # A reload must not forget which server is the primary. HAProxy reads the file and never writes
-    # it: save it before each reload, for systemd by
-    #     ExecReload=/bin/sh -c 'echo "show servers state" | socat - /run/haproxy/admin.sock > /var/lib/haproxy/servers.state'
-    # ahead of its other ExecReload lines. A stale file is corrected by the first agent answer.
+    # A reload must not forget which server is the primary, and a start must not believe what was true
+    # before it. HAProxy reads the file and never writes it: systemd.conf saves it before each
+    # reload and empties it before each start.
     server-state-file "${ROLECALL_STATE_FILE-/var/lib/haproxy/servers.state}"
 
     # The worker that a reload leaves behind runs no checks: its sessions to a server that is
@@ -323,6 +322,8 @@ const DEFAULTS: &str = "defaults
     option clitcpka
     option srvtcpka
     timeout connect 2s
+    # A client of a server that refuses is told at once; when it comes again it reaches the new one.
+    retries 0
     timeout client  30m
     timeout server  30m
     # Both checks get this long for the answer.

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
+use crate::certificates;
 use crate::fixtures::ledger::{
     Series, both, lost, none_and_two, promotions, strays, waited, who_when,
 };
+use crate::fixtures::names;
 use crate::fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Shape, Template, numbers};
 use crate::fixtures::process::Proc;
 use crate::fixtures::rows::{Row, Taken, writer};
@@ -17,15 +19,13 @@ use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, PgError, Recorder,
     Rolecall, Sample, Session, checker, eventually, haproxies, held, now, open_session, sampler,
 };
-use crate::shipped_cfg::with_resolvers;
 use crate::table::Line;
 use crate::watch::{Usual, Writable, usual_check, writable};
-use crate::{certificates, names};
 
 /// The program under test.
 pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 /// The file as it is shipped.
-pub const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/patroni.cfg");
+const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/patroni.cfg");
 /// The agent port of the read-only service, and the port of its clients.
 pub const REPLICA_PORT: u16 = 25556;
 const READ_PORT: u16 = 25001;
@@ -158,9 +158,11 @@ impl Stage {
             one
         });
         let mut programs = haproxies();
-        let names = (setting.names == Names::Resolved).then(|| names::serve(&ground));
+        let names = (setting.names == Names::Resolved).then(|| names::serve(&ground, 2));
         let haproxy = if names.is_some() {
-            let (cfg, env) = (with_resolvers(&ground), names::named(&ground, addresses(&ground)));
+            let shipped = std::fs::read_to_string(CFG).expect("haproxy/patroni.cfg");
+            let cfg = ground.write("haproxy.cfg", &names::with_resolvers(&shipped));
+            let env = names::named(&ground, addresses(&ground));
             Haproxy::start(&ground, &programs.pop().expect("a HAProxy").1, &cfg, &env)
         } else {
             Haproxy::start(&ground, &programs.swap_remove(0).1, Path::new(CFG), &addresses(&ground))
@@ -368,7 +370,7 @@ fn is_maint(heard: &Heard) -> bool {
 }
 
 /// Fills the shipped file's variables.
-pub fn addresses(ground: &Ground) -> Vec<(&'static str, String)> {
+fn addresses(ground: &Ground) -> Vec<(&'static str, String)> {
     let client = |port| SocketAddr::from((ground.host(CLIENT), port)).to_string();
     vec![
         ("ROLECALL_PG1", ground.addr(1, PG_PORT).to_string()),

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use fixtures::ledger;
 use fixtures::repmgr_template::Template;
-use fixtures::{Ground, Haproxy, find_postgres, haproxies, missing, now};
+use fixtures::{find_postgres, haproxies, missing, now};
 use scenarios::Scenario;
 use stage::Stage;
 use table::Line;
@@ -62,7 +62,6 @@ fn main() -> ExitCode {
     println!("\nrunning {} of {} scenarios", chosen.len(), scenarios::ALL.len());
 
     ledger::prove();
-    the_shipped_file_is_valid();
     let template = Template::make(MONITOR);
     let mut table = Vec::new();
     let mut failed = Vec::new();
@@ -107,15 +106,6 @@ fn run(template: &Template, scenario: &Scenario) -> Line {
         assert!(line.not_in_recovery_two > Duration::ZERO, "`not in recovery` was to show two");
     }
     line
-}
-
-fn the_shipped_file_is_valid() {
-    for (version, program) in haproxies() {
-        println!("haproxy/repmgr.cfg with HAProxy {version}");
-        let ground = Ground::new();
-        Haproxy::check(&ground, &program, stage::CFG.as_ref(), &[]);
-        Haproxy::check(&ground, &program, stage::CFG.as_ref(), &stage::addresses());
-    }
 }
 
 /// Starts this program anew in a user namespace in which it may make network namespaces; returns

@@ -86,14 +86,6 @@ pub fn on_every_haproxy(test: impl Fn(&Ground, &Path)) {
 }
 
 #[test]
-fn it_is_valid_without_a_warning() {
-    on_every_haproxy(|ground, program| {
-        Haproxy::check(ground, program, Path::new(CFG), &[]);
-        Haproxy::check(ground, program, Path::new(CFG), &addresses(ground));
-    });
-}
-
-#[test]
 fn plain_words_move_a_server_between_up_and_maint_and_silence_takes_it_down() {
     on_every_haproxy(|ground, program| {
         let first = Agent::new(ground, 1, "READY\n");

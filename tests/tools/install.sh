@@ -54,12 +54,14 @@ esac
 case $what in
 test | test-all)
     need systemd "a journal of its own for the log's fields" journald
+    need socat "saves HAProxy's state as its unit does" has socat
     need iproute2 "a network of its own for the default port" has ip
     need etcd-server "what Patroni keeps its lock in; Debian also starts one of its own" has etcd
     need python3-venv "Patroni's own place under target/" venv
     need dnsmasq-base "the name server of HAProxy's servers" has dnsmasq
     ;;
 test-packaging)
+    need socat "saves HAProxy's state as its unit does" has socat
     need iproute2 "a network of its own for every machine" has ip
     need mmdebstrap "makes the trees of other Debian releases" has mmdebstrap
     need systemd-container "boots them" has systemd-nspawn
