@@ -76,6 +76,12 @@ pub fn log_dropped(node: &str, service: &str, order: &Order, seen: &Verdict) {
     );
 }
 
+/// An order that waited for it after a kill.
+pub fn log_seen_fit(order: &Order) {
+    let (target, by) = (order.target.to_string(), &*order.by);
+    info!(target_of_order = target, by, "the order ready {target} counts again: it was seen fit");
+}
+
 /// A hold that Patroni's lock cuts, and what is in force instead.
 pub fn log_cut(node: &str, cut: &Cut) {
     let most = humantime::format_duration(cut.most);

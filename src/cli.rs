@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing::Level;
 
+use crate::accounts;
 use crate::ask;
 use crate::config::{Config, Control};
 use crate::control::{self, Question};
@@ -209,6 +210,12 @@ impl Cli {
         }
         if !unusable.is_empty() {
             return Err(Failure::new(Exit::Config, unusable.join("\n")));
+        }
+        // The daemon does not start without it.
+        if let Some(group) =
+            loaded.config.control.as_ref().and_then(|control| control.group.as_ref())
+        {
+            accounts::group(group)?;
         }
         let too_long = runtime()?.block_on(patroni_times::held_too_long(&loaded.config));
         if !too_long.is_empty() {

@@ -76,6 +76,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let desk = loaded.config.control.as_ref();
     let desk = desk.map(|config| Desk::open(config, pages.clone())).transpose()?;
     let (desk, orders) = desk.unzip();
+    let ending = desk.as_ref().map(Desk::ending);
     let stopping = CancellationToken::new();
     let keeper = keeper.under(orders).until(stopping.clone());
     let looking = runtime()?;
@@ -114,6 +115,10 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     // The keeper ends with the sender of plans, which went with the daemon.
     let panicked = |_| Failure::new(Exit::Internal, "the thread `sources` panicked");
     looking_thread.join().map_err(panicked)?;
+    // From here on no look can end an order.
+    if let Some(ending) = ending {
+        ending.seal();
+    }
     ended
 }
 

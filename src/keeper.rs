@@ -165,7 +165,7 @@ impl Keeper {
         }
     }
 
-    /// Ends the orders about a node that a no ends.
+    /// Ends the orders about a node that a no ends, and lets those speak that waited for the opposite.
     fn drop_orders(&self, at: usize) {
         let now = self.clock.now();
         let facts = self.facts.borrow();
@@ -179,6 +179,12 @@ impl Keeper {
                 if order.drop_it() {
                     announced::log_dropped(&node.name, &service.name, order, &seen);
                 }
+            }
+        }
+        let orders = node.services.iter().flat_map(|service| service.orders.iter());
+        for order in orders.filter(|order| order.waits() && order.stands(now)) {
+            if seen_fit(now, &facts, order) && order.seen_fit() {
+                announced::log_seen_fit(order);
             }
         }
     }
@@ -230,6 +236,7 @@ impl Keeper {
         }
         self.facts.send_replace(Facts { nodes: published, routes, http_allow });
         for at in 0..self.nodes.len() {
+            self.drop_orders(at);
             self.announce(at);
             self.warn_of_cuts(at);
         }
@@ -393,6 +400,15 @@ impl Keeper {
     fn publish_announced(&self) {
         self.announced.send_replace(self.nodes.iter().map(|node| node.said.clone()).collect());
     }
+}
+
+/// Whether all that an order is about would serve now without it.
+fn seen_fit(now: Stamp, facts: &Facts, order: &Order) -> bool {
+    facts.nodes.iter().all(|node| {
+        let about = |service: &&ServiceFacts| order.target.covers(&service.name, &node.name);
+        let fit = |service| matches!(node.seen(now, service).state, State::Ready | State::Drain);
+        node.services.iter().filter(about).all(fit)
+    })
 }
 
 /// Ends when the orders have changed; never where nobody gives any.

@@ -20,6 +20,7 @@
 //! The library's interface is the program's own and promises nothing to other crates.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod agent;
 pub mod announced;
 pub mod answering;
@@ -48,6 +49,7 @@ pub mod members;
 pub mod metrics;
 pub mod observation;
 pub mod order;
+pub mod order_book;
 pub mod order_file;
 pub mod overview;
 mod patroni_times;
@@ -76,6 +78,7 @@ pub mod standby;
 pub mod status;
 pub mod systemd;
 pub mod units;
+pub mod unix_socket;
 pub mod verdict;
 pub mod warning;
 pub mod watched;

@@ -9,6 +9,9 @@
 //! that would be READY from new sessions and leaves every no a no; `ready` speaks where nothing is
 //! known, for services without primaries only, and never against a no. Forced, it speaks against
 //! everything: that alone can send a write to a node that is not the primary.
+//!
+//! A no ends a `ready` at once, and in its file a moment later. Where the process may have died between
+//! the two the order waits: it speaks again once all that it is about has been seen fit to serve.
 
 use std::fmt;
 use std::sync::Arc;
@@ -123,6 +126,8 @@ pub struct Order {
     pub forced: bool,
     /// A no was seen, and it speaks no more.
     dropped: AtomicBool,
+    /// A no may have been seen that nobody wrote down.
+    waits: AtomicBool,
 }
 
 /// Two are equal where they say the same.
@@ -140,8 +145,19 @@ impl Order {
     /// An order that stands.
     pub fn new(target: Target, wish: Wish, (by, why): (&str, &str), since: Stamp) -> Self {
         let (by, why) = (by.into(), why.into());
-        let (before_boot, dropped) = (Duration::ZERO, AtomicBool::new(false));
-        Self { target, wish, by, why, since, before_boot, until: None, forced: false, dropped }
+        let (before_boot, dropped, waits) = Default::default();
+        Self {
+            target,
+            wish,
+            by,
+            why,
+            since,
+            before_boot,
+            until: None,
+            forced: false,
+            dropped,
+            waits,
+        }
     }
 
     /// How long ago it was given.
@@ -164,6 +180,21 @@ impl Order {
         !self.dropped.swap(true, Ordering::Relaxed)
     }
 
+    /// It may have been dropped before, and nobody knows: it waits to be seen fit.
+    pub fn wait(&self) {
+        self.waits.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it still waits.
+    pub fn waits(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// All that it is about has been seen fit to serve. Tells whether it had waited for that.
+    pub fn seen_fit(&self) -> bool {
+        self.waits.swap(false, Ordering::Relaxed)
+    }
+
     /// What a verdict becomes by it at a moment at which it stands.
     fn on(&self, seen: Verdict, policy: &Policy) -> Verdict {
         let state = match (self.wish, seen.state) {
@@ -173,7 +204,11 @@ impl Order {
             (Wish::Ready, State::NotReady | State::Drain | State::Unknown) if self.forced => {
                 State::Ready
             }
-            (Wish::Ready, State::Unknown) if !policy.roles.contains(&Role::Primary) => State::Ready,
+            (Wish::Ready, State::Unknown)
+                if !self.waits() && !policy.roles.contains(&Role::Primary) =>
+            {
+                State::Ready
+            }
             _ => {
                 let until = [seen.until, self.until].into_iter().flatten().min();
                 return Verdict { until, ..seen };

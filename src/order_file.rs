@@ -6,6 +6,10 @@
 //! When an order ends is written twice. Within one boot it ends by the clock that nobody can set;
 //! after another boot by wall time, which may have stepped: then it lasts no longer than it was given
 //! for in the first place.
+//!
+//! A no must act before any disk does, so a `ready` that a no ended can still be in the file when the
+//! process is killed. A process that ends by itself therefore notes which stood to the end; after any
+//! other end each `ready` waits to be seen fit (`order`).
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -14,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::clock::{Stamp, wall_clock};
 use crate::order::{Order, Target, Wish};
@@ -23,6 +27,8 @@ use crate::order::{Order, Target, Wish};
 pub const MOST: usize = 256;
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
+/// Most damaged files that are kept, the first ones and the newest.
+const MOST_DAMAGED: usize = 9;
 /// The form of the file.
 const VERSION: u32 = 1;
 
@@ -47,6 +53,9 @@ struct Kept {
     since_unix: i64,
     since_boot_ms: u64,
     ends: Option<Ends>,
+    /// No no had ended it when nothing could any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stood_to_the_end: bool,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -82,13 +91,18 @@ impl OrderFile {
                 let same_boot = !file.boot.is_empty() && written.boot == file.boot;
                 let stands = |kept| restored(kept, same_boot, now, wall);
                 file.orders = written.orders.into_iter().filter_map(stands).collect();
+                file.begin();
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => file.set_aside(&error),
         }
         for (_, order) in &file.orders {
+            let waits = if order.waits() { ", once a look has shown it fit" } else { "" };
             let (target, order) = (order.target.to_string(), order.wish.as_str());
-            info!(target_of_order = target, order, "an order from before stands: {order} {target}");
+            info!(
+                target_of_order = target,
+                order, "an order from before stands: {order} {target}{waits}"
+            );
         }
         file
     }
@@ -106,8 +120,49 @@ impl OrderFile {
         }
     }
 
+    /// Lets each order wait that may have been dropped. That the others were not is true of the last
+    /// process only, so it must be off the disk before this one looks.
+    fn begin(&mut self) {
+        let mut orders = self.orders.clone();
+        let mut certain = Vec::new();
+        for (kept, order) in orders.iter_mut().filter(|(_, order)| order.ends_at_a_no()) {
+            if std::mem::take(&mut kept.stood_to_the_end) {
+                certain.push(Arc::clone(order));
+            } else {
+                order.wait();
+            }
+        }
+        if certain.is_empty() {
+            return;
+        }
+        if let Err(error) = self.replace(orders) {
+            warn!(%error, "{} cannot be written: `ready` waits to be seen fit", self.path.display());
+            for order in certain {
+                order.wait();
+            }
+        }
+    }
+
+    /// Notes which orders stood to the end. To be called once nothing can drop one any more.
+    ///
+    /// # Errors
+    /// It could not be written down: each `ready` will wait.
+    pub fn seal(&mut self, now: Stamp) -> io::Result<()> {
+        let mut orders = self.orders.clone();
+        orders.retain(|(_, order)| order.stands(now));
+        for (kept, order) in &mut orders {
+            kept.stood_to_the_end = order.ends_at_a_no() && !order.waits();
+        }
+        if orders.iter().any(|(kept, _)| kept.stood_to_the_end) {
+            self.replace(orders)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Each damaged file is kept: it may be the only one that still tells what was ordered.
     fn set_aside(&mut self, error: &io::Error) {
-        let aside = self.path.with_extension("damaged");
+        let aside = self.aside();
         let moved = fs::rename(&self.path, &aside);
         let (file, aside) = (self.path.display(), aside.display());
         let hint = "see which orders it held, and give them again";
@@ -117,6 +172,23 @@ impl OrderFile {
             Err(error) => format!("it could not be moved to {aside}: {error}"),
         };
         self.damaged = Some(format!("{file} could not be read ({error}); {kept}"));
+    }
+
+    /// The first name that is free; of those that are not, the last.
+    fn aside(&self) -> PathBuf {
+        let mut names = (2..=MOST_DAMAGED).map(|n| format!("damaged.{n}"));
+        let mut aside = self.path.with_extension("damaged");
+        while fs::symlink_metadata(&aside).is_ok()
+            && let Some(name) = names.next()
+        {
+            aside = self.path.with_extension(name);
+        }
+        aside
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What became of a file that could not be read at start.
@@ -151,6 +223,7 @@ impl OrderFile {
             since_unix,
             since_boot_ms: ms(order.since),
             ends,
+            stood_to_the_end: false,
         };
         let mut orders = self.orders.clone();
         orders.retain(|(_, old)| old.target != order.target);
@@ -224,91 +297,4 @@ fn ms(stamp: Stamp) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(s: u64) -> Stamp {
-        Stamp::new(Duration::from_secs(s))
-    }
-
-    fn file_with(path: &Path, lasts: Option<u64>) -> OrderFile {
-        let mut file = OrderFile::open_in(path, "boot 1", at(1000), wall_clock());
-        let order = Order::new(Target::default(), Wish::Maint, ("ann", "disk"), at(1000));
-        file.add(order, lasts.map(Duration::from_secs)).unwrap();
-        file
-    }
-
-    #[test]
-    fn an_order_survives_and_ends_when_it_was_to_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("orders.json");
-        let given = file_with(&path, Some(600)).orders();
-        let wall = wall_clock();
-        let left = |boot: &str, now: u64, wall: i64| {
-            let orders = OrderFile::open_in(&path, boot, at(now), wall).orders();
-            orders.first().map(|order| order.until.unwrap().since(at(now)).as_secs())
-        };
-        assert_eq!(OrderFile::open_in(&path, "boot 1", at(1100), wall).orders(), given);
-        // Within the boot no step of the wall clock matters.
-        assert_eq!(left("boot 1", 1100, wall + 1_000_000), Some(500));
-        assert_eq!(left("boot 1", 1600, wall), None);
-        // After another boot wall time counts, and never makes it longer than it was.
-        assert!(left("boot 2", 10, wall + 100).is_some_and(|left| (499..=501).contains(&left)));
-        assert_eq!(left("boot 2", 10, wall - 1_000_000), Some(600));
-        assert_eq!(left("boot 2", 10, wall + 700), None);
-        assert!(left("", 10, wall + 100).is_some_and(|left| (499..=501).contains(&left)));
-    }
-
-    #[test]
-    fn the_age_of_an_order_counts_over_boots() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("orders.json");
-        file_with(&path, None);
-        let wall = wall_clock();
-        let age = |boot: &str, now: u64, wall: i64| {
-            let orders = OrderFile::open_in(&path, boot, at(now), wall).orders();
-            orders[0].age(at(now)).as_secs()
-        };
-        assert_eq!(age("boot 1", 1100, wall + 1_000_000), 100);
-        assert!((86_400..=86_401).contains(&age("boot 2", 10, wall + 86_400)));
-        assert_eq!(age("boot 2", 10, wall - 1_000_000), 0);
-    }
-
-    #[test]
-    fn a_damaged_file_is_set_aside_and_nothing_of_it_is_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("orders.json");
-        file_with(&path, None);
-        let good = fs::read_to_string(&path).unwrap();
-        let other_version = good.replace("\"version\": 1", "\"version\": 2");
-        let other_word = good.replace("\"maint\"", "\"main\"");
-        for text in ["", "{", "null", &good[..good.len() / 2], &other_version, &other_word] {
-            fs::write(&path, text).unwrap();
-            let file = OrderFile::open_in(&path, "boot 1", at(1100), 0);
-            assert!(file.orders().is_empty() && file.damaged().is_some(), "{text:?}");
-            assert_eq!(fs::read_to_string(dir.path().join("orders.damaged")).unwrap(), text);
-            assert!(!path.exists());
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_written_down_does_not_stand() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("gone/orders.json");
-        let mut file = OrderFile::open_in(&path, "boot 1", at(0), 0);
-        let order = Order::new(Target::default(), Wish::Maint, ("ann", ""), at(0));
-        assert!(file.add(order, None).is_err());
-        assert!(file.orders().is_empty());
-    }
-
-    #[test]
-    fn a_target_has_one_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut file = file_with(&dir.path().join("orders.json"), None);
-        let order = Order::new(Target::default(), Wish::Drain, ("bob", ""), at(1001));
-        file.add(order, None).unwrap();
-        assert_eq!(file.orders().len(), 1);
-        assert_eq!(file.remove(|order| order.wish == Wish::Drain).unwrap(), 1);
-        assert!(file.orders().is_empty());
-    }
-}
+mod tests;

@@ -26,7 +26,7 @@ pub enum Health {
 /// How well it is.
 pub fn health(status: &Value) -> Health {
     let mut worst = Health::Well;
-    if status["orders_damaged"].is_string() {
+    if status["orders_damaged"].is_string() || list(&status["orders"]).next().is_some() {
         worst = Health::Warning;
     }
     for node in list(&status["nodes"]) {
@@ -49,7 +49,7 @@ pub fn health(status: &Value) -> Health {
 pub fn text(status: &Value, colour: bool) -> String {
     let head = ["NODE", "ROLE", "TL", "LAG", "SERVICE", "ANSWER", "WHY", "SINCE", "SEEN", "ASKED"];
     let mut rows = vec![head.map(str::to_owned)];
-    let mut notes = Vec::new();
+    let (mut notes, mut orders) = (Vec::new(), Vec::new());
     for node in list(&status["nodes"]) {
         let name = word(&node["node"]);
         let sources = || list(&node["sources"]);
@@ -73,7 +73,8 @@ pub fn text(status: &Value, colour: bool) -> String {
                 },
             ]);
             // One order may be about many services of many nodes.
-            if let Some(order) = order(&service["order"]).filter(|order| !notes.contains(order)) {
+            if let Some(order) = order(&service["order"]).filter(|order| !orders.contains(order)) {
+                orders.push(order.clone());
                 notes.push(order);
             }
             if let Some(quiet) = quiet(service) {
@@ -87,6 +88,9 @@ pub fn text(status: &Value, colour: bool) -> String {
                 notes.push(format!("{name}: {kind}: the last look failed: {detail}"));
             }
         }
+    }
+    for order in list(&status["orders"]).filter_map(order).filter(|o| !orders.contains(o)) {
+        notes.push(format!("{order} (counts nowhere: a narrower one does, or its target is gone)"));
     }
     if let Some(damaged) = status["orders_damaged"].as_str() {
         notes.push(format!("orders: {}", shown(damaged)));
@@ -124,8 +128,10 @@ fn order(order: &Value) -> Option<String> {
     let forced = if order["forced"] == Value::Bool(true) { ", by force" } else { "" };
     let why = order["why"].as_str().filter(|why| !why.is_empty());
     let why = why.map(|why| format!(": {}", shown(why))).unwrap_or_default();
+    let waits = order["waits"] == Value::Bool(true);
+    let waits = if waits { ", waits until a look shows the node fit" } else { "" };
     let (wish, target, by) = (of("order"), of("target"), of("by"));
-    Some(format!("order {wish} about {target} by {by}{forced}, {ends}{why}"))
+    Some(format!("order {wish} about {target} by {by}{forced}, {ends}{waits}{why}"))
 }
 
 /// A service that nobody asks is one whose HAProxy is gone, or asks elsewhere.

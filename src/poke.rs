@@ -7,18 +7,20 @@
 //! that a flood of pokes can do is bounded here and by the keeper.
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use socket2::Type;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::failure::{Exit, Failure};
+use crate::unix_socket;
 
 /// Its name in the runtime directory that systemd makes.
 pub const NAME: &str = "poke.sock";
@@ -96,15 +98,18 @@ impl Drop for Door {
 /// to `pokes`. One that cannot be opened is warned of: answering goes on.
 pub fn open(configured: Option<&Path>, pokes: mpsc::Sender<Poke>) -> Option<Door> {
     let path = configured.map(Path::to_owned).or_else(in_runtime_directory)?;
-    match bind(&path).and_then(tokio::net::UnixDatagram::from_std) {
+    let heard = |socket| {
+        let socket = tokio::net::UnixDatagram::from_std(socket);
+        socket.map_err(|error| unix_socket::failed(&path, &error))
+    };
+    match bind(&path).and_then(heard) {
         Ok(socket) => {
             info!("waking up by {}", path.display());
             let reading = tokio::spawn(read(socket, pokes)).abort_handle();
             Some(Door { path, reading })
         }
-        Err(error) => {
-            let hint = "[control] `poke` is a path in a directory that rolecall may write to";
-            warn!(hint, "nobody can wake rolecall up by {}: {error}", path.display());
+        Err(Failure { what, hint, .. }) => {
+            warn!(hint, "nobody can wake rolecall up: {what}");
             None
         }
     }
@@ -117,24 +122,11 @@ fn in_runtime_directory() -> Option<PathBuf> {
     first.is_absolute().then(|| first.join(NAME))
 }
 
-/// A socket at `path`, in the place of one that a dead process left behind.
-fn bind(path: &Path) -> io::Result<UnixDatagram> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::other("a file that is no socket is in its place"));
-        }
-        Ok(_) => match UnixDatagram::unbound()?.connect(path) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-            Err(error) => return Err(error),
-            Ok(()) => return Err(io::Error::other("another process listens there")),
-        },
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let socket = UnixDatagram::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+fn bind(path: &Path) -> Result<UnixDatagram, Failure> {
+    let socket = UnixDatagram::from(unix_socket::bind(path, Type::DGRAM)?);
+    let opened = fs::set_permissions(path, Permissions::from_mode(MODE))
+        .and_then(|()| socket.set_nonblocking(true));
+    opened.map(|()| socket).map_err(|error| unix_socket::failed(path, &error))
 }
 
 async fn read(socket: tokio::net::UnixDatagram, pokes: mpsc::Sender<Poke>) {
@@ -171,11 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_ones_socket_is_replaced_a_living_ones_and_any_other_file_is_not() {
+    fn a_dead_ones_socket_is_replaced_and_everybody_may_write_to_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("poke.sock");
         let first = bind(&path).unwrap();
-        assert!(bind(&path).unwrap_err().to_string().contains("another process"));
+        assert!(bind(&path).unwrap_err().what.contains("another process"));
         drop(first);
         let second = bind(&path).unwrap();
         send(&path, Some("pg1")).unwrap();
@@ -183,12 +175,6 @@ mod tests {
         let length = second.recv(&mut datagram).unwrap();
         assert_eq!(&datagram[..length], b"pg1");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
-
-        let file = dir.path().join("a-file");
-        fs::write(&file, "mine").unwrap();
-        assert!(bind(&file).is_err());
-        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
-        assert!(bind(&dir.path().join("none/poke.sock")).is_err());
     }
 
     #[test]

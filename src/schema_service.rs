@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::answering::{Answering, Listen};
 use crate::config::{AGENT_PORT, Haproxy, Kind, Service};
 use crate::document::{Fault, Spot, Table};
-use crate::last_word::{LastWord, Word};
+use crate::last_word::{LAST_ASKS, LastWord, MAX_LASTS, Word};
 use crate::policy::{Hysteresis, LagLimit, OnLag};
 use crate::reply::{Custom, Wording};
 use crate::role::Role;
@@ -20,13 +20,6 @@ const QUOTES: &str = "write it in double quotes";
 
 /// Longest `max_lag_time`: a replica that is older is no copy, it is a backup.
 const MAX_LAG_TIME: Duration = Duration::from_secs(24 * 3600);
-
-/// Longest `stop_for`: a host that goes down waits for no more, and systemd neither (90 s).
-const MAX_STOP_FOR: Duration = Duration::from_secs(60);
-
-/// How many times HAProxy asks while the last word is said, where nobody chose: one question may have
-/// been under way when it began.
-const LAST_ASKS: u32 = 2;
 
 /// The services, or the one that is built in where none is written, asked about these nodes; their
 /// addresses are added to `listeners`. `None` only where a problem was reported.
@@ -211,14 +204,14 @@ fn last_word(table: &Table<'_>, haproxy: &Haproxy) -> Option<LastWord> {
     let words = [("freeze", None), ("maint", Some(Word::Maint)), ("drain", Some(Word::Drain))];
     let read = table.take("on_stop", word(&words));
     let (word, wrong) = (read.flatten(), read.is_none() && table.has("on_stop"));
-    let lasts = table.take("stop_for", duration(Duration::from_millis(1)..=MAX_STOP_FOR));
+    let lasts = table.take("stop_for", duration(Duration::from_millis(1)..=MAX_LASTS));
     let inter = haproxy.agent_inter;
     if let (Some(lasts), Some(_)) = (lasts, word)
         && lasts < inter
     {
         let inter = humantime::format_duration(inter);
         let what = format!("HAProxy asks every {inter} only, and may not hear it");
-        let hint = "leave it out for 2 x agent_inter";
+        let hint = "leave it out for 2 x agent_inter, at most 60s";
         table.report("stop_for", Fault::new(what, format!("at least agent_inter, {inter}"), hint));
     }
     if table.has("stop_for") && word.is_none() && !wrong {
@@ -226,7 +219,7 @@ fn last_word(table: &Table<'_>, haproxy: &Haproxy) -> Option<LastWord> {
         let hint = "leave it out: what was said before needs no time";
         table.report("stop_for", Fault::new("nothing else is said at the end", expected, hint));
     }
-    let usual = (inter * LAST_ASKS).min(MAX_STOP_FOR);
+    let usual = (inter * LAST_ASKS).min(MAX_LASTS);
     Some(LastWord { word: word?, lasts: lasts.unwrap_or(usual) })
 }
 

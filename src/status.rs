@@ -131,6 +131,8 @@ pub struct Order {
     pub ends_ms: Option<u64>,
     /// Given with `--force`.
     pub forced: bool,
+    /// A `ready` of before a kill: it speaks once a look has shown the node fit.
+    pub waits: bool,
 }
 
 /// What one source means for one service.
@@ -228,20 +230,24 @@ fn of_service(
         stands_ms: verdict.until.map(|until| ago(until, now)),
         seen_ms: verdict.seen.map(|seen| ago(now, seen)),
         findings: found.into_iter().map(of_finding).collect(),
-        order: order::counts(&service.orders, now).map(|order| of_order(now, order)),
+        order: order::counts(&service.orders, now).map(|order| Order::of(now, order)),
         asked: of_asks(now, &service.asks),
     }
 }
 
-fn of_order(now: Stamp, order: &order::Order) -> Order {
-    Order {
-        order: order.wish.as_str(),
-        target: order.target.to_string(),
-        by: order.by.to_string(),
-        why: order.why.to_string(),
-        since_ms: millis(order.age(now)),
-        ends_ms: order.until.map(|until| ago(until, now)),
-        forced: order.forced,
+impl Order {
+    /// An order, as it stands at this moment.
+    pub fn of(now: Stamp, order: &order::Order) -> Self {
+        Self {
+            order: order.wish.as_str(),
+            target: order.target.to_string(),
+            by: order.by.to_string(),
+            why: order.why.to_string(),
+            since_ms: millis(order.age(now)),
+            ends_ms: order.until.map(|until| ago(until, now)),
+            forced: order.forced,
+            waits: order.waits(),
+        }
     }
 }
 

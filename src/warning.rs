@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use crate::config::{Config, Kind, Node, PasswordFrom, Postgres, Source};
-use crate::last_word::Word;
+use crate::config::{Config, Control, Kind, Node, PasswordFrom, Postgres, Source};
+use crate::last_word::{LAST_ASKS, MAX_LASTS, Word};
 use crate::role::Role;
 
 /// Longest restart of rolecall that HAProxy's companion check must sit out: the daemon itself needs
@@ -55,6 +55,15 @@ pub enum Warning {
         /// What it says while rolecall stops.
         word: Word,
     },
+    /// The last word is said for less time than HAProxy needs to hear it for certain.
+    ShortLastWord {
+        /// The service.
+        service: String,
+        /// For how long it is said.
+        lasts: Duration,
+        /// `agent_inter`
+        inter: Duration,
+    },
     /// A file that is named is not there.
     NoFile {
         /// The key that names it.
@@ -89,6 +98,9 @@ impl Warning {
             Self::LastWord { .. } => {
                 "leave `on_stop` out unless a node shall serve nobody while its rolecall is stopped; \
                  `rolecall maint` takes a node out, too"
+            }
+            Self::ShortLastWord { .. } => {
+                "lower `agent-inter` of HAProxy, and tell it to [haproxy]; it cannot be said for longer"
             }
             Self::NoFile { .. } => "make it, or correct the path",
         }
@@ -142,6 +154,14 @@ impl fmt::Display for Warning {
                 "service {service}: with `on_stop = \"drain\"` each restart and upgrade of rolecall turns new \
                  sessions away, and cuts the others where HAProxy's health check does not let DRAIN pass"
             ),
+            Self::ShortLastWord { service, lasts, inter } => write!(
+                f,
+                "service {service}: what `on_stop` says is said for {}, less than 2 x agent_inter, which is \
+                 {}: HAProxy asks every {} and may not hear it",
+                format_duration(*lasts),
+                format_duration(*inter * LAST_ASKS),
+                format_duration(*inter)
+            ),
             Self::NoFile { key, path } => write!(f, "{key}: {} is not there", path.display()),
         }
     }
@@ -163,12 +183,24 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     }
     for service in &config.services {
         if let Some(last) = service.answering.last_word {
-            let (service, word) = (service.name.clone(), last.word);
+            let (service, word, inter) =
+                (service.name.clone(), last.word, config.haproxy.agent_inter);
+            // A shorter one was chosen by somebody; this is all that can be had.
+            if last.lasts == MAX_LASTS && last.lasts < inter * LAST_ASKS {
+                let (service, lasts) = (service.clone(), last.lasts);
+                warnings.push(Warning::ShortLastWord { service, lasts, inter });
+            }
             warnings.push(Warning::LastWord { service, word });
         }
     }
     for source in config.nodes.iter().flat_map(|node| &node.sources) {
         of_source(source, &mut warnings);
+    }
+    // The unit makes the usual one.
+    let usual = Control::default();
+    let dir = config.control.as_ref().and_then(|control| control.state.parent());
+    if let Some(dir) = dir.filter(|dir| usual.state.parent() != Some(*dir)) {
+        no_file("directory of `state`", dir, &mut warnings);
     }
     let mut each = Vec::new();
     for warning in warnings {

@@ -494,8 +494,28 @@ fn what_may_surprise_is_said() {
     let repmgr = "[[source]]\nkind = \"repmgr\"\nconninfo = \"host=db1\"\n";
     let patient = format!("{repmgr}failover_after = \"1m\"\n");
     let reads = "[[service]]\nname = \"a\"\nroles = [\"replica\"]\nlisten = \"5556\"\n";
+    let last = reads.replace("\"5556\"", "\"5556\"\non_stop = \"drain\"");
+    let (slow, word) = (
+        |inter: &str| format!("[haproxy]\nagent_inter = \"{inter}\"\n{postgres}{last}"),
+        || Warning::LastWord { service: "a".to_owned(), word: Word::Drain },
+    );
+    let short = |inter| Warning::ShortLastWord {
+        service: "a".to_owned(),
+        lasts: Duration::from_secs(60),
+        inter: Duration::from_secs(inter),
+    };
+    assert_eq!(
+        short(31).to_string(),
+        "service a: what `on_stop` says is said for 1m, less than 2 x agent_inter, which is 1m 2s: \
+         HAProxy asks every 31s and may not hear it"
+    );
     for (text, warnings) in [
         (postgres.to_owned(), vec![Warning::PostgresAlone]),
+        (slow("30s"), vec![word()]),
+        (slow("31s"), vec![short(31), word()]),
+        (slow("31s") + "stop_for = \"60s\"", vec![short(31), word()]),
+        (slow("31s") + "stop_for = \"31s\"", vec![word()]),
+        (slow("90s"), vec![short(90), word()]),
         ([postgres, postgres].concat(), vec![Warning::PostgresAlone]),
         ([postgres, patroni].concat(), vec![]),
         ([postgres, reads].concat(), vec![]),

@@ -134,7 +134,7 @@ fn the_status_says_everything_that_is_known() {
     // Of a failing source and of a repmgr node's peers; neither is there now.
     keys.insert("node_id".to_owned());
     // Of an order; tests/orders.rs reads one.
-    keys.extend(["target", "why", "ends_ms", "forced"].map(str::to_owned));
+    keys.extend(["target", "why", "ends_ms", "forced", "waits"].map(str::to_owned));
     assert_eq!(documented, keys.iter().map(String::as_str).collect());
 }
 

@@ -38,22 +38,24 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 19] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 21] = [
+    ("unix_socket", &["desk", "poke"]),
     ("shutdown", &["daemon"]),
-    ("control", &["desk", "cli"]),
+    ("control", &["desk", "order_book", "cli"]),
     ("desk", &["daemon"]),
-    ("order_file", &["desk"]),
+    ("order_book", &["desk"]),
+    ("order_file", &["order_book"]),
     ("haproxy", &["members"]),
     ("members", &["cli"]),
     ("daemon", &["cli"]),
     ("cli", &["main"]),
     ("agent", &["ports"]),
     ("asking", &["agent"]),
-    ("keeper", &["daemon", "desk"]),
+    ("keeper", &["daemon", "desk", "order_book"]),
     ("plan", &["keeper", "daemon"]),
     ("watched", &["keeper", "plan", "daemon", "ask"]),
     ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask", "members"]),
-    ("http", &["daemon", "ports", "desk"]),
+    ("http", &["daemon", "ports", "desk", "order_book"]),
     ("poke", &["keeper", "daemon", "schema", "cli"]),
     ("ports", &["daemon"]),
     ("ask", &["cli"]),

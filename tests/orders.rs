@@ -261,6 +261,105 @@ fn ready_is_bounded_dropped_at_a_no_and_never_for_a_primary_without_force() {
     stage.rolecall.wait_log(PATIENCE, &["WARN", "ordered by", "by force"]);
 }
 
+/// The no must act before any disk does, so a kill can come between it and the file.
+#[test]
+fn a_ready_that_a_no_ended_does_not_come_back_by_a_kill() {
+    let mut stage = Stage::new("nonsense", "");
+    let role = |stage: &Stage, word: &str| std::fs::write(stage.path("role"), word).unwrap();
+    let order = ["ready", "replica", "--for", "10m"];
+    stage.becomes(2, "maint up #");
+    stage.says(&order);
+    stage.becomes(2, "up ready\n");
+    // The daemon ended by itself: no no can have come, and it speaks from the first answer on.
+    stage.rolecall.restart();
+    assert_eq!(ask(stage.ground.addr(2, AGENT_PORT), PATIENCE).heard, said("up ready\n"));
+
+    role(&stage, "primary");
+    stage.becomes(2, "maint up #is primary");
+    stage.rolecall.kill9();
+    role(&stage, "nonsense");
+    stage.rolecall.start();
+    let heard = ask(stage.ground.addr(2, AGENT_PORT), PATIENCE).heard;
+    assert!(matches!(&heard, Heard::Said(line) if line.starts_with("maint up #")), "{heard:?}");
+
+    // Killed without a no before: nobody knows that, so it waits, and says so, until a look shows the
+    // node fit.
+    _ = stage.command(&["auto", "replica"]);
+    stage.says(&order);
+    stage.becomes(2, "up ready\n");
+    stage.rolecall.kill9();
+    stage.rolecall.start();
+    let heard = ask(stage.ground.addr(2, AGENT_PORT), PATIENCE).heard;
+    assert!(matches!(&heard, Heard::Said(line) if line.starts_with("maint up #")), "{heard:?}");
+    assert_eq!(stage.status().1["nodes"][0]["services"][1]["order"]["waits"], true);
+    let table = String::from_utf8(stage.command(&["status"]).stdout).unwrap();
+    assert!(table.contains("waits until a look shows the node fit"), "{table}");
+    role(&stage, "replica");
+    stage.becomes(2, "up ready\n");
+    stage.rolecall.wait_log(PATIENCE, &["the order ready replica counts again"]);
+    role(&stage, "nonsense");
+    stage.becomes(1, "MAINT\n");
+    eventually(PATIENCE, "READY by the order", || match stage.status().1 {
+        status if status["nodes"][0]["services"][1]["reason"] == "ordered_ready" => Ok(()),
+        status => Err(status),
+    });
+    assert_eq!(ask(stage.ground.addr(2, AGENT_PORT), PATIENCE).heard, said("up ready\n"));
+}
+
+#[test]
+fn every_order_that_stands_shows_and_can_be_taken_back() {
+    let stage = Stage::new("primary", "");
+    stage.becomes(1, "READY\n");
+    let note = stage.says(&["drain", "all"]);
+    assert!(note.contains("note: a primary (local) that drains turns every new"), "{note}");
+    // Of two that are about everything there is only the narrower counts.
+    assert_eq!(stage.says(&["maint", "local"]), "maint local until it is taken back\n");
+    let table = String::from_utf8(stage.command(&["status"]).stdout).unwrap();
+    let lines = |word: &str| table.lines().filter(|line| line.contains(word)).count();
+    assert_eq!(lines("order maint about local"), 1, "{table}");
+    assert_eq!(lines("order drain about all"), 1, "{table}");
+    assert_eq!(lines("counts nowhere"), 1, "{table}");
+    stage.says(&["auto", "local"]);
+    stage.becomes(1, "DRAIN\n");
+    stage.says(&["auto", "all"]);
+
+    // One whose service has gone from the configuration.
+    stage.says(&["maint", "replica"]);
+    let config = std::fs::read_to_string(stage.path("rolecall.toml")).unwrap();
+    stage.rolecall.write_config(&config.replace("name = \"replica\"", "name = \"reads\""));
+    stage.rolecall.reload();
+    let (code, status) = stage.status();
+    assert_eq!(status["nodes"][0]["services"][1]["service"], "reads");
+    assert_eq!(status["orders"][0]["target"], "replica", "{status}");
+    assert_eq!(code, 1);
+    assert!(stage.refuses(&["drain", "replica"]).contains("is no target"));
+    stage.says(&["auto", "replica"]);
+    assert_eq!(stage.status().1["orders"], serde_json::json!([]));
+}
+
+#[test]
+fn an_order_that_cannot_be_written_down_is_refused() {
+    let stage = Stage::new("primary", "");
+    stage.becomes(1, "READY\n");
+    let in_the_way = stage.path("orders.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let output = stage.command(&["maint", "all"]);
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{err}");
+    assert!(err.contains("nothing was changed") && err.contains("hint:"), "{err}");
+    assert_eq!(ask(stage.ground.addr(1, AGENT_PORT), PATIENCE).heard, said("READY\n"));
+    std::fs::remove_dir(&in_the_way).unwrap();
+    stage.says(&["maint", "all", "--for", "1s"]);
+    stage.becomes(1, "MAINT\n");
+    // It ends in time all the same, which is said once, and is out of the file once that can be written.
+    std::fs::create_dir(&in_the_way).unwrap();
+    stage.becomes(1, "READY\n");
+    stage.rolecall.wait_log(PATIENCE, &["ERROR", "cannot be taken out of its file"]);
+    std::fs::remove_dir(in_the_way).unwrap();
+    stage.rolecall.wait_log(PATIENCE, &["order ended: maint all"]);
+    assert_eq!(stage.rolecall.log().matches("cannot be taken out").count(), 1);
+}
+
 #[test]
 fn strangers_are_refused_and_nobody_holds_the_socket() {
     let stage = Stage::new("primary", "mode = \"0666\"");
@@ -287,6 +386,7 @@ fn strangers_are_refused_and_nobody_holds_the_socket() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("may not ask here"), "{said}{err}");
+        assert!(said.contains("\"exit\":77"), "{said}");
         stage.rolecall.wait_log(PATIENCE, &["WARN", "refused at the control socket", "65534"]);
     }
 }
@@ -398,6 +498,22 @@ fn a_damaged_state_file_is_set_aside_and_said() {
     assert_eq!(code, 1);
     assert!(status["orders_damaged"].as_str().unwrap().contains("orders.damaged"), "{status}");
     stage.rolecall.wait_log(PATIENCE, &["ERROR", "cannot be read, no order stands"]);
+}
+
+/// A package restarts only into what `check` accepts, so it must not accept what cannot start.
+#[test]
+fn check_says_what_would_keep_orders_away() {
+    let stage = Stage::new("primary", "");
+    let config = std::fs::read_to_string(stage.path("rolecall.toml")).unwrap();
+    let nobodys = config.replace("[source]", "group = \"no-such-group\"\n[source]");
+    stage.rolecall.write_config(&nobodys);
+    let output = stage.command(&["check"]);
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{err}");
+    assert!(err.contains("no group \"no-such-group\"") && err.contains("hint:"), "{err}");
+    stage.rolecall.write_config(&config.replace("orders.json", "gone/orders.json"));
+    let said = stage.says(&["check"]);
+    assert!(said.contains("directory of `state`: ") && said.contains("is not there"), "{said}");
 }
 
 #[test]

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use fixtures::ground::Ground;
+use fixtures::ground::{AGENT_PORT, Ground, HTTP_PORT};
 use fixtures::process::Proc;
 use fixtures::watch::{Heard, ask};
-use fixtures::{eventually, programs};
+use fixtures::{Rolecall, eventually, programs};
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+/// More than anything here takes; reached only where it never comes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -61,6 +63,8 @@ fn every_configuration_in_the_documents_is_valid() {
     let examples = blocks("toml");
     assert!(!examples.is_empty());
     for (document, example) in examples {
+        // Its group is there on every host.
+        let example = example.replace("group = \"dba\"", "group = \"root\"");
         let file = ground.write("example.toml", &example);
         let mut check = Command::new(ROLECALL);
         must_succeed(&document, &example, check.arg("check").arg("--config").arg(file));
@@ -78,6 +82,55 @@ fn every_haproxy_configuration_in_the_documents_is_valid() {
     for (document, example) in examples {
         let file = ground.write("example.cfg", &example);
         must_succeed(&document, &example, Command::new(&haproxy).arg("-c").arg("-f").arg(file));
+    }
+}
+
+/// What each document has an operator say, in the order of the document; of HAProxy's and others' words
+/// tests/system/operators.rs has the proof.
+#[test]
+fn every_order_in_the_documents_is_taken() {
+    let ground = Ground::new();
+    let (dir, listen) = (ground.dir().display(), ground.addr(1, AGENT_PORT));
+    let node = |name: &str, n: u8| {
+        let (primary, replica) = (ground.addr(n, AGENT_PORT), ground.addr(n, HTTP_PORT));
+        format!(
+            "[[node]]\nname = \"{name}\"\nsource = {{ kind = \"static\", role = \"replica\" }}\n\
+             listen = {{ primary = \"{primary}\", replica = \"{replica}\" }}\n"
+        )
+    };
+    let config = format!(
+        "[control]\nsocket = \"{dir}/control.sock\"\nstate = \"{dir}/orders.json\"\n\
+         [[service]]\nname = \"primary\"\nroles = [\"primary\"]\n\
+         [[service]]\nname = \"replica\"\nroles = [\"replica\"]\n{}{}",
+        node("pg1", 1),
+        node("pg2", 2)
+    );
+    let mut rolecall = Rolecall::new(&ground, "rolecall", ROLECALL, &config);
+    rolecall.start();
+    assert_eq!(ask(listen, PATIENCE).heard, Heard::Said("MAINT\n".to_owned()));
+    let path =
+        format!("{}:/usr/bin:/bin", Path::new(ROLECALL).parent().expect("its folder").display());
+    let mut taken = Vec::new();
+    for (document, example) in blocks("console") {
+        for line in example.lines().filter(|line| line.starts_with("rolecall ")) {
+            // As a shell reads it, quotes and all.
+            let mut shell = Command::new("sh");
+            shell.args(["-c", line]).env("PATH", &path);
+            shell.env("ROLECALL_CONFIG", ground.dir().join("rolecall.toml"));
+            let output = shell.output().expect("sh");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let fits = match output.status.code() {
+                // An order stands, which is worth a warning.
+                Some(code) if line == "rolecall status" => code < 2,
+                code => code == Some(0),
+            };
+            assert!(fits, "{}: {line}: {said}", document.display());
+            taken.push(document.file_name().expect("a file").to_owned());
+        }
+    }
+    taken.dedup();
+    for document in ["README.md", "control.md", "operations.md"] {
+        assert!(taken.iter().any(|name| name == document), "{document} has none: {taken:?}");
     }
 }
 

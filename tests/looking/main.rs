@@ -15,6 +15,7 @@ use rolecall::verdict::State;
 use tokio::sync::mpsc;
 
 mod nodes;
+mod orders;
 mod pokes;
 mod world;
 

@@ -9,10 +9,11 @@ use rolecall::announced::Said;
 use rolecall::answering::{Answering, Routes};
 use rolecall::clock::Clock;
 use rolecall::config::{Kind, Rhythm, Source};
-use rolecall::keeper::Keeper;
+use rolecall::keeper::{Keeper, Orders};
 use rolecall::lock::Lock;
 use rolecall::metrics::Metrics;
 use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
+use rolecall::order::Order;
 use rolecall::plan::{Plan, Planned, PlannedNode, Serving};
 use rolecall::poke::Poke;
 use rolecall::policy::{Policy, Trust};
@@ -128,12 +129,23 @@ pub struct World {
 
 impl World {
     pub fn new(node: &str) -> Self {
+        Self::under(node, None)
+    }
+
+    /// The same, and what gives its orders.
+    pub fn ordered(node: &str) -> (Self, watch::Sender<Vec<Arc<Order>>>) {
+        let (orders, kept) = watch::channel(Vec::new());
+        (Self::under(node, Some(kept)), orders)
+    }
+
+    fn under(node: &str, orders: Option<Orders>) -> Self {
         LazyLock::force(&LOGGING);
         let clock = Clock::held();
         let (facts_out, facts) = watch::channel(Facts::default());
         let (announced_out, announced) = watch::channel(Vec::new());
         let (plans, plans_in) = mpsc::channel(1);
-        let keeper = Keeper::new(clock.clone(), facts_out, announced_out, None, Metrics::default());
+        let keeper = Keeper::new(clock.clone(), facts_out, announced_out, None, Metrics::default())
+            .under(orders);
         let (pokes, pokes_in) = mpsc::channel(4);
         tokio::spawn(keeper.run(plans_in, pokes_in));
         Self { clock, facts, announced, plans, pokes, name: node.into() }

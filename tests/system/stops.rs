@@ -94,6 +94,7 @@ fn the_last_word_is_said_for_stop_for_and_by_nobody_who_has_none() {
 
     let answers: Vec<_> = stage.ports.iter().map(|p| checker(*p, ASK_EVERY, SOON)).collect();
     assert_eq!(stage.page("/s0").0, 200);
+    answers[0].wait_since(0, SOON, "ready", |c| said(c, "up ready\n"));
     for port in &answers[1..] {
         port.wait_since(0, SOON, "READY", |c| said(c, "READY\n"));
     }
