@@ -5,14 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::ROOT;
 use crate::host::Host;
 
-/// Folders of the repository whose files come as they are, and where to.
-const FOLDERS: [(&str, &str); 5] = [
-    ("haproxy", "/usr/share/doc/rolecall/haproxy"),
-    ("docs", "/usr/share/doc/rolecall"),
-    ("packaging/sql", "/usr/share/rolecall/sql"),
-    ("packaging/hooks", "/usr/share/rolecall/hooks"),
-    ("packaging/prometheus", "/usr/share/rolecall/prometheus"),
-];
+/// Folders of the repository whose files come as they are, and where to; so does every folder of
+/// packaging/ that is none of [`OTHERS`].
+const FOLDERS: [(&str, &str); 2] =
+    [("haproxy", "/usr/share/doc/rolecall/haproxy"), ("docs", "/usr/share/doc/rolecall")];
+const OTHERS: [&str; 4] = ["debian", "rpm", "systemd", "man"];
 
 /// Single files, the same way.
 const FILES: [(&str, &str); 6] = [
@@ -53,11 +50,20 @@ pub fn everything_is_where_it_belongs(host: &Host) {
         assert!(machine.sh(shown) == text.trim(), "`{shown}` is not {}", file.display());
         count += 1;
     };
-    for (folder, place) in FOLDERS {
-        for file in files(folder) {
+    let mut folders = FOLDERS.map(|(from, to)| (from.to_owned(), to.to_owned())).to_vec();
+    for folder in files("packaging").iter().filter(|path| path.is_dir()).map(|path| name(path)) {
+        if !OTHERS.contains(&folder) {
+            let to = format!("/usr/share/rolecall/{folder}");
+            folders.push((format!("packaging/{folder}"), to));
+        }
+    }
+    for (folder, place) in folders {
+        for file in files(&folder) {
             same(&file, &format!("cat {place}/{}", name(&file)));
         }
     }
+    machine
+        .sh("ls /usr/share/rolecall/sql /usr/share/rolecall/hooks /usr/share/rolecall/prometheus");
     for (file, place) in FILES {
         same(&Path::new(ROOT).join(file), &format!("cat {place}"));
     }
