@@ -23,10 +23,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::answering::allowed;
-use crate::asking::{ASKING, Asker};
+use crate::asking::{ASKING, Asker, tell_stranger};
 use crate::clock::{Clock, Stamp};
 use crate::metrics::Metrics;
 use crate::snapshot::Facts;
@@ -175,8 +175,7 @@ impl Door {
             let Some(asked) = facts.routes.at(self.addr) else { return };
             let Some((node, service)) = facts.asked(asked) else { return };
             if !allowed(&service.answering.allow, peer) {
-                let peer = peer.map(|peer| peer.to_canonical().to_string());
-                tell_stranger(service.asks.sent_away(), &service.name, peer.as_deref());
+                tell_stranger(&service.asks, &service.name, peer);
                 return;
             }
             if asked.agent_send {
@@ -206,7 +205,7 @@ impl Door {
     fn read_question(&mut self, now: Stamp, socket: OwnedFd, peer: Option<IpAddr>) {
         while self.asking.try_join_next().is_some() {}
         if self.asking.len() >= ASKING {
-            if self.asker.refusal().is_some_and(|line| send(&socket, &line)) {
+            if self.asker.refusal(peer).is_some_and(|line| send(&socket, &line)) {
                 self.linger(now, socket);
             }
             return;
@@ -253,14 +252,4 @@ impl Lingering {
 /// Writes one line, which always fits the send buffer of a new socket; a peer that is gone needs none.
 fn send(socket: &OwnedFd, line: &[u8]) -> bool {
     rustix::net::send(socket, line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
-}
-
-/// Strangers are counted and warned of once; one that knocks every second must not fill the log.
-fn tell_stranger(strangers: u64, service: &str, peer: Option<&str>) {
-    if strangers == 1 {
-        let hint = "add its network to `allow`, or let HAProxy ask from an address that is in it";
-        warn!(service, peer, hint, "closed without an answer: the address is not in `allow`");
-    } else {
-        debug!(service, peer, strangers, "closed without an answer");
-    }
 }

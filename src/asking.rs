@@ -5,7 +5,7 @@
 //! here is answered with `unknown`: whatever else were said would be about something else.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,10 +15,12 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::answering::allowed;
+use crate::asks::Asks;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::question::{Unknown, named};
 use crate::snapshot::Facts;
+use crate::strays::Stray;
 use crate::verdict::State;
 
 /// Questions that are read at one time at one port; one more is answered with `unknown` unread.
@@ -33,8 +35,6 @@ const WITHIN: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes read then.
 const LINGER_BYTES: usize = 4096;
-/// Different unknown questions that are warned of; more are a stranger's play.
-const TOLD: usize = 16;
 
 /// Who answers the questions of one port.
 pub struct Asker {
@@ -42,8 +42,6 @@ pub struct Asker {
     facts: watch::Receiver<Facts>,
     clock: Clock,
     counted: Metrics,
-    /// The unknown questions that were warned of.
-    told: Mutex<Vec<String>>,
 }
 
 impl Asker {
@@ -54,7 +52,7 @@ impl Asker {
         clock: Clock,
         counted: Metrics,
     ) -> Self {
-        Self { addr, facts, clock, counted, told: Mutex::default() }
+        Self { addr, facts, clock, counted }
     }
 
     /// Reads one question and answers it.
@@ -64,8 +62,8 @@ impl Asker {
     }
 
     /// What is said to a question that is not read, because too many are.
-    pub fn refusal(&self) -> Option<Vec<u8>> {
-        self.unknown(&[], Unknown::TooMany)
+    pub fn refusal(&self, peer: Option<IpAddr>) -> Option<Vec<u8>> {
+        self.unknown(&[], Unknown::TooMany, peer)
     }
 
     /// Writes the line and reads the connection to its end, so that no unread byte becomes a reset
@@ -96,12 +94,12 @@ impl Asker {
             Ok(named) => named,
             Err(why) => {
                 drop(facts);
-                return self.unknown(question, why);
+                return self.unknown(question, why, peer);
             }
         };
         // Whoever may ask this port may not ask by it for what another port would not tell.
         if !allowed(&service.answering.allow, peer) {
-            service.asks.sent_away();
+            tell_stranger(&service.asks, &service.name, peer);
             return None;
         }
         let verdict = node.verdict(now, service);
@@ -110,27 +108,46 @@ impl Asker {
     }
 
     /// The line for a question that names nothing, which is counted, and warned of once.
-    fn unknown(&self, question: &[u8], why: Unknown) -> Option<Vec<u8>> {
+    fn unknown(&self, question: &[u8], why: Unknown, peer: Option<IpAddr>) -> Option<Vec<u8>> {
         let facts = self.facts.borrow();
         let (_, service) = facts.asked(facts.routes.at(self.addr)?)?;
         self.counted.unknown_question(&service.name, why);
-        self.tell(question, why, &service.name);
-        Some(service.answering.wording.line(State::Unknown, &why).into_owned())
-    }
-
-    fn tell(&self, question: &[u8], why: Unknown, service: &str) {
         let question = question.get(..question.len().min(QUESTION)).unwrap_or_default();
         let question = String::from_utf8_lossy(question).trim_end().escape_debug().to_string();
-        let addr = self.addr;
-        // What a panic elsewhere left behind is a list all the same.
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD && !told.contains(&question) {
-            let hint = "agent-send of HAProxy says NODE, SERVICE or \"NODE SERVICE\"";
-            warn!(%addr, service, question, hint, "a question is answered with `unknown`: {why}");
-            told.push(question);
+        let (addr, name) = (self.addr, &service.name);
+        let new = self.counted.strays.heard(Stray {
+            service: Arc::clone(name),
+            question: question.clone(),
+            why,
+            by: peer,
+            at: self.clock.now(),
+            count: 1,
+        });
+        if new {
+            warn!(
+                %addr,
+                service = &**name,
+                question,
+                hint = why.hint(),
+                "a question is answered with `unknown`: {why}"
+            );
         } else {
-            debug!(%addr, service, question, "a question is answered with `unknown`: {why}");
+            debug!(%addr, service = &**name, question, "a question is answered with `unknown`: {why}");
         }
+        Some(service.answering.wording.line(State::Unknown, &why).into_owned())
+    }
+}
+
+/// Counts somebody who may not ask. Strangers are warned of once; one that knocks every second must
+/// not fill the log.
+pub fn tell_stranger(asks: &Asks, service: &str, peer: Option<IpAddr>) {
+    let strangers = asks.sent_away();
+    let peer = peer.map(|peer| peer.to_canonical().to_string());
+    if strangers == 1 {
+        let hint = "add its network to `allow`, or let HAProxy ask from an address that is in it";
+        warn!(service, peer, hint, "closed without an answer: the address is not in `allow`");
+    } else {
+        debug!(service, peer, strangers, "closed without an answer");
     }
 }
 

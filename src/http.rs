@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -26,7 +26,7 @@ use crate::announced::Said;
 use crate::answering::allowed;
 use crate::clock::{Clock, Stamp};
 use crate::config::PAGES;
-use crate::metrics::{self, Exposed, Metrics};
+use crate::metrics::{Exposed, Metrics, Refusal};
 use crate::role::Role;
 use crate::snapshot::Facts;
 use crate::status::Status;
@@ -34,6 +34,8 @@ use crate::systemd::beats;
 
 /// Connections at one time; one more is closed.
 const CONNECTIONS: usize = 64;
+/// Of those who may not ask, which are told so; one more is closed. They take no place of the others.
+const STRANGERS: usize = 4;
 /// Time for a connection: request, answer and end.
 const CONNECTION: Duration = Duration::from_secs(10);
 /// Bytes of a request's head; hyper's least.
@@ -73,7 +75,9 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
     let mut failing = false;
+    let mut told = false;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -82,13 +86,21 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
-                    pages.counted.busy();
+                let may = pages.allows(peer.ip());
+                if !may {
+                    pages.counted.refused(Refusal::NotAllowed);
+                    tell_stranger(&mut told, peer.ip());
+                }
+                let places = if may { &room } else { &strangers };
+                let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+                    if may {
+                        pages.counted.refused(Refusal::Busy);
+                    }
                     continue;
                 };
                 let pages = pages.clone();
                 tokio::spawn(async move {
-                    pages.connection(stream, peer).await;
+                    pages.connection(stream, peer, may).await;
                     drop(place);
                 });
             }
@@ -103,10 +115,26 @@ pub async fn serve(
     }
 }
 
+/// Strangers are warned of once; one that knocks every second must not fill the log.
+fn tell_stranger(told: &mut bool, peer: IpAddr) {
+    let peer = peer.to_canonical();
+    if std::mem::replace(told, true) {
+        debug!(%peer, "an HTTP request is refused");
+    } else {
+        let hint = "add its network to `allow`, if it is one of yours";
+        warn!(%peer, hint, "HTTP requests are refused: the address is not in `allow` of [http]");
+    }
+}
+
 impl Pages {
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+    fn allows(&self, peer: IpAddr) -> bool {
+        let facts = self.facts.borrow();
+        facts.http_allow.as_deref().is_some_and(|allow| allowed(allow, Some(peer)))
+    }
+
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, may: bool) {
         let service = service_fn(async |request: Request<Incoming>| {
-            Ok::<_, Infallible>(self.answer(&request, peer.ip()))
+            Ok::<_, Infallible>(self.answer(&request, may))
         });
         let mut http = http1::Builder::new();
         http.keep_alive(false).max_buf_size(HEAD).half_close(true);
@@ -118,13 +146,7 @@ impl Pages {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
-        let may = self
-            .facts
-            .borrow()
-            .http_allow
-            .as_deref()
-            .is_some_and(|allow| allowed(allow, Some(peer)));
+    fn answer(&self, request: &Request<Incoming>, may: bool) -> Response<Full<Bytes>> {
         let answer = if !may {
             let hint = "add its network to `allow` of [http]";
             Answer::problem(StatusCode::FORBIDDEN, "this address may not ask", hint)
@@ -132,12 +154,14 @@ impl Pages {
             let hint = "nothing is changed here: rolecall ready|drain|maint";
             Answer::problem(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and OPTIONS", hint)
         } else {
-            self.page(request.uri().path())
+            let accept = request.headers().get_all(ACCEPT).iter();
+            let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
+            self.page(request.uri().path(), &accept.join(","))
         };
         answer.response(request.method())
     }
 
-    fn page(&self, path: &str) -> Answer {
+    fn page(&self, path: &str, accept: &str) -> Answer {
         let now = self.clock.now();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match parts.as_slice() {
@@ -148,10 +172,8 @@ impl Pages {
             ),
             // The port is open once a configuration is in force.
             ["ready"] => Answer::text(StatusCode::OK, "ok\n"),
-            ["metrics"] => match self.exposed.text() {
-                Ok(text) => {
-                    Answer { kind: metrics::CONTENT_TYPE, ..Answer::text(StatusCode::OK, &text) }
-                }
+            ["metrics"] => match self.exposed.text(accept) {
+                Ok((kind, body)) => Answer { code: StatusCode::OK, kind, body },
                 Err(error) => Answer::problem(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     &error.to_string(),
@@ -172,7 +194,7 @@ impl Pages {
             let mut said = announced.iter().flat_map(|said| &**said);
             said.find(|a| &*a.node == node && &*a.service == service).map(|a| a.since)
         };
-        Status::of(now, &self.facts.borrow(), since)
+        Status::of(now, &self.facts.borrow(), self.counted.strays.kept(), since)
     }
 
     /// `/SERVICE` is about the only node; where there are several the question must name one: a check

@@ -1,5 +1,7 @@
 //! How far behind a replica is, and whether that is too far.
 
+use std::time::Duration;
+
 use crate::clock::Stamp;
 use crate::electorate::named;
 use crate::observation::{Observation, Replay};
@@ -45,27 +47,29 @@ pub fn forked(now: Stamp, source: &SourceFacts, trust: &Trust) -> Option<Reason>
     behind.then_some(Reason::OldTimeline(seen.timeline?))
 }
 
-/// Whether a replica is over its limit of bytes: once over it, until it is under the lower mark.
+/// Whether a replica is over a limit: once over it, until it is at or under the lower mark of each.
 /// Stays as it was where nothing is known.
 pub fn over(now: Stamp, sources: &[SourceFacts], policy: &Policy, was: bool) -> bool {
-    let Some(Hysteresis { max, resume }) = policy.lag.and_then(|lag| lag.bytes) else {
-        return false;
-    };
-    let mark = if was { resume } else { max };
+    let Some(limit) = policy.lag else { return false };
     let known = sources.iter().zip(&policy.trust);
-    known
-        .filter_map(|(source, trust)| replay(now, source, trust)?.lag_bytes)
-        .max()
-        .map_or(was, |behind| behind > mark)
+    let replays = known.filter_map(|(source, trust)| replay(now, source, trust));
+    let over = |replay: Replay| {
+        let bytes = limit.bytes.zip(replay.lag_bytes);
+        let bytes = bytes.map(|(limit, behind)| behind > limit.mark(was));
+        let time = limit.time.zip(replay.lag_time);
+        let time = time.map(|(most, behind)| behind > mark(most, was));
+        [bytes, time]
+    };
+    replays.flat_map(over).flatten().reduce(|one, other| one || other).unwrap_or(was)
 }
 
 /// The limit that a replica is over, if it is over one.
 pub fn behind(replay: Option<Replay>, limit: LagLimit, was_over: bool) -> Option<Reason> {
-    if let Some(Hysteresis { max, resume }) = limit.bytes {
+    if let Some(limit) = limit.bytes {
         let Some(bytes) = replay.and_then(|replay| replay.lag_bytes) else {
             return Some(Reason::LagUnknown);
         };
-        if bytes > if was_over { resume } else { max } {
+        if bytes > limit.mark(was_over) {
             return Some(Reason::LagBytes(bytes));
         }
     }
@@ -73,17 +77,28 @@ pub fn behind(replay: Option<Replay>, limit: LagLimit, was_over: bool) -> Option
         let Some(time) = replay.and_then(|replay| replay.lag_time) else {
             return Some(Reason::LagUnknown);
         };
-        if time > most {
+        if time > mark(most, was_over) {
             return Some(Reason::LagTime(time));
         }
     }
     None
 }
 
+impl Hysteresis {
+    /// What may not be exceeded, by one that was over it or not.
+    fn mark(self, was_over: bool) -> u64 {
+        if was_over { self.resume } else { self.max }
+    }
+}
+
+/// The same of a time, whose lower mark is the one that `resume_lag` has where nobody chose it.
+fn mark(most: Duration, was_over: bool) -> Duration {
+    if was_over { most / 4 * 3 } else { most }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::electorate::{Answer, Attached, NodeId, Registered, Row};

@@ -76,6 +76,7 @@ pub mod sockets;
 pub mod source;
 pub mod standby;
 pub mod status;
+pub mod strays;
 pub mod systemd;
 pub mod units;
 pub mod unix_socket;

@@ -228,6 +228,13 @@ fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Fa
                 Failure::new(Exit::Usage, "the ports for clients end beyond 65535")
                     .hint("give a lower --port; every service takes one from there up")
             })?;
+            // HAProxy beside this rolecall could not listen there.
+            if of.iter().any(|(member, _)| member.node.is_some()) && listens(config, port) {
+                let what =
+                    format_args!("port {port}, for clients, is one that rolecall listens on");
+                let hint = "give another --port; every service takes one from there up";
+                return Err(Failure::new(Exit::Usage, what).hint(hint));
+            }
             pools.push(Pool {
                 service: service.name.clone(),
                 cluster: cluster.cloned(),
@@ -238,6 +245,14 @@ fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Fa
         }
     }
     Ok(pools)
+}
+
+/// Whether this rolecall listens at a port, on whatever address.
+fn listens(config: &Config, port: u16) -> bool {
+    let services = config.services.iter().flat_map(|service| &service.listen);
+    let nodes = config.nodes.iter().flat_map(|node| &node.listen).flat_map(|(_, listen)| listen);
+    let http = config.http.iter().flat_map(|http| &http.listen);
+    services.chain(nodes).chain(http).any(|listen| listen.port() == port)
 }
 
 impl Member {

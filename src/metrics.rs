@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
+use prometheus_client::encoding::prometheus_text;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -22,11 +23,12 @@ use crate::order;
 use crate::poller::Look;
 use crate::question::Unknown;
 use crate::role::Role;
-use crate::snapshot::{Facts, NodeFacts};
+use crate::snapshot::{Facts, NodeFacts, ServiceFacts};
+use crate::strays::Strays;
 use crate::verdict::State;
 
-/// What Prometheus must be told the text is.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What Prometheus itself asks for. Others read the older form alone, in which no type is `info`.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Every state, for one gauge each.
 const STATES: [State; 4] = [State::Ready, State::Drain, State::NotReady, State::Unknown];
@@ -46,23 +48,50 @@ pub struct Metrics {
     looks: Family<Labels, Counter>,
     durations: Durations,
     changes: Family<Labels, Counter>,
-    busy: Counter,
+    refused: Family<Labels, Counter>,
     questions: Family<Labels, Counter>,
     reload_good: Gauge,
     reload_time: Gauge,
+    /// What was asked that named nothing, for the status.
+    pub strays: Strays,
+}
+
+/// Why an HTTP connection is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too many are open.
+    Busy,
+    /// The address is not in `allow`.
+    NotAllowed,
+}
+
+impl Refusal {
+    /// The word for this in metrics; never changes once released.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::NotAllowed => "not_allowed",
+        }
+    }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(DURATIONS);
+        let refused = Family::<Labels, Counter>::default();
+        // They stand at 0 from the start, so that the first one is an increase.
+        for reason in [Refusal::Busy, Refusal::NotAllowed] {
+            drop(refused.get_or_create(&refused_for(reason)));
+        }
         Self {
             looks: Family::default(),
             durations: Family::new_with_constructor(histogram),
             changes: Family::default(),
-            busy: Counter::default(),
+            refused,
             questions: Family::default(),
             reload_good: Gauge::default(),
             reload_time: Gauge::default(),
+            strays: Strays::default(),
         }
     }
 }
@@ -84,9 +113,9 @@ impl Metrics {
         self.changes.get_or_create(&labels.to_vec()).inc();
     }
 
-    /// An HTTP connection was closed because too many are open.
-    pub fn busy(&self) {
-        self.busy.inc();
+    /// An HTTP connection was not served.
+    pub fn refused(&self, reason: Refusal) {
+        self.refused.get_or_create(&refused_for(reason)).inc();
     }
 
     /// A question at an agent port named nothing and was answered with `unknown`.
@@ -103,6 +132,10 @@ impl Metrics {
             self.reload_time.set(unix_seconds);
         }
     }
+}
+
+fn refused_for(reason: Refusal) -> Labels {
+    vec![("reason", reason.label().to_owned())]
 }
 
 /// All that can be asked for.
@@ -132,8 +165,8 @@ impl Exposed {
         );
         registry.register(
             "http_connections_refused",
-            "HTTP connections closed because too many are open",
-            counted.busy.clone(),
+            "HTTP connections that were not served",
+            counted.refused.clone(),
         );
         registry.register(
             "config_last_reload_successful",
@@ -149,14 +182,19 @@ impl Exposed {
         Self(registry)
     }
 
-    /// The text of all metrics at this moment.
+    /// The text of all metrics at this moment, and what it is called, in the form that the one who
+    /// asks takes: `accept` is what its request says of it.
     ///
     /// # Errors
     /// Never: a string takes everything.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub fn text(&self, accept: &str) -> Result<(&'static str, String), fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.0)?;
-        Ok(text)
+        if accept.contains("application/openmetrics-text") {
+            encode(&mut text, &self.0)?;
+            return Ok((OPENMETRICS, text));
+        }
+        prometheus_text::encode(&mut text, &self.0)?;
+        Ok((prometheus_text::CONTENT_TYPE, text))
     }
 }
 
@@ -282,19 +320,21 @@ fn ages(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
     })
 }
 
-/// Nodes without a cluster stand alone: nothing says that they belong together.
+/// Nodes without a cluster stand alone: nothing says that they belong together. Where nobody asks for
+/// primaries there is no line, for a 0 would say that nobody takes writes.
 fn primaries(lines: &mut Lines<'_>, now: Stamp, facts: &Facts) -> fmt::Result {
     let mut clusters: Vec<&Arc<str>> =
         facts.nodes.iter().filter_map(|n| n.cluster.as_ref()).collect();
     clusters.sort_unstable();
     clusters.dedup();
+    let writes = |service: &&ServiceFacts| service.policy.roles == [Role::Primary];
     let leads = |node: &NodeFacts| {
-        node.services.iter().any(|service| {
-            service.policy.roles == [Role::Primary]
-                && node.verdict(now, service).state == State::Ready
-        })
+        let mut services = node.services.iter().filter(writes);
+        services.any(|service| node.verdict(now, service).state == State::Ready)
     };
-    clusters.into_iter().try_for_each(|cluster| {
+    // Every node has every service.
+    let asked = facts.nodes.first().is_some_and(|node| node.services.iter().any(|of| writes(&of)));
+    clusters.into_iter().filter(|_| asked).try_for_each(|cluster| {
         let members = facts.nodes.iter().filter(|node| node.cluster.as_ref() == Some(cluster));
         let count = members.filter(|node| leads(node)).count();
         lines.gauge(&[("cluster", &**cluster)], &i64::try_from(count).unwrap_or(i64::MAX))

@@ -15,7 +15,7 @@ const QUIET_MS: u64 = 30_000;
 pub enum Health {
     /// All is as it should be.
     Well = 0,
-    /// Something wants to be looked at: an order, a failed look, lag, nobody asks.
+    /// Something wants to be looked at: an order, a failed look, lag, nobody asks, or for nothing here.
     Warning = 1,
     /// Nothing is known of a node.
     Critical = 2,
@@ -27,6 +27,11 @@ pub enum Health {
 pub fn health(status: &Value) -> Health {
     let mut worst = Health::Well;
     if status["orders_damaged"].is_string() || list(&status["orders"]).next().is_some() {
+        worst = Health::Warning;
+    }
+    let asked_wrong =
+        |question: &Value| question["last_ms"].as_u64().is_some_and(|ms| ms <= QUIET_MS);
+    if list(&status["unknown_questions"]).any(asked_wrong) {
         worst = Health::Warning;
     }
     for node in list(&status["nodes"]) {
@@ -92,6 +97,7 @@ pub fn text(status: &Value, colour: bool) -> String {
     for order in list(&status["orders"]).filter_map(order).filter(|o| !orders.contains(o)) {
         notes.push(format!("{order} (counts nowhere: a narrower one does, or its target is gone)"));
     }
+    notes.extend(list(&status["unknown_questions"]).map(unknown));
     if let Some(damaged) = status["orders_damaged"].as_str() {
         notes.push(format!("orders: {}", shown(damaged)));
     }
@@ -132,6 +138,15 @@ fn order(order: &Value) -> Option<String> {
     let waits = if waits { ", waits until a look shows the node fit" } else { "" };
     let (wish, target, by) = (of("order"), of("target"), of("by"));
     Some(format!("order {wish} about {target} by {by}{forced}, {ends}{waits}{why}"))
+}
+
+/// A question of agent-send that names nothing, in one line: its server stays in MAINT.
+fn unknown(question: &Value) -> String {
+    let of = |key: &str| word(&question[key]);
+    let asked = question["question"].as_str().map(shown).unwrap_or_default();
+    let (service, count, by, detail) = (of("service"), of("count"), of("by"), of("detail"));
+    let last = ago(&question["last_ms"]);
+    format!("{service}: asked \"{asked}\" {count} times, {last} ago by {by}: {detail}")
 }
 
 /// A service that nobody asks is one whose HAProxy is gone, or asks elsewhere.

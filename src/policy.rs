@@ -41,7 +41,7 @@ pub struct Trust {
 pub struct LagLimit {
     /// Most bytes behind, and the bytes under which a replica that was over them serves again.
     pub bytes: Option<Hysteresis>,
-    /// Most time behind.
+    /// Most time behind; one that was over it serves again at three quarters.
     pub time: Option<Duration>,
     /// What a replica over the limit is answered with.
     pub on_lag: OnLag,

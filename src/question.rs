@@ -33,6 +33,16 @@ impl Unknown {
     }
 }
 
+impl Unknown {
+    /// What to do about it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::TooMany => "does more than HAProxy ask here? `allow` says who may",
+            _ => "agent-send of HAProxy says NODE, SERVICE or \"NODE SERVICE\"",
+        }
+    }
+}
+
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -19,9 +19,9 @@ use crate::config::{
 use crate::document::{Document, Fault, Problem, Table};
 use crate::poke;
 use crate::schema_node::{check_clash, nodes};
-use crate::schema_service::{LISTEN, services, values};
+use crate::schema_service::{addresses, allow, services, values};
 use crate::secret::Secret;
-use crate::units::{duration, integer, listen, network, path, string, version, word};
+use crate::units::{duration, integer, path, string, version, word};
 use crate::warning::{Warning, warnings};
 
 /// Read where no other file is named, if it is there.
@@ -255,7 +255,7 @@ fn http(root: &Table<'_>, services: &[Service], listeners: &mut Vec<Listen>) -> 
     if !root.has("http") {
         return None;
     }
-    let listen = table.take_all("listen", string(LISTEN, "write it in double quotes", listen));
+    let listen = addresses(&table);
     for (spot, address) in listen.iter().flatten() {
         check_clash(listeners, spot, *address);
     }
@@ -263,8 +263,7 @@ fn http(root: &Table<'_>, services: &[Service], listeners: &mut Vec<Listen>) -> 
     if listen.is_none() && !table.has("listen") {
         check_clash(listeners, &table.spot("listen"), default);
     }
-    let allow = string("a network or an address", "write it in double quotes", network);
-    let allow = table.take_all("allow", allow).unwrap_or_default();
+    let allow = allow(&table);
     table.finish();
     for service in services.iter().filter(|service| PAGES.contains(&service.name.as_str())) {
         let what = format!("its page would hide the service `{}`", service.name);
@@ -272,7 +271,7 @@ fn http(root: &Table<'_>, services: &[Service], listeners: &mut Vec<Listen>) -> 
         root.report("http", Fault::new(what, expected, "choose another name for the service"));
     }
     let listen = listen.map_or_else(|| vec![default], values);
-    Some(Http { listen, allow: values(allow) })
+    Some(Http { listen, allow })
 }
 
 fn haproxy(table: &Table<'_>) -> Haproxy {

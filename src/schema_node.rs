@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::answering::Listen;
 use crate::config::{Haproxy, Kind, LOCAL, Node, Source};
 use crate::document::{Fault, Spot, Table, quote};
+use crate::order::Target;
 use crate::schema_source::{defaults, flagged, of_file, sources};
 use crate::units::{clash, listen, name, string};
 
@@ -90,6 +91,9 @@ fn node<'d>(
         let what = format!("`{name}` is the name of another node");
         table.report("name", Fault::new(what, "a name of its own", "choose another name"));
     }
+    if let Some(name) = &name {
+        check_free(name, &table.spot("name"));
+    }
     let cluster = table.take("cluster", read);
     let listens = table.table("listen");
     let asked = listens.take_each(string(LISTEN, QUOTES, listen)).into_iter();
@@ -166,6 +170,14 @@ impl Written<'_> {
             })
         };
         self.nodes.into_iter().map(node).collect()
+    }
+}
+
+/// Reports the word that means every service and node at once.
+pub fn check_free(name: &str, spot: &Spot<'_>) {
+    if name == Target::default().to_string() {
+        let what = format!("`{name}` means every service and node in `rolecall maint {name}`");
+        spot.report(Fault::new(what, "a name of its own", "choose another name"));
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::answering::{Answering, Listen};
 use crate::config::{AGENT_PORT, Haproxy, Kind, Service};
-use crate::document::{Fault, Spot, Table};
+use crate::document::{Fault, Placed, Spot, Table};
 use crate::last_word::{LAST_ASKS, LastWord, MAX_LASTS, Word};
 use crate::policy::{Hysteresis, LagLimit, OnLag};
 use crate::reply::{Custom, Wording};
 use crate::role::Role;
-use crate::schema_node::{Written, check_clash};
+use crate::schema_node::{Written, check_clash, check_free};
 use crate::schema_repmgr;
 use crate::schema_source::HOLD;
 use crate::units::{boolean, duration, listen, name, network, role, size, string, word};
@@ -149,9 +151,10 @@ fn service<'d>(
             let what = format!("`{name}` is the name of another service");
             table.report("name", Fault::new(what, "a name of its own", "choose another name"));
         }
+        check_free(name, &table.spot("name"));
         names.push(name.clone());
     }
-    let written = table.take_all("listen", string(LISTEN, QUOTES, listen));
+    let written = addresses(table);
     let asked = name.as_ref().is_some_and(|name| nodes.ask(name));
     let agent_send = reads(table);
     if agent_send && flag.is_none() && !table.has("listen") {
@@ -169,7 +172,7 @@ fn service<'d>(
     let kinds = &nodes.kinds();
     let roles = roles(table, kinds);
     let serving = roles.as_deref().unwrap_or_default();
-    let allow = table.take_all("allow", string("a network or an address", QUOTES, network));
+    let allow = allow(table);
     let wording = wording(table, serving.contains(&Role::Primary));
     let hold = table.take("hold", duration(HOLD.0..=HOLD.1));
     let repmgr = kinds.iter().flatten().find_map(|kind| match kind {
@@ -189,11 +192,7 @@ fn service<'d>(
         roles: roles?,
         listen: values(listen),
         agent_send,
-        answering: Answering {
-            allow: values(allow.unwrap_or_default()),
-            wording: wording?,
-            last_word,
-        },
+        answering: Answering { allow, wording: wording?, last_word },
         hold,
         lag,
     })
@@ -277,6 +276,33 @@ fn wording(table: &Table<'_>, serves_primary: bool) -> Option<Wording> {
         .ok()
 }
 
+/// Who may ask; nobody said: everybody.
+pub fn allow(table: &Table<'_>) -> Vec<IpNet> {
+    let allow = table.take_all("allow", string("a network or an address", QUOTES, network));
+    let hint = "leave it out where everybody may ask; \"127.0.0.0/8\" is this host alone";
+    check_filled(table, "allow", allow.as_ref(), hint);
+    allow.map(values).unwrap_or_default()
+}
+
+/// Where it is listened on, with the places; `None` where nothing is said or it is wrong.
+pub fn addresses<'d>(table: &Table<'d>) -> Option<Placed<'d, Listen>> {
+    let written = table.take_all("listen", string(LISTEN, QUOTES, listen));
+    check_filled(table, "listen", written.as_ref(), "nobody could ask");
+    written
+}
+
+/// Reports an empty list where one can only be a mistake.
+fn check_filled<T>(
+    table: &Table<'_>,
+    key: &'static str,
+    items: Option<&Placed<'_, T>>,
+    hint: &str,
+) {
+    if items.is_some_and(Vec::is_empty) {
+        table.report(key, Fault::new("is empty", "at least one", hint));
+    }
+}
+
 /// How far behind a replica may be; every limit is one that a source can see.
 fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Option<LagLimit> {
     let max = table.take("max_lag", size);
@@ -294,9 +320,10 @@ fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Option<LagLimi
     let seen = |can: &dyn Fn(&Kind) -> bool| {
         kinds.iter().all(|kinds| kinds.is_empty() || kinds.iter().any(can))
     };
-    let seen = [seen(&counts), seen(&times)];
-    for (key, seen) in ["max_lag", "max_lag_time"].into_iter().zip(seen) {
-        let source = "a source of kind postgres or repmgr";
+    for (key, seen, source) in [
+        ("max_lag", seen(&counts), "a source of kind patroni, postgres or repmgr"),
+        ("max_lag_time", seen(&times), "a source of kind postgres or repmgr"),
+    ] {
         if !table.has(key) {
             continue;
         }

@@ -2,7 +2,7 @@
 //! and every command is made.
 //!
 //! Its JSON has a version. A field may be added within one; a field that goes, or that means something
-//! else, makes a new one. docs/http.md describes it. Times are milliseconds before the moment at which
+//! else, makes a new one. docs/http.md describes it, docs/status.schema.json is made of the types here. Times are milliseconds before the moment at which
 //! it was made, so that no two clocks need to agree.
 
 use std::time::Duration;
@@ -16,24 +16,50 @@ use crate::order;
 use crate::reason::Reason;
 use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
+use crate::strays::Stray;
 use crate::verdict::{Finding, State, findings};
 
 /// The version of the JSON.
 pub const VERSION: u32 = 1;
 
-/// Everything.
+/// Everything that rolecall knows at one moment, as its page /status says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(title = "rolecall: /status"))]
 pub struct Status {
-    /// [`VERSION`]
+    /// Of this form.
+    #[cfg_attr(test, schemars(extend("const" = VERSION)))]
     pub version: u32,
     /// The program's own version.
     pub rolecall: &'static str,
     /// In the order of the configuration.
     pub nodes: Vec<Node>,
+    /// Questions of agent-send that named nothing and were answered with `unknown`, the newest first.
+    pub unknown_questions: Vec<Question>,
+}
+
+/// A question that names nothing here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Question {
+    /// The service at whose address it came.
+    pub service: String,
+    /// Its words; what cannot be printed is escaped.
+    pub question: String,
+    /// What is wrong with it.
+    #[serde(flatten)]
+    pub why: Explained,
+    /// How long ago it came last.
+    pub last_ms: u64,
+    /// By which address.
+    pub by: Option<String>,
+    /// How often it came.
+    pub count: u64,
 }
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Node {
     /// Its name.
     pub node: String,
@@ -51,6 +77,7 @@ pub struct Node {
 
 /// What one source knows of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Source {
     /// As the configuration calls it.
     pub kind: &'static str,
@@ -70,6 +97,7 @@ pub struct Source {
 
 /// Another node of a repmgr cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Peer {
     /// `node_id`
     pub node_id: i32,
@@ -81,6 +109,7 @@ pub struct Peer {
 
 /// A word that never changes, the words for a person, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explained {
     /// The same in the log, in `ask` and in the metrics.
     pub reason: &'static str,
@@ -92,10 +121,12 @@ pub struct Explained {
 
 /// What one service is told of a node, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Service {
     /// Its name.
     pub service: String,
-    /// `ready`, `drain`, `not_ready` or `unknown`.
+    /// What it is told.
+    #[cfg_attr(test, schemars(extend("enum" = ["ready", "drain", "not_ready", "unknown"])))]
     pub state: &'static str,
     /// Why.
     #[serde(flatten)]
@@ -116,8 +147,10 @@ pub struct Service {
 
 /// An operator's standing order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Order {
-    /// `ready`, `drain` or `maint`.
+    /// What is to be said.
+    #[cfg_attr(test, schemars(extend("enum" = ["ready", "drain", "maint"])))]
     pub order: &'static str,
     /// What it is about.
     pub target: String,
@@ -137,8 +170,10 @@ pub struct Order {
 
 /// What one source means for one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Found {
-    /// `yes`, `no` or `silent`.
+    /// `silent`: evidence is missing.
+    #[cfg_attr(test, schemars(extend("enum" = ["yes", "no", "silent"])))]
     pub says: &'static str,
     /// Why.
     #[serde(flatten)]
@@ -147,6 +182,7 @@ pub struct Found {
 
 /// How often a service was asked about a node at the agent port, and by whom at last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Asked {
     /// How long ago; `null`: never.
     pub last_ms: Option<u64>,
@@ -167,9 +203,19 @@ pub struct Asked {
 impl Status {
     /// What is known at this moment. `since` tells when the state of a service about a node was last
     /// another one.
-    pub fn of(now: Stamp, facts: &Facts, since: impl Fn(&str, &str) -> Option<Stamp>) -> Self {
+    pub fn of(
+        now: Stamp,
+        facts: &Facts,
+        strays: Vec<Stray>,
+        since: impl Fn(&str, &str) -> Option<Stamp>,
+    ) -> Self {
         let nodes = facts.nodes.iter().map(|node| of_node(now, node, &since));
-        Self { version: VERSION, rolecall: env!("CARGO_PKG_VERSION"), nodes: nodes.collect() }
+        Self {
+            version: VERSION,
+            rolecall: env!("CARGO_PKG_VERSION"),
+            nodes: nodes.collect(),
+            unknown_questions: strays.into_iter().map(|stray| of_stray(now, stray)).collect(),
+        }
     }
 
     /// What one service is told of one node.
@@ -273,6 +319,18 @@ fn of_asks(now: Stamp, asks: &Asks) -> Asked {
     }
 }
 
+fn of_stray(now: Stamp, stray: Stray) -> Question {
+    let Stray { service, question, why, by, at, count } = stray;
+    Question {
+        service: service.to_string(),
+        question,
+        why: Explained { reason: why.label(), detail: why.to_string(), hint: Some(why.hint()) },
+        last_ms: ago(now, at),
+        by: by.map(|by| by.to_canonical().to_string()),
+        count,
+    }
+}
+
 fn explained(reason: &Reason) -> Explained {
     Explained { reason: reason.label(), detail: reason.to_string(), hint: reason.hint() }
 }
@@ -289,4 +347,26 @@ fn ago(now: Stamp, before: Stamp) -> u64 {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// `ROLECALL_WRITE_SCHEMA=1` writes it.
+    #[test]
+    fn the_committed_schema_is_the_one_of_these_types() {
+        // As it is written: every key is there, if only as null.
+        let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+        let schema = settings.into_generator().into_root_schema_for::<Status>();
+        let made = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status.schema.json");
+        if std::env::var_os("ROLECALL_WRITE_SCHEMA").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(committed, made, "ROLECALL_WRITE_SCHEMA=1 cargo test --lib schema writes it");
+    }
 }

@@ -8,6 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use fixtures::web::request;
 use fixtures::{
     AGENT_PORT, Ground, HTTP_PORT, Haproxy, Heard, Rolecall, ask, eventually, haproxies, missing,
     now,
@@ -56,9 +57,12 @@ impl Central {
     }
 
     fn metrics(&self) -> String {
-        let mut stream = connect(self.ground.addr(1, HTTP_PORT));
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        said(&mut stream)
+        self.page("/metrics")
+    }
+
+    fn page(&self, path: &str) -> String {
+        let http = self.ground.addr(1, HTTP_PORT);
+        request(http, &format!("GET {path}"), "", Some(PATIENCE)).unwrap().body
     }
 }
 
@@ -165,6 +169,35 @@ fn a_question_names_a_node_a_service_or_both_and_anything_else_is_unknown() {
     );
     let refused = "rolecall_connections_refused_total{node=\"pg1\",service=\"secret\"";
     assert!(metrics.contains(refused), "{metrics}");
+    assert_eq!(central.says(b"pg1 secret\n"), "");
+    let log = central.rolecall.log();
+    let strangers = log.lines().filter(|l| l.contains("WARN") && l.contains("is not in `allow`"));
+    assert_eq!(strangers.count(), 1, "{log}");
+}
+
+#[test]
+fn the_status_has_what_was_asked_in_vain() {
+    let central = Central::start();
+    for question in [&b"pg9\n"[..], b"pg9", b"\xff\n", b"primary\n"] {
+        assert_eq!(central.says(question), UNKNOWN);
+    }
+    let status: serde_json::Value = serde_json::from_str(&central.page("/status")).unwrap();
+    let asked: Vec<_> = status["unknown_questions"].as_array().unwrap().iter().collect();
+    let said: Vec<_> = asked
+        .iter()
+        .map(|of| (of["question"].as_str(), of["reason"].as_str(), of["count"].as_u64()))
+        .collect();
+    let expected = [
+        (Some("primary"), Some("which_node"), Some(1)),
+        (Some("\u{fffd}"), Some("unknown_word"), Some(1)),
+        (Some("pg9"), Some("unknown_word"), Some(2)),
+    ];
+    assert_eq!(said, expected, "{status}");
+    for of in asked {
+        assert_eq!(of["service"], "primary");
+        assert!(of["by"].as_str().unwrap().starts_with("127."), "{of}");
+        assert!(of["last_ms"].is_u64() && of["hint"].is_string(), "{of}");
+    }
 }
 
 #[test]

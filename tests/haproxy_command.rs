@@ -189,7 +189,7 @@ fn a_host_that_is_none_is_refused_and_nothing_is_printed() {
 }
 
 /// What cannot be printed: exit code, words of the error, configuration, arguments.
-const REFUSED: [(i32, &str, &str, &[&str]); 10] = [
+const REFUSED: [(i32, &str, &str, &[&str]); 11] = [
     (
         78,
         "kind postgres does not know the other servers",
@@ -243,6 +243,7 @@ const REFUSED: [(i32, &str, &str, &[&str]); 10] = [
     ),
     (64, "HAProxy 2.4 is too old", NODES, &["--haproxy-version", "2.4.1"]),
     (64, "the ports for clients end beyond 65535", NODES, &["--port", "65531"]),
+    (64, "port 6001, for clients, is one that rolecall listens on", NODES, &["--port", "6000"]),
 ];
 
 #[test]

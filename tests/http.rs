@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fixtures::{AGENT_PORT, Ground, HTTP_PORT, Heard, Rolecall, ask, eventually, now};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 /// More than anything here takes; reached only where it never comes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,8 +35,12 @@ fn connect(addr: SocketAddr) -> TcpStream {
 }
 
 fn request(addr: SocketAddr, method: &str, path: &str) -> Answer {
-    let mut stream = connect(addr);
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    with(connect(addr), method, path, "")
+}
+
+/// One request with these header lines.
+fn with(mut stream: TcpStream, method: &str, path: &str, headers: &str) -> Answer {
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
@@ -45,6 +50,12 @@ fn request(addr: SocketAddr, method: &str, path: &str) -> Answer {
 
 fn get(addr: SocketAddr, path: &str) -> Answer {
     request(addr, "GET", path)
+}
+
+/// The page of metrics as Prometheus asks for it.
+fn openmetrics(addr: SocketAddr) -> Answer {
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
+    with(connect(addr), "GET", "/metrics", &format!("Accept: {accept}\r\n"))
 }
 
 /// A rolecall for one node that is the primary, with a service for each role.
@@ -135,7 +146,15 @@ fn the_status_says_everything_that_is_known() {
     keys.insert("node_id".to_owned());
     // Of an order; tests/orders.rs reads one.
     keys.extend(["target", "why", "ends_ms", "forced", "waits"].map(str::to_owned));
+    // Of a question; tests/agent_send.rs reads one.
+    keys.extend(["question", "count"].map(str::to_owned));
     assert_eq!(documented, keys.iter().map(String::as_str).collect());
+    // The schema, which is made of the types, has no other.
+    let schema: Value =
+        serde_json::from_str(&std::fs::read_to_string("docs/status.schema.json").unwrap()).unwrap();
+    let forms = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+    let properties = forms.flat_map(|form| form["properties"].as_object().unwrap().keys());
+    assert_eq!(documented, properties.map(String::as_str).collect());
 }
 
 fn collect_keys(value: &Value, into: &mut BTreeSet<String>) {
@@ -176,7 +195,7 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
         let metrics = get(http, "/metrics").body;
         if metrics.contains("rolecall_unknown_questions_total{") { Ok(()) } else { Err(metrics) }
     });
-    let answer = get(http, "/metrics");
+    let answer = openmetrics(http);
     assert!(answer.head.contains("application/openmetrics-text"), "{}", answer.head);
     let types = answer.body.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let types: BTreeSet<&str> = types.filter_map(|line| line.split(' ').next()).collect();
@@ -193,6 +212,8 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
         r#"rolecall_connections_refused_total{node="n1",service="primary",reason="not_allowed"} 0"#,
         r#"rolecall_verdict_changes_total{node="n1",service="primary",to="ready"} 1"#,
         "rolecall_config_last_reload_successful 1",
+        r#"rolecall_http_connections_refused_total{reason="busy"} 0"#,
+        r#"rolecall_http_connections_refused_total{reason="not_allowed"} 0"#,
         "# EOF",
     ] {
         assert!(answer.body.lines().any(|has| has == line), "{line}: {}", answer.body);
@@ -228,6 +249,16 @@ fn of_several_nodes_one_must_be_named() {
     rolecall.write_config(&split);
     rolecall.reload();
     assert!(get(http, "/metrics").body.contains("rolecall_cluster_primaries{cluster=\"c\"} 2\n"));
+    // Where nobody asks for primaries, 0 would be an alarm.
+    let reads = format!(
+        "[[service]]\nname = \"primary\"\nroles = [\"replica\"]\n{}",
+        split.replacen(&text, "", 1)
+    );
+    rolecall.write_config(&format!("{text}\n{reads}"));
+    rolecall.reload();
+    let metrics = get(http, "/metrics").body;
+    assert!(!metrics.contains("rolecall_cluster_primaries{"), "{metrics}");
+    assert!(metrics.contains("rolecall_verdict{"), "{metrics}");
 }
 
 #[test]
@@ -260,7 +291,10 @@ fn nobody_holds_anything_and_the_agent_port_does_not_wait() {
         200 => Ok(()),
         other => Err(other),
     });
-    assert!(get(http, "/metrics").body.contains("rolecall_http_connections_refused_total "));
+    let refused = "rolecall_http_connections_refused_total{reason=\"busy\"} ";
+    let metrics = get(http, "/metrics").body;
+    let busy = metrics.lines().find_map(|line| line.strip_prefix(refused)).unwrap_or_default();
+    assert_ne!(busy, "0", "{metrics}");
 
     let mut long = connect(http);
     let head = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
@@ -278,6 +312,32 @@ fn nobody_holds_anything_and_the_agent_port_does_not_wait() {
 }
 
 #[test]
+fn those_who_may_not_ask_take_no_place_of_those_who_may() {
+    let ground = Ground::new();
+    let (http, text) = section(&ground);
+    let friend = ground.host(3);
+    let _rolecall = one_node(&ground, &format!("{text}\nallow = \"{friend}\""));
+    // More than there are places at all, which say nothing.
+    let strangers: Vec<_> = (0..100).map(|_| connect(http)).collect();
+    let asks = |path: &str| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((friend, 0)).into()).unwrap();
+        socket.connect(&http.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        with(stream, "GET", path, "")
+    };
+    assert_eq!(asks("/primary").code, 200);
+    let metrics = asks("/metrics").body;
+    for (reason, count) in [("not_allowed", 100), ("busy", 0)] {
+        let line =
+            format!("\nrolecall_http_connections_refused_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+    drop(strangers);
+}
+
+#[test]
 fn a_reload_says_who_may_ask_and_opens_and_closes_the_port() {
     let ground = Ground::new();
     let (http, text) = section(&ground);
@@ -288,6 +348,7 @@ fn a_reload_says_who_may_ask_and_opens_and_closes_the_port() {
     let refused = get(http, "/primary");
     assert_eq!(refused.code, 403);
     assert!(refused.json()["hint"].as_str().unwrap().contains("allow"));
+    assert!(rolecall.log().contains("is not in `allow` of [http]"), "{}", rolecall.log());
     rolecall.write_config(&config.replace(&text, ""));
     rolecall.reload();
     eventually(PATIENCE, "the port is closed", || {

@@ -6,11 +6,12 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 21] = [
+const PURE: [&str; 22] = [
     "last_word",
     "haproxy",
     "order",
     "asks",
+    "strays",
     "status",
     "role",
     "observation",

@@ -14,7 +14,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A node that is well: its one service is asked and ready.
 fn well() -> Value {
-    json!({ "orders_damaged": null, "nodes": [{
+    json!({ "orders_damaged": null, "unknown_questions": [], "nodes": [{
         "node": "pg1", "role": "primary", "timeline": 3,
         "sources": [{ "kind": "postgres", "error": null, "lag_bytes": 4096 }],
         "services": [{
@@ -80,7 +80,24 @@ fn the_worst_of_all_is_the_exit_code() {
         "ends_ms": 5000, "forced": false });
     let error =
         json!({ "reason": "timeout", "detail": "no answer \u{1b}[31mwithin 1 s", "hint": null });
+    let question = |ms| {
+        json!([{ "service": "primary", "question": "pg9", "reason": "unknown_word",
+            "detail": "it names no node or service here", "hint": null, "last_ms": ms,
+            "by": "10.0.0.9", "count": 3 }])
+    };
     for (path, value, wanted, said) in [
+        (
+            "/unknown_questions".to_owned(),
+            question(2000),
+            Health::Warning,
+            "primary: asked \"pg9\" 3 times, 2 s ago by 10.0.0.9: it names no node or service here\n",
+        ),
+        (
+            "/unknown_questions".to_owned(),
+            question(60_000),
+            Health::Well,
+            "primary: asked \"pg9\" 3 times, 1 min 0 s ago",
+        ),
         (format!("{SERVICE}/state"), json!("unknown"), Health::Critical, "unknown"),
         (format!("{SERVICE}/state"), json!("drain"), Health::Warning, "drain"),
         (format!("{SERVICE}/state"), json!("not_ready"), Health::Well, "not_ready"),

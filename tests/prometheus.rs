@@ -81,18 +81,10 @@ fn page(addr: SocketAddr) -> String {
     .body
 }
 
-/// The metrics of a page, by the names that queries use.
+/// The metrics of a page.
 fn printed(page: &str) -> BTreeSet<String> {
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    let named = types.filter_map(|line| {
-        let (name, kind) = line.split_once(' ')?;
-        Some(match kind {
-            "info" => format!("{name}_info"),
-            "counter" => format!("{name}_total"),
-            _ => name.to_owned(),
-        })
-    });
-    named.collect()
+    types.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
 }
 
 #[test]
@@ -119,6 +111,14 @@ fn every_metric_of_the_rules_is_one_that_rolecall_prints() {
         let page = page(http);
         if page.contains("\nrolecall_order_age_seconds{") { Ok(page) } else { Err(page) }
     });
+
+    // What others than Prometheus read; it is silent where nothing is to be said of it.
+    let Some(promtool) = promtool() else { return missing("promtool") };
+    let page_file = ground.write("page.txt", &page);
+    let mut check = Command::new(promtool);
+    check.args(["check", "metrics"]).stdin(std::fs::File::open(page_file).unwrap());
+    let said = check.output().unwrap();
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}\n{page}");
 
     let used = names("rolecall_");
     assert!(used.len() >= 7, "{used:?}");

@@ -220,6 +220,33 @@ fn a_replica_leaves_at_the_limit_and_comes_back_at_the_lower_mark() {
 }
 
 #[test]
+fn a_replica_at_its_time_limit_does_not_flap() {
+    let limit = LagLimit { bytes: None, time: Some(ms(100)), on_lag: OnLag::Maint };
+    let policy = Policy { lag: Some(limit), ..replicas(0, 0, OnLag::Maint) };
+    let late = |time| {
+        let seen = behind(None);
+        Observation { replay: seen.replay.map(|r| Replay { lag_time: time, ..r }), ..seen }
+    };
+    let mut standing = Standing::default();
+    let mut before: Vec<SourceFacts> = vec![];
+    let expected = [
+        (Some(100), State::Ready),
+        (Some(101), State::NotReady),
+        (Some(99), State::NotReady),
+        (None, State::NotReady),
+        (Some(76), State::NotReady),
+        (Some(75), State::Ready),
+        (Some(99), State::Ready),
+    ];
+    for (look, (time, state)) in (1..).zip(expected) {
+        let after = seen(&[(look, Ok(late(time.map(ms))))]);
+        standing = standing.fold(at(look), &before, &after, &policy);
+        assert_eq!(decide(at(look), &after, standing, &policy).state, state, "{time:?} late");
+        before = after;
+    }
+}
+
+#[test]
 fn a_replica_over_its_limit_is_drained_where_that_is_chosen() {
     let policy = replicas(100, 75, OnLag::Drain);
     assert_eq!(said(0, &seen(&[(0, Ok(behind(Some(101))))]), &policy), (State::Drain, "lag_bytes"));
