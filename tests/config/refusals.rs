@@ -1,0 +1,207 @@
+//! What is refused, in which words, and what is warned of.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rolecall::document::Problem;
+use rolecall::last_word::Word;
+use rolecall::schema::{DEFAULT_PATH, Flags, MAX_FILE, load, read};
+use rolecall::warning::Warning;
+
+use crate::{FULL, PACKAGED, accepted, printed, refused};
+
+/// Each `bad/NAME.toml` is refused with the very words of `bad/NAME.txt`.
+#[test]
+fn every_problem_is_named_with_its_place_and_remedy() {
+    let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config/bad");
+    let files = fs::read_dir(bad).expect("the bad files").map(|entry| entry.expect("one").path());
+    let files: Vec<PathBuf> =
+        files.filter(|f| f.extension().is_some_and(|e| e == "toml")).collect();
+    assert_eq!(files.len(), 21);
+    for path in files {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        let text = fs::read_to_string(&path).expect(name);
+        let wanted = fs::read_to_string(path.with_extension("txt")).expect(name);
+        let problems = read(name, &text, &Flags::default(), None).expect_err(name);
+        assert_eq!(printed(&problems), wanted, "{name}");
+        assert!(!wanted.contains("hunter2"), "{name}: a secret was repeated");
+    }
+}
+
+#[test]
+fn a_bad_connection_string_is_reported_at_its_line() {
+    let problems =
+        refused("[source]\nkind = \"postgres\"\nconninfo = \"nonsense\"", &Flags::default());
+    let [problem] = &problems[..] else { panic!("{}", printed(&problems)) };
+    assert_eq!((problem.line, problem.key.as_str()), (Some(3), "source.conninfo"));
+}
+
+#[test]
+fn a_long_list_of_problems_is_cut() {
+    let keys: Vec<String> = (0..250).map(|n| format!("key_{n} = 1")).collect();
+    let problems = refused(&keys.join("\n"), &Flags::default());
+    assert_eq!(problems.len(), 101);
+    assert_eq!(problems[100].fault.what, "150 more problems follow");
+}
+
+#[test]
+fn what_may_surprise_is_said() {
+    let postgres = "[[source]]\nkind = \"postgres\"\nconninfo = \"host=db1\"\n";
+    let patroni = "[[source]]\nkind = \"patroni\"\n";
+    let fixed = "[[source]]\nkind = \"static\"\nrole = \"primary\"\n";
+    let repmgr = "[[source]]\nkind = \"repmgr\"\nconninfo = \"host=db1\"\n";
+    let patient = format!("{repmgr}failover_after = \"1m\"\n");
+    let reads = "[[service]]\nname = \"a\"\nroles = [\"replica\"]\nlisten = \"5556\"\n";
+    let last = reads.replace("\"5556\"", "\"5556\"\non_stop = \"drain\"");
+    let (slow, word) = (
+        |inter: &str| format!("[haproxy]\nagent_inter = \"{inter}\"\n{postgres}{last}"),
+        || Warning::LastWord { service: "a".to_owned(), word: Word::Drain },
+    );
+    let short = |inter| Warning::ShortLastWord {
+        service: "a".to_owned(),
+        lasts: Duration::from_secs(60),
+        inter: Duration::from_secs(inter),
+    };
+    assert_eq!(
+        short(31).to_string(),
+        "service a: what `on_stop` says is said for 1m, less than 2 x agent_inter, which is 1m 2s: \
+         HAProxy asks every 31s and may not hear it"
+    );
+    for (text, warnings) in [
+        (postgres.to_owned(), vec![Warning::PostgresAlone]),
+        (slow("30s"), vec![word()]),
+        (slow("31s"), vec![short(31), word()]),
+        (slow("31s") + "stop_for = \"60s\"", vec![short(31), word()]),
+        (slow("31s") + "stop_for = \"31s\"", vec![word()]),
+        (slow("90s"), vec![short(90), word()]),
+        ([postgres, postgres].concat(), vec![Warning::PostgresAlone]),
+        ([postgres, patroni].concat(), vec![]),
+        ([postgres, reads].concat(), vec![]),
+        ([postgres, fixed].concat(), vec![Warning::StaticRole]),
+        (fixed.to_owned(), vec![Warning::StaticRole]),
+        (patroni.to_owned(), vec![]),
+        (repmgr.to_owned(), vec![Warning::NoFailoverAfter]),
+        ([repmgr, reads].concat(), vec![]),
+        (patient, vec![]),
+        (
+            "[haproxy]\nagent_inter = \"499ms\"".to_owned(),
+            vec![Warning::ShortFall { span: Duration::from_millis(998) }],
+        ),
+        ("[haproxy]\nagent_inter = \"500ms\"".to_owned(), vec![]),
+        (
+            [patroni, "hold = \"2s\"\ntimeout = \"1501ms\""].concat(),
+            vec![Warning::ShortMemory {
+                kind: "patroni",
+                memory: Duration::from_millis(2001),
+                timeout: Duration::from_millis(1501),
+            }],
+        ),
+        (
+            [patroni, "hold = \"7s\""].concat(),
+            vec![Warning::LongHold { span: Duration::from_secs(10) }],
+        ),
+        (
+            [patroni, &reads.replace("\"5556\"", "\"5556\"\non_stop = \"maint\"")].concat(),
+            vec![Warning::LastWord { service: "a".to_owned(), word: Word::Maint }],
+        ),
+        (
+            "[[source]]\nkind = \"command\"\ncommand = [\"/nowhere/role\"]".to_owned(),
+            vec![Warning::NoFile { key: "command", path: "/nowhere/role".into() }],
+        ),
+    ] {
+        let said = accepted(&text).warnings;
+        assert_eq!(said, warnings, "{text}");
+        assert!(said.iter().all(|w| !w.to_string().is_empty() && !w.hint().is_empty()));
+    }
+}
+
+fn load_refused(path: &Path) -> Problem {
+    let mut problems = load(Some(path), &Flags::default(), None).expect_err("a problem");
+    assert_eq!(problems.len(), 1, "{}", printed(&problems));
+    let problem = problems.remove(0);
+    assert_eq!(problem.file, path.to_str().expect("UTF-8"));
+    problem
+}
+
+#[test]
+fn a_named_file_must_be_there_and_readable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("rolecall.toml");
+    assert!(load_refused(&file).fault.what.contains("No such file"));
+    assert!(load_refused(dir.path()).fault.what.contains("not a regular file"));
+
+    fs::write(&file, b"[log]\n# caf\xE9\n").expect("written");
+    let problem = load_refused(&file);
+    assert_eq!((problem.line, problem.fault.what.as_str()), (Some(2), "is not UTF-8"));
+
+    let longest = usize::try_from(MAX_FILE).expect("a size");
+    fs::write(&file, "#".repeat(longest + 1)).expect("written");
+    assert!(load_refused(&file).fault.what.contains("longer than"));
+    fs::write(&file, "#".repeat(longest)).expect("written");
+    assert_eq!(load(Some(&file), &Flags::default(), None), Ok(accepted("")));
+
+    fs::write(&file, FULL).expect("written");
+    assert_eq!(load(Some(&file), &Flags::default(), None), Ok(accepted(FULL)));
+}
+
+#[test]
+fn without_a_named_file_the_default_one_is_read_if_it_is_there() {
+    let flags = Flags { role: Some("primary".to_owned()), ..Flags::default() };
+    let wanted = if Path::new(DEFAULT_PATH).exists() {
+        load(Some(Path::new(DEFAULT_PATH)), &flags, None)
+    } else {
+        read(DEFAULT_PATH, "", &flags, None)
+    };
+    assert_eq!(load(None, &flags, None), wanted);
+}
+
+/// Reads the text and holds every problem to its form.
+fn survives(text: &str) {
+    if let Err(problems) = read("test.toml", text, &Flags::default(), None) {
+        assert!(!problems.is_empty(), "refused without a word: {text:?}");
+        let lines = 1 + text.matches('\n').count();
+        for problem in problems {
+            assert!(problem.line.is_some_and(|line| (1..=lines).contains(&line)), "{problem}");
+            let shown = problem.to_string();
+            assert_eq!(shown.lines().count(), 3, "{shown}");
+            assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in any::<String>()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn any_text_of_tomls_own_signs_is_read_or_refused(
+        text in "([\\[\\]{}=\",.#\\n \\\\']|source|service|listen|[a-z0-9µ]|\"5555\"|\"1s\")*"
+    ) {
+        survives(&text);
+    }
+
+    /// A good file with a few places overwritten, one of them by a whole piece of another kind.
+    #[test]
+    fn a_damaged_file_is_read_or_refused(
+        packaged in any::<bool>(),
+        cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0..6_usize, ".{0,4}"), 1..6),
+        piece in proptest::sample::select(
+            &["[[source]]\n", "{", "\"", "\"\"\"", "[", "]", " = ", "5", "true", "[node]\n", "\0"][..]
+        ),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut text: Vec<char> = if packaged { PACKAGED } else { FULL }.chars().collect();
+        for (start, len, with) in cuts {
+            let start = start.index(text.len());
+            let end = (start + len).min(text.len());
+            text.splice(start..end, with.chars());
+        }
+        let at = at.index(text.len());
+        text.splice(at..at, piece.chars());
+        survives(&text.into_iter().collect::<String>());
+    }
+}

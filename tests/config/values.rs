@@ -1,0 +1,243 @@
+//! Every key reaches its value.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rolecall::answering::{Answering, Listen};
+use rolecall::config::{
+    Alias, Config, Control, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom,
+    Postgres, Repmgr, Service, Source,
+};
+use rolecall::electorate::NodeId;
+use rolecall::last_word::{LastWord, Word};
+use rolecall::policy::{Hysteresis, LagLimit, OnLag};
+use rolecall::quorum::{Electorate, TwoNode};
+use rolecall::reply::{Custom, Wording};
+use rolecall::role::Role;
+use rolecall::schema::{Flags, Loaded, read};
+use rolecall::warning::Warning;
+
+use crate::{FULL, accepted, ms, patroni_at};
+
+#[test]
+fn the_poke_socket_lies_beside_the_control_socket() {
+    let poke = |text: &str| accepted(text).config.control.map(|control| control.poke);
+    let usual = poke("[control]");
+    assert_eq!(usual.as_deref(), Some(Path::new("/run/rolecall/poke.sock")));
+    assert_eq!(poke("[control]\nsocket = \"/a/b.sock\""), Some("/a/poke.sock".into()));
+    assert_eq!(poke(""), None);
+}
+
+#[test]
+fn every_key_reaches_its_value() {
+    let net = |text: &str| text.parse().expect("a network");
+    let at = |text: &str| Listen::At(text.parse().expect("an address"));
+    let own_words = Custom {
+        ready: "up ready",
+        not_ready: "maint up #not the primary",
+        drain: None,
+        unknown: None,
+    };
+    let conninfo = "host=/run/postgresql user=rolecall".parse().expect("a connection string");
+    let config = Config {
+        haproxy: Haproxy { agent_inter: ms(250), check_fall: 3, version: (3, 2) },
+        nodes: vec![Node {
+            name: "local".to_owned(),
+            cluster: None,
+            listen: BTreeMap::new(),
+            sources: vec![
+                Source {
+                    kind: patroni_at("http://[::1]:8009"),
+                    interval: ms(200),
+                    timeout: ms(1500),
+                    hold: ms(8000),
+                    beside: ms(1950),
+                },
+                Source {
+                    kind: Kind::Postgres(Postgres {
+                        conninfo,
+                        password: PasswordFrom::Passfile("/etc/rolecall/pgpass".into()),
+                    }),
+                    interval: ms(200),
+                    timeout: ms(1200),
+                    hold: ms(4000),
+                    beside: ms(1650),
+                },
+            ],
+        }],
+        services: vec![
+            Service {
+                name: "primary".to_owned(),
+                roles: vec![Role::Primary],
+                listen: vec![at("10.0.0.1:5555"), at("[::1]:5555")],
+                agent_send: false,
+                answering: Answering {
+                    allow: vec![
+                        net("10.0.0.0/8"),
+                        net("192.0.2.1/32"),
+                        net("172.16.0.0/12"),
+                        net("2001:db8::/32"),
+                    ],
+                    wording: Wording::custom(own_words, true).expect("a wording"),
+                    last_word: None,
+                },
+                hold: None,
+                lag: None,
+            },
+            Service {
+                name: "replica".to_owned(),
+                roles: vec![Role::Replica, Role::Primary],
+                listen: vec![Listen::Everywhere(5556)],
+                agent_send: false,
+                answering: Answering {
+                    allow: vec![],
+                    wording: Wording::full(),
+                    last_word: Some(LastWord { word: Word::Drain, lasts: ms(500) }),
+                },
+                hold: Some(ms(10_000)),
+                lag: Some(LagLimit {
+                    bytes: Some(Hysteresis { max: 16 << 20, resume: 12 << 20 }),
+                    time: Some(ms(5000)),
+                    on_lag: OnLag::Drain,
+                }),
+            },
+            Service {
+                name: "reports_2".to_owned(),
+                roles: vec![Role::Replica],
+                listen: vec![at("10.0.0.1:5557")],
+                agent_send: false,
+                answering: Answering { allow: vec![], wording: Wording::plain(), last_word: None },
+                hold: None,
+                lag: Some(LagLimit {
+                    bytes: Some(Hysteresis { max: 1 << 30, resume: 0 }),
+                    time: None,
+                    on_lag: OnLag::Maint,
+                }),
+            },
+        ],
+        http: None,
+        control: Some(Control {
+            socket: "/run/rolecall/orders.sock".into(),
+            mode: 0o600,
+            group: Some("dba".to_owned()),
+            state: "/var/lib/rolecall/o.json".into(),
+            poke: "/run/rolecall/wake.sock".into(),
+        }),
+        log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
+    };
+    let span = Duration::from_millis(750);
+    let passfile = Warning::NoFile { key: "passfile", path: "/etc/rolecall/pgpass".into() };
+    let last = Warning::LastWord { service: "replica".to_owned(), word: Word::Drain };
+    let warnings = vec![Warning::ShortFall { span }, last, passfile];
+    assert_eq!(accepted(FULL), Loaded { config, warnings });
+}
+
+/// A source of kind `repmgr` with these keys, under this `[haproxy]`.
+fn repmgr(haproxy: &str, keys: &str) -> (Source, Config) {
+    let conninfo = "conninfo = \"host=/run/postgresql dbname=repmgr\"";
+    let text = format!("[haproxy]\n{haproxy}\n[source]\nkind = \"repmgr\"\n{conninfo}\n{keys}");
+    let config = accepted(&text).config;
+    (config.nodes[0].sources[0].clone(), config)
+}
+
+fn keys_of(source: &Source) -> &Repmgr {
+    match &source.kind {
+        Kind::Repmgr(repmgr) => repmgr,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn repmgrs_times_follow_from_each_other() {
+    let (source, config) = repmgr("", "");
+    assert_eq!((source.interval, source.timeout, source.hold), (ms(500), ms(800), ms(0)));
+    assert_eq!(source.life(), ms(1700));
+    let wanted = Repmgr {
+        server: Postgres {
+            conninfo: "host=/run/postgresql dbname=repmgr".parse().expect("a connection string"),
+            password: PasswordFrom::Nowhere,
+        },
+        node: Identity::Told,
+        two_node: TwoNode::Maint,
+        failover_after: None,
+        ask_conf: true,
+        settle: ms(3800),
+        trust_refused: true,
+        addresses: [].into(),
+    };
+    assert_eq!(*keys_of(&source), wanted);
+    let policy = config.services[0].policy(&config.nodes[0]);
+    let electorate = Electorate { life: ms(1700), two_node: TwoNode::Maint, trust_refused: true };
+    assert_eq!(policy.settle, ms(3800));
+    assert_eq!(policy.trust[0].electorate, Some(electorate));
+    assert!(policy.trust[0].knows_lag);
+    let reads = Service { roles: vec![Role::Replica], ..config.services[0].clone() };
+    assert_eq!(reads.policy(&config.nodes[0]).settle, ms(0));
+
+    for (haproxy, keys, life, settle, hold) in [
+        ("agent_inter = \"500ms\"\ncheck_fall = 1", "", 1700, 2300, 0),
+        ("", "interval = \"2s\"", 2900, 5000, 0),
+        ("", "settle = \"3800ms\"", 1700, 3800, 0),
+        ("", "settle = \"10s\"", 1700, 10_000, 0),
+        ("", "failover_after = \"9999ms\"", 1700, 3800, 0),
+        ("", "failover_after = \"10s\"", 1700, 3800, 5000),
+        ("", "failover_after = \"1m\"", 1700, 3800, 15_000),
+        ("", "failover_after = \"1m\"\nhold = \"55s\"", 1700, 3800, 55_000),
+        ("", "failover_after = \"6s\"\nhold = \"1s\"", 1700, 3800, 1000),
+        ("", "failover_after = \"1m\"\nhold = \"0s\"", 1700, 3800, 0),
+        ("", "hold = \"0s\"", 1700, 3800, 0),
+    ] {
+        let (source, _) = repmgr(haproxy, keys);
+        assert_eq!(source.life(), ms(life), "{haproxy} {keys}");
+        assert_eq!(keys_of(&source).settle, ms(settle), "{haproxy} {keys}");
+        assert_eq!(source.hold, ms(hold), "{haproxy} {keys}");
+    }
+}
+
+#[test]
+fn every_key_of_repmgr_reaches_its_value() {
+    let (source, config) = repmgr(
+        "",
+        "node_id = 2\ntwo_node = \"ready\"\ntrust_refused = false\n\
+         addresses = { 3 = [\"10.1.0.3\", \"db3-repl:5433\", \"[fd00::3]:5434\", \"fd00::3\"], 1 = \"db1-repl\" }",
+    );
+    let alias = |host: &str, port| Alias { host: host.to_owned(), port };
+    let addresses = [
+        (NodeId(1), vec![alias("db1-repl", None)]),
+        (
+            NodeId(3),
+            vec![
+                alias("10.1.0.3", None),
+                alias("db3-repl", Some(5433)),
+                alias("fd00::3", Some(5434)),
+                alias("fd00::3", None),
+            ],
+        ),
+    ];
+    let keys = keys_of(&source);
+    assert_eq!(keys.node, Identity::Id(NodeId(2)));
+    assert_eq!(keys.addresses, addresses.into());
+    let electorate = Electorate { life: ms(1700), two_node: TwoNode::Ready, trust_refused: false };
+    let policy = config.services[0].policy(&config.nodes[0]);
+    assert_eq!(policy.trust[0].electorate, Some(electorate));
+    let (source, _) = repmgr("", "node_name = \"db 2\"");
+    assert_eq!(keys_of(&source).node, Identity::Name("db 2".to_owned()));
+}
+
+#[test]
+fn a_credential_is_a_file_in_systemds_directory() {
+    let text =
+        "[source]\nkind = \"postgres\"\nconninfo = \"host=db1\"\npassword_credential = \"pg\"";
+    for (directory, file) in [
+        (Some(Path::new("/run/credentials/other.service")), "/run/credentials/other.service/pg"),
+        // A person who runs `check` is told of the running unit's.
+        (None, "/run/credentials/rolecall.service/pg"),
+    ] {
+        let loaded = read("test.toml", text, &Flags::default(), directory).expect("accepted");
+        let Kind::Postgres(postgres) = &loaded.config.nodes[0].sources[0].kind else {
+            panic!("postgres")
+        };
+        assert_eq!(postgres.password, PasswordFrom::File(file.into()));
+    }
+}
