@@ -1,7 +1,7 @@
 # rolecall: `make demo` shows it, `make test` proves it. Both install what they need on Debian 12 and
 # 13 and say what; with that present they need no root.
 
-.PHONY: help demo test test-all sim bench bench-flip man package test-packaging release-check
+.PHONY: help demo test test-all sim bench bench-flip man package packaging-ground test-packaging release-check
 
 help:
 	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
@@ -26,6 +26,7 @@ test:
 	tests/tools/install.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test packages -- -D warnings
 	ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
@@ -65,11 +66,17 @@ package:
 
 BOOTED = systemd systemd-sysv dbus libnss-systemd iproute2 procps rpm postgresql
 
-test-packaging: package
+# What machine and network must give: where this fails, nothing can be said of the packages.
+packaging-ground:
 	tests/tools/install.sh test-packaging
+	tests/tools/cargo-tools.sh cargo-deb cargo-generate-rpm
+	tests/tools/musl-target.sh
 	tests/tools/debian-tree.sh bookworm target/trees/bookworm $(BOOTED)
 	tests/tools/debian-tree.sh trixie target/trees/trixie $(BOOTED)
 	tests/tools/debian-tree.sh bullseye target/trees/bullseye
+	tests/tools/can-boot.sh target/trees/bookworm
+
+test-packaging: packaging-ground package
 	lintian --fail-on error,warning target/packages/*.deb
 	cargo test --locked --test packages
 

@@ -8,7 +8,7 @@ tools=$PWD/target/tools/bin
 out=target/packages
 stage=target/package
 root=$stage/root
-static=$(uname -m)-unknown-linux-musl
+static=$(tests/tools/musl-target.sh)
 
 cargo build --release --locked --bin rolecall
 rolecall=target/release/rolecall
@@ -80,10 +80,6 @@ asset() { echo "  { source = \"$1\", dest = \"$2\", mode = \"$3\"${4:+, $4} },";
 "$tools/cargo-generate-rpm" --metadata-overwrite "$stage/rpm.toml" --output "$out/"
 
 # One file that needs nothing of its host, for what is older than the machine this was built on.
-if [ ! -d "$(rustc --print target-libdir --target "$static")" ]; then
-    rustup target add "$static" || { echo "build: no Rust target $static" >&2
-        echo "hint: it comes by rustup" >&2; exit 69; }
-fi
 cargo build --release --locked --bin rolecall --target "$static"
 tar --create --gzip --owner=0 --group=0 --file "$out/rolecall-$version-$static.tar.gz" \
     -C "target/$static/release" rolecall -C "$PWD" LICENSE-MIT LICENSE-APACHE packaging/rolecall.toml

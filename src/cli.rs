@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,8 +26,8 @@ use crate::patroni_times;
 use crate::poke;
 use crate::schema::{self, Flags, Loaded};
 use crate::secret::Secret;
-use crate::source::Source;
 use crate::source::resolve::Resolver;
+use crate::source::{self, Source};
 use crate::units;
 use crate::verdict::State;
 
@@ -199,10 +200,14 @@ impl Cli {
         let loaded = self.load(&Flags::default())?;
         let resolver = Resolver::system();
         let sources = loaded.config.nodes.iter().flat_map(|node| &node.sources);
-        let unusable: Vec<_> = sources
-            .filter_map(|source| Source::new(source, &resolver).err())
-            .map(|failure| failure.to_string())
-            .collect();
+        let (mut hidden, mut unusable) = (BTreeSet::new(), Vec::new());
+        for source in sources {
+            if let Some(key) = source::shown_to_the_daemon_alone(source) {
+                hidden.insert(key);
+            } else if let Err(failure) = Source::new(source, &resolver) {
+                unusable.push(failure.to_string());
+            }
+        }
         if !unusable.is_empty() {
             return Err(Failure::new(Exit::Config, unusable.join("\n")));
         }
@@ -220,6 +225,14 @@ impl Cli {
         for warning in &loaded.warnings {
             // Writing to a string cannot fail.
             let _ = writeln!(said, "warning: {warning}\n  hint: {}", warning.hint());
+        }
+        for key in hidden {
+            let _ = writeln!(
+                said,
+                "warning: {} is shown to the daemon alone, so that its source is not checked here\n  \
+                 hint: see in the log whether the daemon takes it",
+                key.display()
+            );
         }
         let _ = match self.config_file() {
             Some(file) => writeln!(said, "{}: ok", file.display()),

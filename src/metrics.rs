@@ -23,7 +23,7 @@ use crate::order;
 use crate::poller::Look;
 use crate::question::Unknown;
 use crate::role::Role;
-use crate::snapshot::{Facts, NodeFacts, ServiceFacts};
+use crate::snapshot::{Facts, NodeFacts, SourceFacts};
 use crate::strays::Strays;
 use crate::verdict::State;
 
@@ -249,11 +249,9 @@ impl Collector for Known {
         metric("last_good_look_age_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| ages(lines, now, node))
         })?;
-        let help = "Nodes of a cluster that a service for primaries is told are ready: more than one is \
-                    split brain";
-        metric("cluster_primaries", help, MetricType::Gauge, &|lines| {
-            primaries(lines, now, &facts)
-        })?;
+        let help =
+            "Nodes of a cluster whose newest look shows a primary: more than one is split brain";
+        metric("cluster_primaries", help, MetricType::Gauge, &|lines| primaries(lines, &facts))?;
         let help = "Answers at the agent port by state";
         metric("checks", help, MetricType::Counter, &|lines| {
             each(&facts, |node| checks(lines, node))
@@ -293,11 +291,16 @@ fn roles(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
 }
 
 fn verdicts(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
+    let cluster = node.cluster.as_deref().unwrap_or_default();
     node.services.iter().try_for_each(|service| {
         let state = node.verdict(now, service).state;
         STATES.into_iter().try_for_each(|of| {
-            let labels =
-                [("node", &*node.name), ("service", &*service.name), ("state", of.as_str())];
+            let labels = [
+                ("node", &*node.name),
+                ("cluster", cluster),
+                ("service", &*service.name),
+                ("state", of.as_str()),
+            ];
             lines.gauge(&labels, &i64::from(state == of))
         })
     })
@@ -320,21 +323,23 @@ fn ages(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
     })
 }
 
-/// Nodes without a cluster stand alone: nothing says that they belong together. Where nobody asks for
-/// primaries there is no line, for a 0 would say that nobody takes writes.
-fn primaries(lines: &mut Lines<'_>, now: Stamp, facts: &Facts) -> fmt::Result {
+/// Whether the newest look shows a primary, whatever is told of it: a server that swears it is the
+/// primary, and is told MAINT for it, is half of a split brain all the same.
+fn leads(node: &NodeFacts) -> bool {
+    let newest = |source: &SourceFacts| match source.own.failing() {
+        None => source.own.good()?.1.role,
+        Some(_) => None,
+    };
+    node.sources.iter().find_map(newest) == Some(Role::Primary)
+}
+
+/// Nodes without a cluster stand alone: nothing says that they belong together.
+fn primaries(lines: &mut Lines<'_>, facts: &Facts) -> fmt::Result {
     let mut clusters: Vec<&Arc<str>> =
         facts.nodes.iter().filter_map(|n| n.cluster.as_ref()).collect();
     clusters.sort_unstable();
     clusters.dedup();
-    let writes = |service: &&ServiceFacts| service.policy.roles == [Role::Primary];
-    let leads = |node: &NodeFacts| {
-        let mut services = node.services.iter().filter(writes);
-        services.any(|service| node.verdict(now, service).state == State::Ready)
-    };
-    // Every node has every service.
-    let asked = facts.nodes.first().is_some_and(|node| node.services.iter().any(|of| writes(&of)));
-    clusters.into_iter().filter(|_| asked).try_for_each(|cluster| {
+    clusters.into_iter().try_for_each(|cluster| {
         let members = facts.nodes.iter().filter(|node| node.cluster.as_ref() == Some(cluster));
         let count = members.filter(|node| leads(node)).count();
         lines.gauge(&[("cluster", &**cluster)], &i64::try_from(count).unwrap_or(i64::MAX))

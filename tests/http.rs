@@ -204,8 +204,8 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
     assert_eq!(types, documented);
     for line in [
         r#"rolecall_role{node="n1",cluster="orders",role="primary"} 1"#,
-        r#"rolecall_verdict{node="n1",service="primary",state="ready"} 1"#,
-        r#"rolecall_verdict{node="n1",service="primary",state="unknown"} 0"#,
+        r#"rolecall_verdict{node="n1",cluster="orders",service="primary",state="ready"} 1"#,
+        r#"rolecall_verdict{node="n1",cluster="orders",service="primary",state="unknown"} 0"#,
         r#"rolecall_verdict_reason{node="n1",service="primary",reason="serves"} 1"#,
         r#"rolecall_cluster_primaries{cluster="orders"} 1"#,
         r#"rolecall_checks_total{node="n1",service="primary",reply="ready"} 1"#,
@@ -249,16 +249,16 @@ fn of_several_nodes_one_must_be_named() {
     rolecall.write_config(&split);
     rolecall.reload();
     assert!(get(http, "/metrics").body.contains("rolecall_cluster_primaries{cluster=\"c\"} 2\n"));
-    // Where nobody asks for primaries, 0 would be an alarm.
-    let reads = format!(
-        "[[service]]\nname = \"primary\"\nroles = [\"replica\"]\n{}",
-        split.replacen(&text, "", 1)
-    );
-    rolecall.write_config(&format!("{text}\n{reads}"));
+    // One is told MAINT, and swears all the same.
+    let sworn = "source = [{ kind = \"static\", role = \"primary\" }, { kind = \"static\", role = \"replica\" }]";
+    let told = split.replace("source = { kind = \"static\", role = \"primary\" }", sworn);
+    rolecall.write_config(&told);
     rolecall.reload();
     let metrics = get(http, "/metrics").body;
-    assert!(!metrics.contains("rolecall_cluster_primaries{"), "{metrics}");
-    assert!(metrics.contains("rolecall_verdict{"), "{metrics}");
+    assert!(metrics.contains("rolecall_cluster_primaries{cluster=\"c\"} 2\n"), "{metrics}");
+    let ready =
+        "rolecall_verdict{node=\"pg2\",cluster=\"c\",service=\"primary\",state=\"ready\"} 0\n";
+    assert!(metrics.contains(ready), "{metrics}");
 }
 
 #[test]

@@ -173,3 +173,14 @@ fn the_user_and_its_directory_are_made() {
         assert!(tree.join("var/lib/rolecall").is_dir());
     }
 }
+
+#[test]
+fn every_override_of_lintian_says_why() {
+    let overrides = root().join("packaging/debian/lintian-overrides");
+    let text = std::fs::read_to_string(overrides).unwrap();
+    let mut explained = false;
+    for line in text.lines() {
+        assert!(line.starts_with('#') || explained, "no comment stands above `{line}`");
+        explained = line.starts_with('#');
+    }
+}

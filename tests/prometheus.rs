@@ -126,7 +126,7 @@ fn every_metric_of_the_rules_is_one_that_rolecall_prints() {
     assert!(unknown.is_empty(), "not printed: {unknown:?}");
     // The labels that the rules choose by or speak of.
     for line in [
-        "rolecall_verdict{node=\"local\",service=\"primary\",state=\"ready\"} ",
+        "rolecall_verdict{node=\"local\",cluster=\"\",service=\"primary\",state=\"ready\"} ",
         "rolecall_looks_total{node=\"local\",source=\"static\",result=\"good\"} ",
         "rolecall_last_check_age_seconds{node=\"local\",service=\"primary\"} ",
         "rolecall_order_age_seconds{node=\"local\",service=\"primary\",order=\"maint\"} ",

@@ -15,7 +15,10 @@ pub mod repmgr;
 pub mod resolve;
 pub mod tls;
 
+use std::fs::File;
 use std::future::Future;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use crate::config::{self, Kind};
 use crate::failure::{Exit, Failure};
@@ -85,6 +88,20 @@ impl Source {
             Kind::Static(role) => Self::Static(fixed::Fixed(*role)),
         })
     }
+}
+
+/// The key of a source that systemd shows to the daemon alone, and so not to this process. The
+/// credentials of a unit are hidden from what `ExecReload=` starts (systemd 252 and 257).
+pub fn shown_to_the_daemon_alone(source: &config::Source) -> Option<&Path> {
+    let client = match &source.kind {
+        Kind::Patroni(patroni) => &patroni.tls.client,
+        Kind::Repmgr(repmgr) => &repmgr.server.conninfo.tls.client,
+        Kind::Postgres(postgres) => &postgres.conninfo.tls.client,
+        Kind::Command(_) | Kind::Static(_) => &None,
+    };
+    let key = client.as_ref()?.key.as_path();
+    let denied = || File::open(key).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    (key.starts_with("/run/credentials") && denied()).then_some(key)
 }
 
 impl RoleSource for Source {

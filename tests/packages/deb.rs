@@ -17,20 +17,6 @@ roles = ["primary"]
 listen = "5555"
 "#;
 
-/// The same over TCP with a password that systemd brings.
-const BY_PASSWORD: &str = r#"
-[source]
-kind = "postgres"
-conninfo = "host=127.0.0.1 dbname=postgres user=watcher"
-password_credential = "pgpassword"
-hold = "3s"
-
-[[service]]
-name = "primary"
-roles = ["primary"]
-listen = "5555"
-"#;
-
 /// Every path in the machine that a package could leave behind.
 fn paths(host: &Host) -> BTreeSet<String> {
     let said = host.machine.sh(
@@ -40,7 +26,11 @@ fn paths(host: &Host) -> BTreeSet<String> {
     );
     // The files that hold users and groups are kept beside their backups.
     let backup = |path: &&str| path.starts_with("/etc/") && path.ends_with('-');
-    said.lines().filter(|path| !backup(path)).map(str::to_owned).collect()
+    // Every boot has others.
+    let of_this_boot =
+        |path: &&str| path.contains("/systemd-private-") && !path.contains("rolecall");
+    let counts = |path: &&str| !backup(path) && !of_this_boot(path);
+    said.lines().filter(counts).map(str::to_owned).collect()
 }
 
 pub fn as_installed_it_says_maint_and_why_and_touches_no_database(host: &Host) {
@@ -182,32 +172,6 @@ pub fn a_bad_reload_changes_nothing_and_a_good_one_is_in_force(host: &Host) {
     println!("  a bad and two good reloads: {asked} answers, all READY, slowest {slowest:.0?}");
 }
 
-pub fn a_password_comes_by_a_credential(host: &Host) {
-    let machine = &host.machine;
-    host.configure(BY_PASSWORD);
-    let with = |password: &str| {
-        machine.sh(&format!(
-            "umask 077 && echo {password} >/etc/credstore/rolecall.pgpassword
-             systemctl restart rolecall.service"
-        ));
-    };
-    with("wrong");
-    host.says("MAINT\n");
-    with("opensesame");
-    host.says("READY\n");
-    // `rolecall check` in a reload must find it too.
-    machine.sh("systemctl reload rolecall.service");
-    host.says("READY\n");
-    let mode = machine.sh("stat --format '%U %a' /etc/credstore/rolecall.pgpassword");
-    assert_eq!(mode, "root 600", "only systemd reads the file");
-    let journal = machine.sh("journalctl --no-pager -u rolecall.service -o json");
-    assert!(!journal.contains("opensesame"), "the password is in the journal");
-
-    host.configure(PEER);
-    machine.sh("systemctl restart rolecall.service");
-    host.says("READY\n");
-}
-
 pub fn the_socket_starts_the_service(host: &Host) {
     let machine = &host.machine;
     machine.sh("systemctl stop rolecall.service");
@@ -216,14 +180,22 @@ pub fn the_socket_starts_the_service(host: &Host) {
     assert_eq!(machine.property("rolecall.service", "ActiveState"), "active");
 }
 
-pub fn removed_it_keeps_its_configuration_and_purged_it_leaves_nothing(host: &Host) {
+pub fn removed_it_keeps_what_was_said_to_it_and_purged_it_leaves_nothing(host: &Host) {
     let machine = &host.machine;
+    host.configure(&format!("{PEER}\n[control]\n"));
+    machine.sh("systemctl restart rolecall.service && rolecall maint all --reason kept");
     machine.sh("dpkg --remove rolecall");
     host.refuses();
     machine.sh("test ! -e /usr/bin/rolecall -a -s /etc/rolecall/rolecall.toml");
     machine.sh("dpkg -i /mnt/share/new.deb");
+    host.says("MAINT\n");
+    let status = machine.said("rolecall status");
+    assert!(status.contains("kept"), "the order is gone: {status}");
+    machine.sh("rolecall auto all");
     host.says("READY\n");
-    machine.sh("echo secret >/etc/rolecall/pgpass && test -s /etc/credstore/rolecall.pgpassword");
+
+    machine.sh("rolecall maint all --for 1h && grep -q maint /var/lib/rolecall/orders.json
+         echo secret >/etc/rolecall/pgpass && test -s /etc/credstore/rolecall.pgpassword");
     machine.sh("dpkg --purge rolecall");
     nothing_is_left(host);
 }

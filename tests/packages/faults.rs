@@ -8,17 +8,49 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::fixtures::{Check, Heard, command, eventually, now, send};
-use crate::host::{CHECK_TIMEOUT, HOLD, Host, SOON, all_ready, hear};
+use crate::host::{CHECK_TIMEOUT, HOLD, Host, SOON, all_ready, hear, timed};
 
-/// Deaths in a row: as many as the delay has steps, and one more.
+/// Deaths in a row: as many as the delay has steps, and two more.
 const DEATHS: u32 = 5;
-/// The longest delay, from the unit, where it grows.
+/// The first and the longest delay, from the unit.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_millis(500);
+/// Starts that fail: more than systemd's own limit of 5 in 10 s.
+const FAILURES: u32 = 12;
 /// What a start may cost beside the delay, on a loaded machine.
 const START: Duration = Duration::from_secs(10);
 /// `WatchdogSec`, what `systemd::beats` allows before, and as long again as a stop may take: then it is
 /// ended by SIGKILL.
 const WATCHED: Duration = Duration::from_secs(60);
+
+/// The delay before the next start, where this systemd can let it grow.
+fn growing_delay(host: &Host) -> Option<Duration> {
+    let next = host.machine.property("rolecall.service", "RestartUSecNext");
+    (!next.is_empty()).then(|| humantime::parse_duration(&next).expect("a time"))
+}
+
+pub fn the_unit_is_in_force(host: &Host) {
+    let is = |unit: &str, property: &str, value: &str| {
+        assert_eq!(host.machine.property(unit, property), value, "{property} of {unit}");
+    };
+    let service = "rolecall.service";
+    is(service, "Type", "notify");
+    is(service, "Restart", "always");
+    is(service, "RestartUSec", "200ms");
+    is(service, "WatchdogUSec", "10s");
+    is(service, "UnitFileState", "enabled");
+    is(service, "DropInPaths", "");
+    for unit in [service, "rolecall.socket"] {
+        is(unit, "StartLimitIntervalUSec", "0");
+    }
+    // What this systemd does not know it names in the journal and ignores.
+    let grows = growing_delay(host).is_some();
+    let known = |value| if grows { value } else { "" };
+    is(service, "RestartSteps", known("3"));
+    is(service, "RestartMaxDelayUSec", known("500ms"));
+    let word = if grows { "grows" } else { "is fixed" };
+    println!("  the delay of a restart {word}");
+}
 
 pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
     let machine = &host.machine;
@@ -27,21 +59,29 @@ pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
     let restarts =
         || machine.property("rolecall.service", "NRestarts").parse::<u32>().expect("a number");
     let before = restarts();
-    let mut back = Vec::new();
+    let (mut least, mut started, mut back) = (Vec::new(), Vec::new(), Vec::new());
     for death in 1..=DEATHS {
         hear(&answers, 20);
+        least.push(growing_delay(host).unwrap_or(FIRST_DELAY));
         let mark = answers.mark();
         let pid = machine.daemon();
-        send(pid, Signal::KILL);
-        eventually(SOON, "another daemon", || match machine.daemon() {
-            0 => Err(0),
-            same if same == pid => Err(same),
-            _ => Ok(()),
-        });
+        started.push(timed(|| {
+            send(pid, Signal::KILL);
+            eventually(SOON, "another daemon", || match machine.daemon() {
+                0 => Err(0),
+                same if same == pid => Err(same),
+                _ => Ok(()),
+            });
+        }));
         hear(&answers, 20);
         assert_eq!(restarts(), before + death);
         back.push(answers.since(mark).iter().map(|check| check.took).max().unwrap_or_default());
     }
+    let grew = [least[0], least[least.len() - 1]];
+    let expected = if growing_delay(host).is_some() { LONGEST_DELAY } else { FIRST_DELAY };
+    assert_eq!(grew, [FIRST_DELAY, expected], "{least:?}");
+    let early = least.iter().zip(&started).find(|(least, started)| started < least);
+    assert!(early.is_none(), "started before its time: {least:?}, {started:?}");
     let (asked, slowest) = all_ready(&answers.stop());
     assert!(slowest < LONGEST_DELAY + START, "not back within the delay: {back:?}");
     // Whether this machine is quick enough for HAProxy's own patience is not the daemon's doing.
@@ -52,7 +92,30 @@ pub fn a_killed_daemon_is_back_and_no_check_failed(host: &Host) {
         format!("this machine was too slow for the {CHECK_TIMEOUT:?} that HAProxy waits")
     };
     println!(
-        "  killed {DEATHS} times: answers again after {back:.0?}; {asked} answers, all READY; {session}"
+        "  killed {DEATHS} times: started after {started:.0?}, answers again after {back:.0?}; {asked} \
+         answers, all READY; {session}"
+    );
+}
+
+pub fn a_start_that_fails_is_tried_for_ever(host: &Host) {
+    let machine = &host.machine;
+    let answers = host.checker();
+    hear(&answers, 20);
+    // Root alone may read it: the daemon ends at every start.
+    let configuration = "/etc/rolecall/rolecall.toml";
+    machine.sh(&format!("chmod 600 {configuration}"));
+    assert!(!machine.run("systemctl restart rolecall.service").status.success());
+    eventually(SOON, "starts that fail", || {
+        let restarts = machine.property("rolecall.service", "NRestarts");
+        let restarts = restarts.parse::<u32>().expect("a number");
+        if restarts < FAILURES { Err(restarts) } else { Ok(()) }
+    });
+    assert_eq!(machine.property("rolecall.socket", "ActiveState"), "active");
+    machine.sh(&format!("chmod 644 {configuration}"));
+    hear(&answers, 20);
+    let (asked, slowest) = all_ready(&answers.stop());
+    println!(
+        "  {FAILURES} starts that fail: {asked} answers, all READY once it starts, slowest {slowest:.1?}"
     );
 }
 

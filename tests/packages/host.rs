@@ -29,7 +29,7 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_millis(800);
 /// The primary in HAProxy's words.
 const PG1: &str = "postgres_rw/pg1";
 
-const fn localhost(port: u16) -> SocketAddr {
+pub const fn localhost(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
 }
 
@@ -39,6 +39,7 @@ pub struct Host {
     pub ground: Ground,
 }
 
+#[allow(clippy::unused_self, reason = "its ports are those of this thread's network")]
 impl Host {
     /// Boots the tree and lets HAProxy's clients in as `postgres`.
     pub fn boot(ground: Ground, tree: &Path, share: &Path) -> Self {
@@ -53,8 +54,13 @@ impl Host {
 
     /// Waits until the agent port says this.
     pub fn says(&self, line: &str) {
-        eventually(SOON, &format!("{line:?} from the agent port"), || {
-            match ask(AGENT, SOON).heard {
+        self.says_at(AGENT, line);
+    }
+
+    /// Waits until another port says this.
+    pub fn says_at(&self, port: SocketAddr, line: &str) {
+        eventually(SOON, &format!("{line:?} from the agent port {port}"), || {
+            match ask(port, SOON).heard {
                 Heard::Said(said) if said == line => Ok(()),
                 other => Err(other),
             }

@@ -12,13 +12,28 @@ use crate::fixtures::{Ground, Proc, children, eventually, send};
 /// A boot on a loaded machine takes many times the 3 s it takes on an idle one.
 const BOOT: Duration = Duration::from_secs(120);
 
+/// How systemd-nspawn with `--keep-unit` ends where the machine wants to be booted again.
+const REBOOTS: i32 = 133;
+
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools");
 
 /// A running machine; dropped, it is gone with all that was written in it.
 pub struct Machine {
     name: String,
+    /// What boots it, its tree, its folder and what it shares.
+    boot: [PathBuf; 4],
+    log: PathBuf,
     nspawn: Proc,
     leader: u32,
+}
+
+/// How a machine goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// Its systemd stops every unit first.
+    InOrder,
+    /// As by a loss of power, but for what is not on disk yet: that is this host's business.
+    AtOnce,
 }
 
 impl Machine {
@@ -26,26 +41,48 @@ impl Machine {
     pub fn boot(ground: &Ground, tree: &Path, share: &Path) -> Self {
         // Two runs at a time share the host's control groups.
         let name = format!("rolecall-{}", std::process::id());
-        // At SIGTERM it powers the machine off, which would outlive it otherwise.
-        let mut unshare = command_dying_of("TERM", Path::new("unshare"), None);
-        unshare.args(["--mount", "--propagation", "private", "--"]);
-        unshare.arg(tool("boot.sh")).arg(tree).arg(ground.dir().join("machine")).arg(&name);
-        unshare.arg(share);
-        let mut nspawn = Proc::start("machine", unshare, &ground.dir().join("machine.log"));
-        let leader = eventually(BOOT, "process 1 of the machine", || {
-            assert!(nspawn.ended().is_none(), "the machine did not boot");
-            let child = children(nspawn.pid()).into_iter().find(|pid| is_systemd(*pid));
-            child.ok_or("none yet")
-        });
-        let machine = Self { name, nspawn, leader };
-        eventually(BOOT, "a booted machine", || {
-            match machine.said("systemctl is-system-running") {
-                // A unit of the distribution that fails is none of our business.
-                said if ["running", "degraded"].contains(&said.as_str()) => Ok(()),
-                said => Err(said),
-            }
-        });
+        let boot = [tool("boot.sh"), tree.into(), ground.dir().join("machine"), share.into()];
+        let log = ground.dir().join("machine.log");
+        let (nspawn, leader) = start(&name, &boot, &log);
+        let machine = Self { name, boot, log, nspawn, leader };
+        machine.is_up();
         machine
+    }
+
+    /// Down, and booted again with what is on its disk.
+    pub fn reboot(&mut self, down: Down) {
+        match down {
+            // What asks for it does not outlive it.
+            Down::InOrder => drop(self.run("systemctl reboot")),
+            Down::AtOnce => send(self.leader, Signal::KILL),
+        }
+        let ended = self.nspawn.wait(BOOT);
+        assert_eq!(ended.code() == Some(REBOOTS), down == Down::InOrder, "{down:?}: {ended}");
+        self.leave_no_groups();
+        (self.nspawn, self.leader) = start(&self.name, &self.boot, &self.log);
+        self.is_up();
+    }
+
+    fn is_up(&self) {
+        eventually(BOOT, "a booted machine", || match self.said("systemctl is-system-running") {
+            // A unit of the distribution that fails is none of our business.
+            said if ["running", "degraded"].contains(&said.as_str()) => Ok(()),
+            said => Err(said),
+        });
+    }
+
+    /// Removes the control groups that it leaves behind once it is down.
+    fn leave_no_groups(&self) {
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(["--mount", "--propagation", "private", "--"])
+            .arg(tool("unboot.sh"))
+            .arg(&self.name);
+        // The last processes take a moment to leave their groups.
+        eventually(BOOT, "removed control groups", || match unshare.output() {
+            Ok(output) if output.status.success() => Ok(()),
+            other => Err(other),
+        });
     }
 
     /// A shell script in there, ready to run.
@@ -121,17 +158,24 @@ impl Drop for Machine {
         // Everything in there dies with process 1, and nothing does with what booted it.
         send(self.leader, Signal::KILL);
         self.nspawn.wait(BOOT);
-        let mut unshare = Command::new("unshare");
-        unshare
-            .args(["--mount", "--propagation", "private", "--"])
-            .arg(tool("unboot.sh"))
-            .arg(&self.name);
-        // The last processes take a moment to leave their groups.
-        eventually(BOOT, "removed control groups", || match unshare.output() {
-            Ok(output) if output.status.success() => Ok(()),
-            other => Err(other),
-        });
+        self.leave_no_groups();
     }
+}
+
+/// Starts what boots the machine; returns it and the machine's process 1.
+fn start(name: &str, boot: &[PathBuf; 4], log: &Path) -> (Proc, u32) {
+    let [program, tree, dir, share] = boot;
+    // At SIGTERM it powers the machine off, which would outlive it otherwise.
+    let mut unshare = command_dying_of("TERM", Path::new("unshare"), None);
+    unshare.args(["--mount", "--propagation", "private", "--"]);
+    unshare.arg(program).arg(tree).arg(dir).arg(name).arg(share);
+    let mut nspawn = Proc::start("machine", unshare, log);
+    let leader = eventually(BOOT, "process 1 of the machine", || {
+        assert!(nspawn.ended().is_none(), "the machine did not boot");
+        let child = children(nspawn.pid()).into_iter().find(|pid| is_systemd(*pid));
+        child.ok_or("none yet")
+    });
+    (nspawn, leader)
 }
 
 fn text(output: &Output) -> String {

@@ -5,6 +5,10 @@
 //! and counts as HAProxy's host would. Wants root. A word on the command line chooses the machines
 //! with that word in their name.
 
+#[path = "../source_postgres/authority.rs"]
+mod authority;
+mod contents;
+mod credentials;
 mod deb;
 mod faults;
 #[path = "../fixtures/mod.rs"]
@@ -12,6 +16,7 @@ mod fixtures;
 mod host;
 mod machine;
 mod operators;
+mod reboot;
 mod rpm;
 mod upgrade;
 
@@ -74,26 +79,31 @@ fn alone(name: &str) -> bool {
 fn the_packages_hold_on(name: &str) {
     let ground = Ground::new();
     let share = packages(&ground);
-    let host = Host::boot(ground, &tree(name), &share);
+    let mut host = Host::boot(ground, &tree(name), &share);
     println!("{name}: systemd {}", host.machine.systemd());
     deb::as_installed_it_says_maint_and_why_and_touches_no_database(&host);
+    contents::everything_is_where_it_belongs(&host);
+    faults::the_unit_is_in_force(&host);
     deb::the_sandbox_is_closed(&host);
     deb::purge_leaves_nothing(&host);
 
     deb::the_older_package_is_installed_and_configured(&host);
     deb::the_journal_has_a_change_as_fields(&host);
     deb::a_bad_reload_changes_nothing_and_a_good_one_is_in_force(&host);
-    deb::a_password_comes_by_a_credential(&host);
+    credentials::a_password_comes_by_a_credential(&host);
+    credentials::a_key_comes_by_a_credential(&host);
     upgrade::an_upgrade_is_invisible(&host);
     operators::anybody_wakes_it_up(&host);
     operators::root_and_the_group_give_orders_that_outlive_a_restart(&host);
     upgrade::a_configuration_that_is_refused_leaves_the_old_daemon(&host);
     faults::a_killed_daemon_is_back_and_no_check_failed(&host);
+    faults::a_start_that_fails_is_tried_for_ever(&host);
     faults::a_hung_process_is_ended_by_the_watchdog(&host);
     faults::a_hung_poller_says_maint_and_is_ended_by_the_watchdog(&host);
     deb::the_socket_starts_the_service(&host);
     upgrade::disabled_stays_disabled(&host);
-    deb::removed_it_keeps_its_configuration_and_purged_it_leaves_nothing(&host);
+    reboot::an_order_outlives_a_boot(&mut host);
+    deb::removed_it_keeps_what_was_said_to_it_and_purged_it_leaves_nothing(&host);
 
     rpm::its_files_are_the_same(&host);
     rpm::installed_upgraded_and_removed(&host);

@@ -29,11 +29,13 @@ pub fn anybody_wakes_it_up(host: &Host) {
     let machine = &host.machine;
     machine.sh("echo replica >/var/lib/role");
     host.configure(&SELDOM.replace("group = \"dba\"", ""));
-    machine.sh("systemctl restart rolecall.service");
-    for (role, says, hook) in [
-        ("primary", "READY\n", "patroni-callback on_role_change primary demo"),
-        ("replica", "MAINT\n", "repmgr-event 1 standby_promote 1 now promoted"),
+    for (said, role, says, hook) in [
+        ("MAINT\n", "primary", "READY\n", "patroni-callback on_role_change primary demo"),
+        ("READY\n", "replica", "MAINT\n", "repmgr-event 1 standby_promote 1 now promoted"),
     ] {
+        // A daemon that nobody has poked for as long as it wants between two bursts.
+        machine.sh("systemctl restart rolecall.service");
+        host.says(said);
         let began = crate::fixtures::now();
         machine.sh(&format!(
             "echo {role} >/var/lib/role
@@ -41,8 +43,6 @@ pub fn anybody_wakes_it_up(host: &Host) {
         ));
         host.says(says);
         println!("  {says:?} {:.0?} after a hook", crate::fixtures::now().since(began));
-        // The least time between two bursts.
-        machine.sh("sleep 5");
     }
 }
 

@@ -61,6 +61,14 @@ pub fn installed_upgraded_and_removed(host: &Host) {
     let (asked, slowest) = all_ready(&answers.stop());
     println!("  rpm: an upgrade: {asked} answers, all READY, slowest {slowest:.0?}");
 
+    let (pid, answers) = (machine.daemon(), host.checker());
+    host.configure(&PEER.replace("roles =", "rolls ="));
+    let said = machine.sh("rpm --upgrade --replacepkgs --nodeps /mnt/share/new.rpm 2>&1");
+    assert!(said.contains("is not restarted") && said.contains("rolls"), "{said}");
+    hear(&answers, ANSWERS);
+    assert_eq!(machine.daemon(), pid, "it was restarted into a configuration it refuses");
+    all_ready(&answers.stop());
+
     machine.sh("rpm --erase rolecall");
     host.refuses();
     machine.sh("test ! -e /usr/bin/rolecall && test ! -e /etc/rolecall/rolecall.toml");

@@ -26,7 +26,7 @@ for name in "$@"; do
     fi
     echo "cargo-tools: $name $version is compiled into $root"
     # That it is compiled quickly matters more than its own speed: it runs for seconds.
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 \
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 \
         CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_TARGET_DIR=$build \
         cargo install --quiet --locked --root "$root" "$name@$version"
 done
