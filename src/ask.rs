@@ -261,9 +261,6 @@ fn in_words(seen: &Observation) -> String {
             (patroni.over_lag == Some(true), "over the lag limit"),
         ];
         words.extend(flags.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned()));
-        for (whose, end) in [("its", patroni.expiry.peer), ("our", patroni.expiry.own)] {
-            words.extend(end.map(|end| format!("{whose} certificate ends {}", in_days(end))));
-        }
     }
     if let Some(state) = &seen.not_running {
         words.push(format!("PostgreSQL is {state}"));
@@ -284,6 +281,9 @@ fn in_words(seen: &Observation) -> String {
         words.extend(replay.lag_bytes.map(|bytes| format!("{bytes} bytes behind")));
         words.extend(replay.lag_time.map(|time| format!("{:.1} s behind", time.as_secs_f64())));
     }
+    for (whose, end) in [("its", seen.expiry.peer), ("our", seen.expiry.own)] {
+        words.extend(end.map(|end| format!("{whose} certificate ends {}", in_days(end))));
+    }
     words.join(", ")
 }
 
@@ -303,8 +303,6 @@ fn observation(seen: &Observation) -> Value {
             "failsafe_mode_is_active": patroni.failsafe,
             "pending_restart": patroni.pending_restart,
             "over_lag": patroni.over_lag,
-            "certificate_ends": patroni.expiry.peer,
-            "own_certificate_ends": patroni.expiry.own,
         })),
         "role": seen.role.map(crate::role::Role::as_str),
         "leader": seen.leader,
@@ -319,5 +317,7 @@ fn observation(seen: &Observation) -> Value {
             "lag_bytes": replay.lag_bytes,
             "lag_seconds": replay.lag_time.map(|time| time.as_secs_f64()),
         })),
+        "certificate_ends": seen.expiry.peer,
+        "own_certificate_ends": seen.expiry.own,
     })
 }

@@ -375,8 +375,8 @@ fn orders(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
 
 fn certificates(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
     node.kinds.iter().zip(&node.sources).try_for_each(|(kind, source)| {
-        let seen = source.own.good().and_then(|(_, seen)| seen.patroni);
-        let expiry = seen.map(|patroni| patroni.expiry).unwrap_or_default();
+        let Some((_, seen)) = source.own.good() else { return Ok(()) };
+        let expiry = seen.expiry;
         [("peer", expiry.peer), ("own", expiry.own)].into_iter().try_for_each(|(whose, end)| {
             let Some(end) = end else { return Ok(()) };
             lines.gauge(&[("node", &*node.name), ("source", kind), ("whose", whose)], &end)

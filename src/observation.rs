@@ -31,6 +31,8 @@ pub struct Observation {
     pub lsn: Option<Lsn>,
     /// How a replica follows; `None` for a primary, and where the source cannot know.
     pub replay: Option<Replay>,
+    /// When the certificates of a look by TLS end.
+    pub expiry: Expiry,
     /// What Patroni says beside role and state; `None` from every other source.
     pub patroni: Option<Patroni>,
     /// How well a standby of a repmgr cluster keeps up; `None` from every other source.
@@ -51,6 +53,7 @@ impl Observation {
             timeline: None,
             lsn: None,
             replay: None,
+            expiry: Expiry::default(),
             patroni: None,
             upkeep: None,
             repmgr: None,
@@ -80,16 +83,14 @@ pub struct Patroni {
     /// Time from a renewal of the lock to the earliest moment at which another node can have it:
     /// `ttl - loop_wait - retry_timeout`. `None`: not known yet.
     pub span: Option<Duration>,
-    /// When the certificates end, in seconds since 1970.
-    pub expiry: Expiry,
 }
 
 /// When certificates end, in seconds since 1970; `None` where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Expiry {
-    /// The one that is shown to Patroni.
+    /// The one that is shown to a server that asks for one.
     pub own: Option<i64>,
-    /// Patroni's own.
+    /// The one that the server showed.
     pub peer: Option<i64>,
 }
 

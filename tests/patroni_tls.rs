@@ -84,7 +84,7 @@ async fn look(source: &mut Patroni) -> Result<Observation, SourceError> {
 fn expiry(seen: Result<Observation, SourceError>) -> Expiry {
     let seen = seen.expect("a good look");
     assert_eq!((seen.role, seen.leader), (Some(Role::Primary), Some(true)));
-    seen.patroni.expect("what Patroni says").expiry
+    seen.expiry
 }
 
 /// A server whose certificate names `db1.example`, and who signed it.

@@ -444,8 +444,8 @@ async fn a_certificate_must_be_signed_and_name_the_server_it_is_asked_for() {
     // Asked at a loopback address, the certificate names the node.
     let seen = papers.asking(addr, Some("db1.test"), None).observe().await.unwrap();
     assert_eq!((seen.role, seen.leader), (Some(Role::Primary), Some(true)));
-    assert_eq!(seen.patroni.unwrap().expiry.peer, Some(ENDS));
-    assert_eq!(seen.patroni.unwrap().expiry.own, None);
+    assert_eq!(seen.expiry.peer, Some(ENDS));
+    assert_eq!(seen.expiry.own, None);
     for name in [None, Some("db2.test")] {
         let error = papers.asking(addr, name, None).observe().await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::PatroniTls, "{error}");
@@ -463,7 +463,7 @@ async fn a_server_that_asks_for_a_certificate_is_shown_one() {
     let addr = papers.serve("db1.test", true).await;
     papers.issue("rolecall");
     let seen = papers.asking(addr, Some("db1.test"), Some("rolecall")).observe().await.unwrap();
-    assert_eq!(seen.patroni.unwrap().expiry.own, Some(ENDS));
+    assert_eq!(seen.expiry.own, Some(ENDS));
     let error = papers.asking(addr, Some("db1.test"), None).observe().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::PatroniTls, "{error}");
 }

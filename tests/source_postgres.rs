@@ -2,6 +2,10 @@
 
 #[path = "source_postgres/authority.rs"]
 mod authority;
+#[path = "source_postgres/certificates.rs"]
+mod certificates;
+#[path = "fixtures/mod.rs"]
+mod fixtures;
 #[path = "source_postgres/server.rs"]
 mod server;
 

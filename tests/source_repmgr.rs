@@ -1,5 +1,7 @@
 //! The `repmgr` source against real servers with repmgr's extension, registered by repmgr.
 
+#[path = "source_postgres/authority.rs"]
+mod authority;
 #[path = "source_repmgr/cluster.rs"]
 mod cluster;
 #[path = "source_repmgr/grants.rs"]
@@ -12,10 +14,11 @@ mod server;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cluster::{Node, PASSWORD, source};
+use authority::Authority;
+use cluster::{Node, PASSWORD, settings, source};
 use rolecall::config::{Alias, Identity};
 use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row};
-use rolecall::observation::{ErrorKind, Observation, SourceError};
+use rolecall::observation::{ErrorKind, Expiry, Observation, SourceError};
 use rolecall::role::{Role, Timeline};
 use rolecall::source::RoleSource;
 use rolecall::source::conninfo::places;
@@ -105,6 +108,26 @@ async fn a_cluster_says_who_is_who_and_who_follows_whom() {
     who_is_me(&primary, &standby, &witness).await;
     ways_to_follow(&primary, &standby).await;
     upkeep_of(&standby).await;
+    certificate_of(&primary).await;
+}
+
+/// By TLS, a look says when the server's certificate ends.
+async fn certificate_of(node: &Node) {
+    let (cert, key) = Authority::new().sign_until("db1.test", 2100);
+    node.server.put_secret("data/server.crt", &cert);
+    node.server.put_secret("data/server.key", &key);
+    node.sql("ALTER SYSTEM SET ssl = on");
+    node.sql("SELECT pg_reload_conf()");
+    let by = |sslmode: &str| {
+        let addr = node.server.addr;
+        source(&settings(&format!(
+            "host={addr} port={PORT} user=postgres dbname=repmgr sslmode={sslmode}"
+        )))
+    };
+    // The beginning of 2100.
+    let ends = Expiry { own: None, peer: Some(4_102_444_800) };
+    eventually(&mut by("require"), |seen| seen.expiry == ends).await;
+    assert_eq!(by("disable").observe().await.unwrap().expiry, Expiry::default());
 }
 
 /// The own node, by its number, by its name, and by what repmgrd says.

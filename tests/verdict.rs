@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rolecall::clock::Stamp;
-use rolecall::observation::{ErrorKind, Observation, Replay, SourceError};
+use rolecall::observation::{ErrorKind, Expiry, Observation, Replay, SourceError};
 use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::reason::Reason;
 use rolecall::role::{ROLES, Role};
@@ -305,6 +305,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 lag_bytes: bytes,
                 lag_time: time.map(ms),
             }),
+            expiry: Expiry::default(),
             patroni: None,
             upkeep: None,
             repmgr: None,

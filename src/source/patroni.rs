@@ -92,7 +92,7 @@ impl Patroni {
     async fn ask(&mut self) -> Result<Observation, SourceError> {
         let (asked, url) = self.request();
         let mut response = self.get(url).await?;
-        let peer = client::peer_expiry(&response);
+        let expiry = self.client.expiry();
         let status = response.status().as_u16();
         let answer = match status {
             NOT_HELD => {
@@ -106,9 +106,8 @@ impl Patroni {
         if let Some(says) = &mut seen.patroni {
             self.over_lag = says.over_lag.unwrap_or(self.over_lag);
             says.span = self.times.map(Times::span);
-            says.expiry.own = self.client.own_expiry();
-            says.expiry.peer = peer;
         }
+        seen.expiry = expiry;
         Ok(seen)
     }
 

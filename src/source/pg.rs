@@ -20,7 +20,7 @@ use tokio_postgres::{Client, Connection, Error, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{self, PasswordFrom};
-use crate::observation::{ErrorKind, SourceError};
+use crate::observation::{ErrorKind, Expiry, SourceError};
 use crate::secret::Secret;
 use crate::source::conninfo::{ChannelBinding, DEFAULT_SOCKET_DIR, Place, SslMode, TlsSettings};
 use crate::source::passfile::{self, Login};
@@ -121,6 +121,11 @@ impl Connector {
         &self.user
     }
 
+    /// When the certificates of the last connection end.
+    pub fn expiry(&self) -> Expiry {
+        self.tls.expiry()
+    }
+
     /// Connects, asks one query without parameters that answers with exactly one row, and says
     /// goodbye, so that the server logs nothing unusual.
     ///
@@ -151,6 +156,7 @@ impl Connector {
         let mut refused = None;
         for attempt in self.tls.attempts() {
             startup.ssl_mode(*attempt);
+            self.tls.forget_peer();
             let stream = Bounded::new(self.dial().await?);
             let name = self.tls_name();
             let Ok(tls) = MakeTlsConnect::<Stream>::make_tls_connect(&mut tls, &name);

@@ -53,6 +53,6 @@ impl RoleSource for Postgres {
         if row.hidden() {
             self.tell_hidden();
         }
-        row.observation()
+        Ok(Observation { expiry: self.connector.expiry(), ..row.observation()? })
     }
 }

@@ -129,7 +129,8 @@ impl Repmgr {
             let what = format_args!("{user:?} lacks pg_read_all_stats: the WAL receiver is hidden");
             return Err(connector.failed(ErrorKind::Grant, what));
         }
-        self.heard(&role, &columns).await
+        let expiry = connector.expiry();
+        Ok(Observation { expiry, ..self.heard(&role, &columns).await? })
     }
 
     /// Makes an observation of what one server answered.

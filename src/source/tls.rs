@@ -13,12 +13,14 @@
 //! for in the certificate's subject alternative names alone, never in its common name, and a server's
 //! certificate that is itself an authority (`CA:TRUE`, as `openssl req -x509` makes) is refused.
 
+mod ends;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
 };
@@ -29,9 +31,12 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio_postgres::config::SslMode as Attempt;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::observation::{ErrorKind, SourceError};
+use crate::observation::{ErrorKind, Expiry, SourceError};
 use crate::source::conninfo::{Root, SslMode, TlsSettings};
 use crate::source::passfile::{credential, read};
+
+pub use ends::PeerEnd;
+use ends::{Noting, end};
 
 /// Most bytes of a PEM file: several times the bundle of a whole operating system.
 const MAX_PEM_BYTES: u64 = 1024 * 1024;
@@ -53,6 +58,8 @@ pub struct Tls {
     settings: TlsSettings,
     seen: Vec<FileState>,
     connect: MakeRustlsConnect,
+    own_end: Option<i64>,
+    peer: PeerEnd,
 }
 
 impl Tls {
@@ -61,8 +68,10 @@ impl Tls {
     pub fn new(settings: TlsSettings) -> Result<Self, SourceError> {
         // The state first: a file replaced while it is read is read again at the next look.
         let seen = file_states(&settings)?;
-        let connect = MakeRustlsConnect::new(client_config(&settings)?);
-        Ok(Self { settings, seen, connect })
+        let peer = PeerEnd::default();
+        let connect = MakeRustlsConnect::new(client_config(&settings, &peer)?);
+        let own_end = own_end(&settings);
+        Ok(Self { settings, seen, connect, own_end, peer })
     }
 
     /// The connector for one look. Errors as [`Tls::new`], where the files have changed.
@@ -71,6 +80,17 @@ impl Tls {
             *self = Self::new(self.settings.clone())?;
         }
         Ok(self.connect.clone())
+    }
+
+    /// When the certificates end: the own one, and the one that the server showed since
+    /// [`Tls::forget_peer`].
+    pub fn expiry(&self) -> Expiry {
+        Expiry { own: self.own_end, peer: self.peer.get() }
+    }
+
+    /// Before each connection: the next one may be without TLS.
+    pub fn forget_peer(&self) {
+        self.peer.set(None);
     }
 
     /// What to try, in this order.
@@ -103,22 +123,23 @@ fn files(settings: &TlsSettings) -> impl Iterator<Item = &Path> {
     root.into_iter().chain(client).filter(move |_| used)
 }
 
-/// What rustls is told. Errors as [`Tls::new`].
-pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, SourceError> {
+/// What rustls is told; `peer` is told when the certificate of the server ends. Errors as [`Tls::new`].
+pub fn client_config(settings: &TlsSettings, peer: &PeerEnd) -> Result<ClientConfig, SourceError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(tls)?;
     let roots = if settings.mode == SslMode::Disable { None } else { settings.root.as_ref() };
     let roots = roots.map(root_store).transpose()?;
-    let builder = match roots {
+    let verifier: Arc<dyn ServerCertVerifier> = match roots {
         Some(roots) if settings.mode == SslMode::VerifyFull => {
-            builder.with_root_certificates(roots)
+            let roots = Arc::new(roots);
+            WebPkiServerVerifier::builder_with_provider(roots, provider).build().map_err(tls)?
         }
-        roots => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Nameless::new(roots, &provider))),
+        roots => Arc::new(Nameless::new(roots, &provider)),
     };
+    let noting = Arc::new(Noting { verifier, peer: peer.clone() });
+    let builder = builder.dangerous().with_custom_certificate_verifier(noting);
     let mut config = match &settings.client {
         Some(client) if settings.mode != SslMode::Disable => {
             let key = read(&client.key, MAX_PEM_BYTES)?;
@@ -133,6 +154,12 @@ pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, SourceError
     // PostgreSQL hands out no tickets, and a store for them would be memory for nothing.
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// When the certificate ends that a server is shown; `None` where there is none.
+pub fn own_end(settings: &TlsSettings) -> Option<i64> {
+    let client = settings.client.as_ref().filter(|_| settings.mode != SslMode::Disable)?;
+    end(certificates(&client.cert).ok()?.first()?)
 }
 
 fn root_store(root: &Root) -> Result<RootCertStore, SourceError> {

@@ -2,19 +2,14 @@
 
 use std::error::Error;
 use std::io;
-use std::path::Path;
-use std::time::Duration;
 
-use reqwest::tls::TlsInfo;
-use reqwest::{Response, Url};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
+use reqwest::Url;
 
 use crate::config::PatroniTls;
-use crate::observation::{ErrorKind, SourceError};
+use crate::observation::{ErrorKind, Expiry, SourceError};
 use crate::source::conninfo::{Root, SslMode, TlsSettings};
 use crate::source::resolve::Resolver;
-use crate::source::tls::{self, FileState};
+use crate::source::tls::{self, FileState, PeerEnd};
 
 /// A URL that is not the base of a Patroni REST API, or files that its TLS cannot use. Does not repeat
 /// the URL, it may hold a password.
@@ -36,7 +31,8 @@ pub struct Client {
     /// Where the server is found whatever name it is called by.
     resolver: Located,
     seen: Vec<FileState>,
-    own_expiry: Option<i64>,
+    own_end: Option<i64>,
+    peer: PeerEnd,
 }
 
 impl Client {
@@ -51,10 +47,11 @@ impl Client {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let resolver = Located { resolver, host };
         let seen = tls::file_states(&settings).map_err(BadUrl::File)?;
-        let http = build(&settings, resolver.clone())?;
-        let own_expiry = own_expiry(&settings);
+        let peer = PeerEnd::default();
+        let http = build(&settings, resolver.clone(), &peer)?;
+        let own_end = tls::own_end(&settings);
         let server_name = files.server_name.clone();
-        Ok(Self { http, settings, server_name, resolver, seen, own_expiry })
+        Ok(Self { http, settings, server_name, resolver, seen, own_end, peer })
     }
 
     /// The client of the files as they are now. Where new ones cannot be used the old ones stay in use,
@@ -64,10 +61,10 @@ impl Client {
             Ok(states) if states != self.seen => {
                 // Once per version, whatever comes of it.
                 self.seen = states;
-                match build(&self.settings, self.resolver.clone()) {
+                match build(&self.settings, self.resolver.clone(), &self.peer) {
                     Ok(http) => {
                         self.http = http;
-                        self.own_expiry = own_expiry(&self.settings);
+                        self.own_end = tls::own_end(&self.settings);
                     }
                     Err(error) => {
                         let hint = "the ones before are used on; put the right ones in their place";
@@ -90,18 +87,21 @@ impl Client {
         url
     }
 
-    /// When the own certificate ends.
-    pub fn own_expiry(&self) -> Option<i64> {
-        self.own_expiry
+    /// When the own certificate ends, and the one that Patroni showed last.
+    pub fn expiry(&self) -> Expiry {
+        Expiry { own: self.own_end, peer: self.peer.get() }
     }
 }
 
-fn build(settings: &TlsSettings, resolver: Located) -> Result<reqwest::Client, BadUrl> {
-    let config = tls::client_config(settings).map_err(BadUrl::File)?;
+fn build(
+    settings: &TlsSettings,
+    resolver: Located,
+    peer: &PeerEnd,
+) -> Result<reqwest::Client, BadUrl> {
+    let config = tls::client_config(settings, peer).map_err(BadUrl::File)?;
     reqwest::Client::builder()
         .dns_resolver(resolver)
         .tls_backend_preconfigured(config)
-        .tls_info(settings.client.is_some() || settings.mode != SslMode::Disable)
         .http1_only()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -158,23 +158,6 @@ pub fn shown(base: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.into()
-}
-
-/// When the certificate that the other side showed ends.
-pub fn peer_expiry(response: &Response) -> Option<i64> {
-    ends(response.extensions().get::<TlsInfo>()?.peer_certificate()?)
-}
-
-fn own_expiry(settings: &TlsSettings) -> Option<i64> {
-    let path: &Path = &settings.client.as_ref()?.cert;
-    ends(tls::certificates(path).ok()?.first()?)
-}
-
-/// `None` where it cannot be read: the handshake has its own opinion of it.
-fn ends(der: &[u8]) -> Option<i64> {
-    let certificate = Certificate::from_der(der).ok()?;
-    let end: Duration = certificate.tbs_certificate.validity.not_after.to_unix_duration();
-    i64::try_from(end.as_secs()).ok()
 }
 
 /// What an https port is answered to http looks like: nothing, or bytes of TLS.
