@@ -26,6 +26,7 @@ use crate::unix_socket;
 
 /// How often orders that have ended are taken out of the file.
 const TIDY: Duration = Duration::from_millis(250);
+
 /// The open socket and the orders.
 pub struct Desk {
     listener: UnixListener,

@@ -249,10 +249,7 @@ fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Fa
 
 /// Whether this rolecall listens at a port, on whatever address.
 fn listens(config: &Config, port: u16) -> bool {
-    let services = config.services.iter().flat_map(|service| &service.listen);
-    let nodes = config.nodes.iter().flat_map(|node| &node.listen).flat_map(|(_, listen)| listen);
-    let http = config.http.iter().flat_map(|http| &http.listen);
-    services.chain(nodes).chain(http).any(|listen| listen.port() == port)
+    config.listens().any(|(listen, _)| listen.port() == port)
 }
 
 impl Member {

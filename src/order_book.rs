@@ -121,15 +121,15 @@ impl OrderBook {
         } else {
             info!(by, order, target, reason = why, "ordered by {by}: {said}");
         }
-        let drained = self.primaries(now, &about);
-        if wish == Wish::Drain && !drained.is_empty() {
-            let nodes = drained.join(", ");
-            return Ok(format!(
-                "{said}\nnote: a primary ({nodes}) that drains turns every new connection away; a \
-                 switchover takes it out"
-            ));
+        let drained = if wish == Wish::Drain { self.primaries(now, &about) } else { Vec::new() };
+        if drained.is_empty() {
+            return Ok(said);
         }
-        Ok(said)
+        let nodes = drained.join(", ");
+        Ok(format!(
+            "{said}\nnote: a primary ({nodes}) that drains turns every new connection away; a \
+             switchover takes it out"
+        ))
     }
 
     /// The nodes that would be READY for primaries.

@@ -31,9 +31,7 @@ impl Unknown {
             Self::TooMany => "too_many",
         }
     }
-}
 
-impl Unknown {
     /// What to do about it.
     pub fn hint(self) -> &'static str {
         match self {

@@ -2,8 +2,8 @@
 //! and every command is made.
 //!
 //! Its JSON has a version. A field may be added within one; a field that goes, or that means something
-//! else, makes a new one. docs/http.md describes it, docs/status.schema.json is made of the types here. Times are milliseconds before the moment at which
-//! it was made, so that no two clocks need to agree.
+//! else, makes a new one. docs/http.md describes it, docs/status.schema.json is made of the types here.
+//! Times are milliseconds before the moment at which it was made, so that no two clocks need to agree.
 
 use std::time::Duration;
 
