@@ -107,6 +107,10 @@ pub struct Answer {
     pub upstream: Option<NodeId>,
     /// `get_upstream_last_seen()`: how long ago repmgrd last reached its upstream. `None`: never.
     pub upstream_seen: Option<Duration>,
+    /// `get_new_primary()`: the node that an elected one told this node to follow. repmgrd does so at
+    /// the first lost ping, without the time that its own detection takes, and forgets it only when it
+    /// is restarted. `None`: nobody told it, or the packaged SQL is too old to say.
+    pub told: Option<NodeId>,
     /// Whom the receiver streams from.
     pub attached: Attached,
     /// `repmgrd_is_running()`

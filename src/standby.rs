@@ -67,6 +67,7 @@ mod tests {
             local_id: None,
             upstream: None,
             upstream_seen: None,
+            told: None,
             attached: Attached::To(NodeId(1)),
             repmgrd_running: true,
             repmgrd_paused: false,

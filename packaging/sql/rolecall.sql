@@ -84,4 +84,11 @@ $$;
 REVOKE ALL ON FUNCTION rolecall.repmgrd_state() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION rolecall.repmgrd_state() TO rolecall;
 
+-- Whom an elected node told this one to follow: until it does, its vote may move without a delay.
+CREATE OR REPLACE FUNCTION rolecall.new_primary() RETURNS int
+  LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $$ SELECT repmgr.get_new_primary() $$;
+REVOKE ALL ON FUNCTION rolecall.new_primary() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION rolecall.new_primary() TO rolecall;
+
 COMMIT;

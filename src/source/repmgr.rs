@@ -173,6 +173,7 @@ impl Repmgr {
                 local_id: columns.local_id,
                 upstream: columns.upstream,
                 upstream_seen: columns.upstream_seen,
+                told: columns.told,
                 attached,
                 repmgrd_running: columns.repmgrd_running,
                 repmgrd_paused: columns.repmgrd_paused,

@@ -60,6 +60,7 @@ pub fn primary() -> Said {
         local_id: None,
         upstream: None,
         upstream_seen: None,
+        told: None,
         attached: Attached::Nobody,
         repmgrd_running: true,
         repmgrd_paused: false,

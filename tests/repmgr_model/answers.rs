@@ -89,6 +89,7 @@ impl Cluster {
             local_id: node.repmgrd.then(|| node_id(id)),
             upstream: node.upstream.map(node_id),
             upstream_seen: seen.filter(|_| node.upstream.is_some()),
+            told: None,
             attached: streams.map_or(Attached::Nobody, |from| Attached::To(node_id(from))),
             repmgrd_running: node.repmgrd,
             repmgrd_paused: false,

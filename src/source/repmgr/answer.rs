@@ -28,6 +28,7 @@ pub struct Columns {
     pub local_id: Option<NodeId>,
     pub upstream: Option<NodeId>,
     pub upstream_seen: Option<Duration>,
+    pub told: Option<NodeId>,
     pub repmgrd_running: bool,
     pub repmgrd_paused: bool,
     /// As JSON; may hold passwords.
@@ -83,6 +84,7 @@ impl Columns {
             upstream_seen: seen
                 .and_then(|seconds| u64::try_from(seconds).ok())
                 .map(Duration::from_secs),
+            told: node_id(column(row, "new_primary")?),
             repmgrd_running: running.unwrap_or(false),
             repmgrd_paused: paused.unwrap_or(false),
             nodes: column::<Option<String>>(row, "nodes")?.map(Nodes),
@@ -103,7 +105,8 @@ fn millis(ms: i64) -> Duration {
     Duration::from_millis(ms.max(0).unsigned_abs())
 }
 
-/// repmgr counts from 1 up, and says -1 where repmgrd has not told.
+/// repmgr counts from 1 up, and says -1 where repmgrd has not told, -2 where an election is to be held
+/// again.
 fn node_id(id: Option<i32>) -> Option<NodeId> {
     id.filter(|id| *id > 0).map(NodeId)
 }

@@ -9,6 +9,8 @@ pub struct Way {
     by: By,
     /// Whether the nodes' `config_file` may be read, which a view made for an older rolecall has not.
     conf: bool,
+    /// Whether `get_new_primary()` may be asked, for which the SQL of an older rolecall has no function.
+    told: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +47,12 @@ const RECEIVER: &str = "s.system_identifier::text AS system,
 impl Way {
     /// The query of a look, one row.
     pub fn look(self) -> String {
-        let (schema, state, joins) = match self.by {
+        let (schema, state, told, joins) = match self.by {
             By::View => (
                 "rolecall",
                 "d.local_node_id, d.upstream_node_id, d.upstream_last_seen, \
                  d.running AS repmgrd_running, d.paused AS repmgrd_paused",
+                "rolecall.new_primary() AS new_primary",
                 " CROSS JOIN rolecall.repmgrd_state() d",
             ),
             By::Plain => (
@@ -59,28 +62,32 @@ impl Way {
        repmgr.get_upstream_last_seen() AS upstream_last_seen,
        repmgr.repmgrd_is_running() AS repmgrd_running,
        repmgr.repmgrd_is_paused() AS repmgrd_paused",
+                "repmgr.get_new_primary() AS new_primary",
                 "",
             ),
         };
+        let told = if self.told { told } else { "NULL::int AS new_primary" };
         let joins = format!("\n CROSS JOIN pg_control_system() s{joins}");
-        role::query(&[RECEIVER, state, &nodes_of(schema, self.conf)], &joins)
+        role::query(&[RECEIVER, state, told, &nodes_of(schema, self.conf)], &joins)
     }
 }
 
 /// Which of the two ways there is, and which privileges this user lacks for it; from the catalogs,
 /// which everybody may read, so that it answers in no language but SQL's.
 const SURVEY: &str = "
-WITH part(schema, kind, name) AS (VALUES
-       ('rolecall', 'relation', 'nodes'),
-       ('rolecall', 'function', 'repmgrd_state'),
-       ('repmgr', 'relation', 'nodes'),
-       ('repmgr', 'function', 'get_local_node_id'),
-       ('repmgr', 'function', 'get_upstream_node_id'),
-       ('repmgr', 'function', 'get_upstream_last_seen'),
-       ('repmgr', 'function', 'repmgrd_is_running'),
-       ('repmgr', 'function', 'repmgrd_is_paused')),
+WITH part(schema, kind, name, needed) AS (VALUES
+       ('rolecall', 'relation', 'nodes', true),
+       ('rolecall', 'function', 'repmgrd_state', true),
+       ('rolecall', 'function', 'new_primary', false),
+       ('repmgr', 'relation', 'nodes', true),
+       ('repmgr', 'function', 'get_local_node_id', true),
+       ('repmgr', 'function', 'get_upstream_node_id', true),
+       ('repmgr', 'function', 'get_upstream_last_seen', true),
+       ('repmgr', 'function', 'repmgrd_is_running', true),
+       ('repmgr', 'function', 'repmgrd_is_paused', true),
+       ('repmgr', 'function', 'get_new_primary', false)),
 found AS (
-SELECT p.schema, p.name, coalesce(c.oid, f.oid) IS NOT NULL AS there, l.lacks,
+SELECT p.schema, p.name, p.needed, coalesce(c.oid, f.oid) IS NOT NULL AS there, l.lacks,
        has_column_privilege(c.oid, a.attnum, 'SELECT') AS conf
   FROM part p
   LEFT JOIN pg_namespace n ON n.nspname = p.schema
@@ -97,11 +104,14 @@ SELECT p.schema, p.name, coalesce(c.oid, f.oid) IS NOT NULL AS there, l.lacks,
        (CASE WHEN NOT has_function_privilege(f.oid, 'EXECUTE')
              THEN format('EXECUTE ON FUNCTION %I.%I()', p.schema, p.name) END)) l(lacks))
 SELECT current_database()::text AS database,
-       bool_and(there) FILTER (WHERE schema = 'rolecall') AS view,
-       string_agg(DISTINCT lacks, ', ') FILTER (WHERE schema = 'rolecall') AS view_lacks,
-       bool_or(there) FILTER (WHERE schema = 'repmgr') AS plain,
-       string_agg(DISTINCT name, ', ') FILTER (WHERE schema = 'repmgr' AND NOT there) AS plain_absent,
-       string_agg(DISTINCT lacks, ', ') FILTER (WHERE schema = 'repmgr') AS plain_lacks,
+       bool_and(there) FILTER (WHERE schema = 'rolecall' AND needed) AS view,
+       string_agg(DISTINCT lacks, ', ') FILTER (WHERE schema = 'rolecall' AND needed) AS view_lacks,
+       bool_or(there) FILTER (WHERE schema = 'repmgr' AND needed) AS plain,
+       string_agg(DISTINCT name, ', ') FILTER (WHERE schema = 'repmgr' AND needed AND NOT there)
+       AS plain_absent,
+       string_agg(DISTINCT lacks, ', ') FILTER (WHERE schema = 'repmgr' AND needed) AS plain_lacks,
+       bool_and(there AND lacks IS NULL) FILTER (WHERE schema = 'rolecall' AND NOT needed) AS view_told,
+       bool_and(there AND lacks IS NULL) FILTER (WHERE schema = 'repmgr' AND NOT needed) AS plain_told,
        coalesce(bool_or(conf) FILTER (WHERE schema = 'rolecall'), false) AS view_conf,
        coalesce(bool_or(conf) FILTER (WHERE schema = 'repmgr'), false) AS plain_conf
   FROM found";
@@ -121,8 +131,16 @@ pub async fn survey(connector: &mut Connector) -> Result<Way, SourceError> {
         connector.failed(ErrorKind::Grant, format_args!("{user:?} lacks {lacks}"))
     };
     match (view, view_lacks, plain, plain_absent, plain_lacks) {
-        (true, None, ..) => Ok(Way { by: By::View, conf: column(&row, "view_conf")? }),
-        (_, _, true, None, None) => Ok(Way { by: By::Plain, conf: column(&row, "plain_conf")? }),
+        (true, None, ..) => Ok(Way {
+            by: By::View,
+            conf: column(&row, "view_conf")?,
+            told: column(&row, "view_told")?,
+        }),
+        (_, _, true, None, None) => Ok(Way {
+            by: By::Plain,
+            conf: column(&row, "plain_conf")?,
+            told: column(&row, "plain_told")?,
+        }),
         (true, Some(lacks), ..) | (_, _, true, None, Some(lacks)) => Err(denied(lacks)),
         (_, _, true, Some(absent), _) => Err(connector.failed(
             ErrorKind::NotRepmgr,
