@@ -63,7 +63,7 @@ impl Rolecall {
 impl Driver for Rolecall {
     fn begin(&mut self, now: Stamp, record: Option<Record>, facts: &SourceFacts) {
         let kept = record.map(|record| Standing {
-            yes_since: Some(record.since),
+            confirmed_since: Some(record.since),
             restored_until: Some(record.good_until),
             ..Standing::default()
         });
@@ -83,7 +83,7 @@ impl Driver for Rolecall {
 
     fn record(&self, now: Stamp, facts: &SourceFacts) -> Option<Record> {
         let good_until = rule(now, facts, self.electorate()).good_until?;
-        let since = self.standing.yes_since?;
+        let since = self.standing.confirmed_since?;
         Some(Record { since, good_until, ready: false })
     }
 }
@@ -98,6 +98,9 @@ pub struct Text {
     last_fresh: Option<Stamp>,
     evaluated: Option<Stamp>,
     restored_until: Option<Stamp>,
+    counted: Option<Stamp>,
+    /// Since when a yes had stood that lapsed, and until when it may go on.
+    lapse: Option<(Stamp, Stamp)>,
 }
 
 impl Text {
@@ -112,7 +115,26 @@ impl Text {
             last_fresh: None,
             evaluated: None,
             restored_until: None,
+            counted: None,
+            lapse: None,
         }
+    }
+
+    /// READY ends: for how long it may come back without settling again.
+    fn lapses(&mut self, facts: &SourceFacts) {
+        let refused = facts.own.failing().is_some_and(|(_, error)| error.kind.is_contrary());
+        let short = self.settle.saturating_sub(2 * self.rules.electorate.life);
+        let short = self.counted.map(|at| at.plus(short));
+        let held = self.last_fresh.filter(|_| refused).map(|at| at.plus(self.hold));
+        if self.ready {
+            self.lapse = self.since.zip(short.max(held));
+        }
+        let demoted =
+            |(_, seen): (_, &rolecall::observation::Observation)| seen.role != Some(Role::Primary);
+        if facts.own.good().is_some_and(demoted) {
+            self.lapse = None;
+        }
+        (self.since, self.ready) = (None, false);
     }
 
     fn evaluate(&mut self, now: Stamp, facts: &SourceFacts) {
@@ -121,7 +143,7 @@ impl Text {
         let paused = self.evaluated.is_some_and(|at| now.since(at) > life) && !no_expiry;
         self.evaluated = Some(now);
         if paused {
-            (self.since, self.ready) = (None, false);
+            self.lapses(facts);
         }
         let outcome = self.rules.evaluate(now, facts);
         let everybody =
@@ -137,7 +159,9 @@ impl Text {
         match outcome.says {
             Says::Yes | Says::FreshYes => {
                 self.restored_until = None;
-                let since = *self.since.get_or_insert(now);
+                let gone_on = self.lapse.take().filter(|(_, until)| now < *until);
+                let since = *self.since.get_or_insert(gone_on.map_or(now, |(since, _)| since));
+                self.counted = Some(now);
                 self.ready |= now.since(since) >= self.settle;
                 if outcome.says == Says::FreshYes {
                     self.last_fresh = Some(now);
@@ -153,7 +177,7 @@ impl Text {
                 if outcome.says == Says::No || everybody {
                     self.restored_until = None;
                 }
-                (self.since, self.ready) = (None, false);
+                self.lapses(facts);
             }
         }
     }
