@@ -208,7 +208,8 @@ mod tests {
     async fn a_sender_is_found_by_name_and_by_address_either_way() {
         let names = [row(1, "host=db1"), row(2, "host=db2,db2b port=5433")];
         let addresses = [row(1, "hostaddr=10.0.0.1"), row(2, "host=10.0.0.2,fd00::2 port=5433")];
-        let uris = [row(1, "postgresql://DB1./x"), row(2, "postgresql://[fd00::2]:5433/x")];
+        let uris =
+            [row(1, "postgresql://DB1./x"), row(2, "postgresql://10.0.0.2:5433,[fd00::2]:5433/x")];
         for table in [&names, &addresses, &uris] {
             for (sender, port, wanted) in [
                 ("db1", 5432, to(1)),
