@@ -123,7 +123,7 @@ fn every_configured_node_stands_where_its_clients_and_its_agent_are() {
     let server = lines(&text, "default-server");
     assert_eq!(
         server,
-        ["default-server disabled check inter 250ms fall 3 rise 1 agent-check agent-inter 250ms \
+        ["default-server disabled check inter 250ms fall 3 rise 2 agent-check agent-inter 250ms \
           on-marked-down shutdown-sessions"]
     );
     assert_eq!(lines(&text, "timeout check"), ["timeout check   400ms"]);

@@ -46,7 +46,12 @@ fn patroni_at(url: &str) -> Kind {
 
 fn built_in() -> Config {
     Config {
-        haproxy: Haproxy { agent_inter: ms(1000), check_fall: 2, version: (2, 6) },
+        haproxy: Haproxy {
+            agent_inter: ms(500),
+            check_fall: 2,
+            check_timeout: ms(500),
+            version: (2, 6),
+        },
         nodes: vec![Node {
             name: "local".to_owned(),
             cluster: None,
@@ -55,8 +60,8 @@ fn built_in() -> Config {
                 kind: patroni_at("http://127.0.0.1:8008"),
                 interval: ms(500),
                 timeout: ms(1500),
-                hold: ms(6000),
-                beside: ms(3000),
+                hold: ms(5000),
+                beside: ms(4500),
             }],
         }],
         services: vec![Service {

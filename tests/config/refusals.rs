@@ -99,7 +99,11 @@ fn what_may_surprise_is_said() {
             }],
         ),
         (
-            [patroni, "hold = \"7s\""].concat(),
+            [patroni, "hold = \"5499ms\""].concat(),
+            vec![],
+        ),
+        (
+            [patroni, "hold = \"5500ms\""].concat(),
             vec![Warning::LongHold { span: Duration::from_secs(10) }],
         ),
         (

@@ -41,7 +41,12 @@ fn every_key_reaches_its_value() {
     };
     let conninfo = "host=/run/postgresql user=rolecall".parse().expect("a connection string");
     let config = Config {
-        haproxy: Haproxy { agent_inter: ms(250), check_fall: 3, version: (3, 2) },
+        haproxy: Haproxy {
+            agent_inter: ms(250),
+            check_fall: 3,
+            check_timeout: ms(300),
+            version: (3, 2),
+        },
         nodes: vec![Node {
             name: "local".to_owned(),
             cluster: None,
@@ -51,8 +56,8 @@ fn every_key_reaches_its_value() {
                     kind: patroni_at("http://[::1]:8009"),
                     interval: ms(200),
                     timeout: ms(1500),
-                    hold: ms(8000),
-                    beside: ms(1950),
+                    hold: ms(6000),
+                    beside: ms(3650),
                 },
                 Source {
                     kind: Kind::Postgres(Postgres {
@@ -62,7 +67,7 @@ fn every_key_reaches_its_value() {
                     interval: ms(200),
                     timeout: ms(1200),
                     hold: ms(4000),
-                    beside: ms(1650),
+                    beside: ms(3350),
                 },
             ],
         }],
@@ -162,31 +167,31 @@ fn repmgrs_times_follow_from_each_other() {
         two_node: TwoNode::Maint,
         failover_after: None,
         ask_conf: true,
-        settle: ms(3800),
+        settle: ms(4300),
         trust_refused: true,
         addresses: [].into(),
     };
     assert_eq!(*keys_of(&source), wanted);
     let policy = config.services[0].policy(&config.nodes[0]);
     let electorate = Electorate { life: ms(1700), two_node: TwoNode::Maint, trust_refused: true };
-    assert_eq!(policy.settle, ms(3800));
+    assert_eq!(policy.settle, ms(4300));
     assert_eq!(policy.trust[0].electorate, Some(electorate));
     assert!(policy.trust[0].knows_lag);
     let reads = Service { roles: vec![Role::Replica], ..config.services[0].clone() };
     assert_eq!(reads.policy(&config.nodes[0]).settle, ms(0));
 
     for (haproxy, keys, life, settle, hold) in [
-        ("agent_inter = \"500ms\"\ncheck_fall = 1", "", 1700, 2300, 0),
-        ("", "interval = \"2s\"", 2900, 5000, 0),
-        ("", "settle = \"3800ms\"", 1700, 3800, 0),
+        ("agent_inter = \"500ms\"\ncheck_fall = 1", "", 1700, 3300, 0),
+        ("", "interval = \"2s\"", 2900, 5500, 0),
+        ("", "settle = \"4300ms\"", 1700, 4300, 0),
         ("", "settle = \"10s\"", 1700, 10_000, 0),
-        ("", "failover_after = \"9999ms\"", 1700, 3800, 0),
-        ("", "failover_after = \"10s\"", 1700, 3800, 5000),
-        ("", "failover_after = \"1m\"", 1700, 3800, 15_000),
-        ("", "failover_after = \"1m\"\nhold = \"55s\"", 1700, 3800, 55_000),
-        ("", "failover_after = \"6s\"\nhold = \"1s\"", 1700, 3800, 1000),
-        ("", "failover_after = \"1m\"\nhold = \"0s\"", 1700, 3800, 0),
-        ("", "hold = \"0s\"", 1700, 3800, 0),
+        ("", "failover_after = \"9999ms\"", 1700, 4300, 0),
+        ("", "failover_after = \"10s\"", 1700, 4300, 5000),
+        ("", "failover_after = \"1m\"", 1700, 4300, 15_000),
+        ("", "failover_after = \"1m\"\nhold = \"55s\"", 1700, 4300, 55_000),
+        ("", "failover_after = \"6s\"\nhold = \"1s\"", 1700, 4300, 1000),
+        ("", "failover_after = \"1m\"\nhold = \"0s\"", 1700, 4300, 0),
+        ("", "hold = \"0s\"", 1700, 4300, 0),
     ] {
         let (source, _) = repmgr(haproxy, keys);
         assert_eq!(source.life(), ms(life), "{haproxy} {keys}");

@@ -14,6 +14,7 @@ mod unit;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use fixtures::{Ground, Haproxy, haproxies, missing, names, say};
 use patterns::{ALL, Pattern};
@@ -163,4 +164,7 @@ fn rolecall_accepts(pattern: &Pattern) {
         assert_eq!(pattern.setting("default-server", word), key("agent_inter"), "{word}");
     }
     assert_eq!(pattern.setting("default-server", "fall"), key("check_fall"));
+    assert_eq!(pattern.setting("timeout check", "check"), key("check_timeout"));
+    assert_eq!(pattern.setting("default-server", "rise"), "2", "{}", pattern.file);
+    assert_eq!(pattern.falls_within(), Duration::from_millis(2500), "as the files say in words");
 }
