@@ -6,6 +6,7 @@
 
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod hung;
 mod patterns;
 mod play;
 mod servers;
@@ -99,6 +100,18 @@ fn servers_by_name() {
             plays(file, true);
         }
     }
+}
+
+#[test]
+fn a_rolecall_that_hangs_is_forgotten_as_soon_as_settle_reckons() {
+    let runs = if everything() { 20 } else { 3 };
+    std::thread::scope(|scope| {
+        for (version, program) in programs() {
+            scope.spawn(move || {
+                hung::play(patterns::of("repmgr.cfg"), (&version, &program), runs);
+            });
+        }
+    });
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rolecall::config::Haproxy as Told;
+
 use crate::fixtures::{AGENT_PORT, FRONT_PORT, Ground, HTTP_PORT, PG_PORT, names};
 
 /// The agent port of the service for reads.
@@ -176,14 +178,23 @@ impl Pattern {
 
     /// How long the server of a rolecall that is dead or hangs may stay in at most, by what the file says.
     pub fn falls_within(&self) -> Duration {
+        self.told().memory()
+    }
+
+    /// From the beginning of one check to that of the next, where nothing answers.
+    pub fn round(&self) -> Duration {
+        self.told().agent_inter + self.told().check_timeout
+    }
+
+    /// What a rolecall is told of HAProxy.
+    fn told(&self) -> Told {
         let time = |text: &str| humantime::parse_duration(text).expect("a time");
-        let told = rolecall::config::Haproxy {
+        Told {
             agent_inter: time(&self.setting("default-server", "inter")),
             check_fall: self.setting("default-server", "fall").parse().expect("a number"),
             check_timeout: time(&self.setting("timeout check", "check")),
             version: (2, 6),
-        };
-        told.memory()
+        }
     }
 
     /// Fills the file's variables.

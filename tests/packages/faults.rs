@@ -47,7 +47,7 @@ pub fn the_unit_is_in_force(host: &Host) {
     let grows = growing_delay(host).is_some();
     let known = |value| if grows { value } else { "" };
     is(service, "RestartSteps", known("3"));
-    is(service, "RestartMaxDelayUSec", known("500ms"));
+    is(service, "RestartMaxDelayUSec", known("250ms"));
     let word = if grows { "grows" } else { "is fixed" };
     println!("  the delay of a restart {word}");
 }
