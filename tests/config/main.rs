@@ -44,14 +44,14 @@ fn patroni_at(url: &str) -> Kind {
     Kind::Patroni(Patroni::at(url))
 }
 
+/// What rolecall is told of HAProxy: milliseconds, but for `fall` and the version.
+fn told(inter: u64, check_fall: u32, timeout: u64, version: (u32, u32)) -> Haproxy {
+    Haproxy { agent_inter: ms(inter), check_fall, check_timeout: ms(timeout), version }
+}
+
 fn built_in() -> Config {
     Config {
-        haproxy: Haproxy {
-            agent_inter: ms(500),
-            check_fall: 2,
-            check_timeout: ms(500),
-            version: (2, 6),
-        },
+        haproxy: told(500, 2, 500, (2, 6)),
         nodes: vec![Node {
             name: "local".to_owned(),
             cluster: None,

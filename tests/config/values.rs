@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rolecall::answering::{Answering, Listen};
 use rolecall::config::{
-    Alias, Config, Control, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom,
-    Postgres, Repmgr, Service, Source,
+    Alias, Config, Control, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres,
+    Repmgr, Service, Source,
 };
 use rolecall::electorate::NodeId;
 use rolecall::last_word::{LastWord, Word};
@@ -18,7 +18,7 @@ use rolecall::role::Role;
 use rolecall::schema::{Flags, Loaded, read};
 use rolecall::warning::Warning;
 
-use crate::{FULL, accepted, ms, patroni_at};
+use crate::{FULL, accepted, ms, patroni_at, told};
 
 #[test]
 fn the_poke_socket_lies_beside_the_control_socket() {
@@ -41,12 +41,7 @@ fn every_key_reaches_its_value() {
     };
     let conninfo = "host=/run/postgresql user=rolecall".parse().expect("a connection string");
     let config = Config {
-        haproxy: Haproxy {
-            agent_inter: ms(250),
-            check_fall: 3,
-            check_timeout: ms(300),
-            version: (3, 2),
-        },
+        haproxy: told(250, 3, 300, (3, 2)),
         nodes: vec![Node {
             name: "local".to_owned(),
             cluster: None,
@@ -197,6 +192,32 @@ fn repmgrs_times_follow_from_each_other() {
         assert_eq!(source.life(), ms(life), "{haproxy} {keys}");
         assert_eq!(keys_of(&source).settle, ms(settle), "{haproxy} {keys}");
         assert_eq!(source.hold, ms(hold), "{haproxy} {keys}");
+    }
+}
+
+#[test]
+fn haproxy_remembers_as_long_as_the_companion_needs_to_fail_and_one_check_more() {
+    for (inter, fall, timeout, memory) in [
+        (500, 2, 500, 2500),
+        // No check of a rolecall that hangs is shorter than inter, in no version.
+        (500, 2, 400, 2500),
+        (500, 1, 500, 1500),
+        (1000, 2, 800, 5000),
+        (1000, 2, 2000, 8000),
+        (250, 3, 300, 1950),
+    ] {
+        for version in [(2, 6), (3, 0), (3, 4)] {
+            assert_eq!(told(inter, fall, timeout, version).memory(), ms(memory), "{version:?}");
+        }
+    }
+    let read = |text: &str| read("test.toml", text, &Flags::default(), None).expect("valid").config;
+    for (text, timeout) in [
+        ("", 500),
+        ("[haproxy]\nagent_inter = \"1s\"", 1000),
+        ("[haproxy]\nagent_inter = \"100ms\"", 400),
+        ("[haproxy]\ncheck_timeout = \"300ms\"", 300),
+    ] {
+        assert_eq!(read(text).haproxy.check_timeout, ms(timeout), "{text}");
     }
 }
 

@@ -36,7 +36,7 @@ pub fn the_unit_is_in_force(host: &Host) {
     let service = "rolecall.service";
     is(service, "Type", "notify");
     is(service, "Restart", "always");
-    is(service, "RestartUSec", "200ms");
+    is(service, "RestartUSec", "100ms");
     is(service, "WatchdogUSec", "10s");
     is(service, "UnitFileState", "enabled");
     is(service, "DropInPaths", "");
