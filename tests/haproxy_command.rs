@@ -138,7 +138,7 @@ fn an_old_worker_ends_before_another_node_can_be_ready() {
     assert_eq!(ends(NODES), ["hard-stop-after 9s"], "nobody says when");
     let node = |name: &str, after: &str| {
         format!(
-            "[[node]]\nname = \"{name}\"\nlisten = {{ primary = \"127.0.0.1:60{name}\" }}\n\
+            "[[node]]\nname = \"n{name}\"\nlisten = {{ primary = \"127.0.0.1:60{name}\" }}\n\
              source = {{ kind = \"repmgr\", conninfo = \"host=10.0.0.{name}\", \
              failover_after = \"{after}\" }}\n"
         )
