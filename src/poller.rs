@@ -101,6 +101,7 @@ pub async fn run<S: RoleSource>(
             source.renew();
         }
         tokio::select! {
+            biased;
             () = pace.next(began) => {}
             () = source.between_looks() => pace.next(began).await,
         }
@@ -122,6 +123,8 @@ impl Pace {
         let now = self.clock.now();
         let often = self.since.is_some_and(|since| now < since.plus(POKED_FOR));
         tokio::select! {
+            // As in the keeper: always in this order.
+            biased;
             _ = self.ticks.tick() => return,
             () = sleep(began.plus(POKED_INTERVAL).since(now)), if often => {}
             () = self.poked.0.look.notified() => self.since = Some(self.clock.now()),
