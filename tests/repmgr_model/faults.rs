@@ -269,6 +269,7 @@ impl Sim {
 
     pub fn build_anew(&mut self) {
         self.nobody_since = self.now;
+        self.served = [0; crate::cluster::MOST];
         let healthy = Cluster::healthy(self.cluster.size, self.cluster.witness.is_some());
         let hosts = self.cluster.nodes.map(|node| node.host);
         self.cluster = healthy;

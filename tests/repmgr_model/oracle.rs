@@ -8,7 +8,7 @@ use crate::process::Life;
 use crate::sim::{Sim, at};
 
 /// What came of a run; milliseconds.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
     /// Two servers out of recovery whose rolecall says READY.
     pub two_words: u64,
@@ -16,7 +16,8 @@ pub struct Totals {
     pub two_written: u64,
     /// The same where one of them is written by sessions of a worker that a reload left behind.
     pub two_by_old_worker: u64,
-    /// How often a node became READY though its own facts had a registered primary on a newer timeline.
+    /// How often a node became READY though its own facts had a registered primary on a newer
+    /// timeline, or though one lived that had been READY on it.
     pub deposed: u32,
     pub one_written: u64,
     /// When the first of these was, but that of the old worker.
@@ -99,7 +100,21 @@ impl Sim {
             let word = if ready { "READY" } else { "not READY" };
             println!("{:>8} node {} says {word}", self.now, id + 1);
         }
-        if ready && self.knows_better(id) {
+        if !ready {
+            return;
+        }
+        let timeline = self.cluster.node(id).timeline;
+        let newer = |other: Id| {
+            self.served[at(other)] > timeline
+                && self.served[at(other)] == self.cluster.node(other).timeline
+                && self.cluster.writable(other)
+                && crate::cluster::named(&self.cluster.node(other).rows) == Some(other)
+        };
+        let served = self.cluster.ids().any(newer);
+        if self.cluster.writable(id) {
+            self.served[at(id)] = timeline;
+        }
+        if served || self.knows_better(id) {
             self.totals.deposed += 1;
             self.note_first("READY again beside a registered primary on a newer timeline");
         }

@@ -56,7 +56,7 @@ impl File {
         ]
         .concat();
         let service = if self.any_role {
-            "[[service]]\nname = \"primary\"\nroles = [\"primary\", \"replica\"]\n"
+            "[[service]]\nname = \"primary\"\nlisten = \"5555\"\nroles = [\"primary\", \"replica\"]\n"
         } else {
             ""
         };

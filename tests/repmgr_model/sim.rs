@@ -79,12 +79,9 @@ impl Settings {
 
     /// repmgr sleeps only between its attempts.
     pub fn with_patience(self, attempts: u64, reconnect: u64) -> Self {
-        let file = File { failover_after: Some((attempts - 1) * reconnect), ..self.file };
+        let patience = (attempts - 1) * reconnect;
+        let file = File { failover_after: Some(patience).filter(|ms| *ms > 0), ..self.file };
         Self { attempts, reconnect, file, ..self }
-    }
-
-    pub fn patience(&self) -> u64 {
-        (self.attempts - 1) * self.reconnect
     }
 }
 
@@ -166,6 +163,8 @@ pub struct Sim {
     pub backups: [Option<crate::cluster::Node>; MOST],
     /// Asking host, answering node, and whom the sender's name leads to there.
     pub misled: Vec<(Id, Id, Id)>,
+    /// The timeline on which each node was last READY while it took writes.
+    pub served: [u8; MOST],
     pub metrics: Metrics,
     pub me: Weak<World>,
     origin: Instant,
@@ -218,6 +217,7 @@ impl Sim {
             replay_paused: [0; MOST],
             backups: [None; MOST],
             misled: Vec::new(),
+            served: [0; MOST],
             metrics: Metrics::default(),
             me: Weak::new(),
             origin: Instant::now(),

@@ -168,7 +168,7 @@ impl Sim {
         let node = self.cluster.node_mut(id);
         let host = node.host;
         *node = backup;
-        (node.host, node.streaming) = (host, false);
+        (node.host, node.follows, node.streaming) = (host, None, false);
         self.repmgrd[at(id)].restart();
         self.repmgrd[at(id)].forget();
     }
