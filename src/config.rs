@@ -223,6 +223,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether both look at the same server in the same way, so that one goes on from what the other
+    /// saw. For repmgr that is the server and which node it is: its other keys say how answers are
+    /// judged, and what was seen of the peers ends by itself.
+    pub fn goes_on_from(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Repmgr(one), Self::Repmgr(other)) => {
+                one.server == other.server && one.node == other.node
+            }
+            _ => self == other,
+        }
+    }
+
     /// Whether the source itself counts how far behind a replica is, in bytes and in time.
     pub fn counts_lag(&self) -> bool {
         matches!(self, Self::Postgres(_) | Self::Repmgr(_))

@@ -285,7 +285,7 @@ impl Keeper {
         if let Some((at, name, watched)) = known {
             watched.log_failing(name, &look);
             self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
-            watched.record(look, &mut self.ids, report);
+            watched.record(self.clock.now(), look, &mut self.ids, report);
             self.publish(at);
             self.warn_of_cuts(at);
             if self.announce(at) {
@@ -294,7 +294,7 @@ impl Keeper {
         } else if let Some((name, watched)) = self.staged.as_mut().and_then(|s| s.added(poller)) {
             watched.log_failing(name, &look);
             self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
-            watched.record(look, &mut self.ids, report);
+            watched.record(self.clock.now(), look, &mut self.ids, report);
             self.enforce_when_looked();
         }
         // Else its poller was stopped while the look was on its way.

@@ -6,10 +6,10 @@ use crate::clock::Stamp;
 use crate::electorate::named;
 use crate::observation::{Observation, Replay};
 use crate::policy::{Hysteresis, LagLimit, Policy, Trust};
-use crate::quorum::usable;
 use crate::reason::Reason;
 use crate::role::Role;
 use crate::snapshot::SourceFacts;
+use crate::vote::usable;
 
 /// How a replica follows, its lag in bytes counted from where its primary stands where that is known.
 ///

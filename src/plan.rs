@@ -177,15 +177,22 @@ impl StagedNode {
 /// the servers that were looked at, whatever the node is called.
 fn predecessor(node: &PlannedNode, present: &[Present<'_>]) -> Option<usize> {
     let alike = |old: &Present<'_>| {
-        let kinds = node.sources.iter().map(|source| &source.source.kind);
-        let same_sources = old.watched.iter().map(|watched| &watched.source.kind).eq(kinds);
+        let pairs = old.watched.iter().zip(&node.sources);
+        let same_sources = old.watched.len() == node.sources.len()
+            && pairs.into_iter().all(|(old, new)| new.source.kind.goes_on_from(&old.source.kind));
         (same_sources, old.name == &*node.name)
     };
     let known = present.iter().map(alike).enumerate().filter(|(_, alike)| *alike != (false, false));
     known.max_by_key(|(_, alike)| *alike).map(|(at, _)| at)
 }
 
-/// Takes a source over where one that is equal is watched, else starts its poller.
+/// Whether the source that is watched looks just as the planned one: then its poller goes on.
+fn same_look(source: &Source, watched: &Watched) -> bool {
+    watched.source.kind == source.kind && watched.source.rhythm() == source.rhythm()
+}
+
+/// Takes a source over where one that is equal is watched, else starts its poller; what one that looks
+/// at the same server saw is kept.
 fn coming(
     planned: Planned,
     present: &[Present<'_>],
@@ -198,11 +205,13 @@ fn coming(
         present.watched.iter().enumerate().map(move |(at, watched)| ((node, at), watched))
     });
     let known = places
-        .filter(|(place, watched)| !kept.contains(place) && watched.source.kind == source.kind)
-        .max_by_key(|(_, watched)| watched.source.rhythm() == source.rhythm());
+        .filter(|(place, watched)| {
+            !kept.contains(place) && source.kind.goes_on_from(&watched.source.kind)
+        })
+        .max_by_key(|(_, watched)| same_look(&source, watched));
     if let Some((place, watched)) = known {
         kept.push(place);
-        if watched.source.rhythm() == source.rhythm() {
+        if same_look(&source, watched) {
             watched.renew();
             return Coming::Kept(place);
         }

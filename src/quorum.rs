@@ -12,19 +12,14 @@
 //! old answer can live. The numbered conditions below are the rule's own.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Stamp;
-use crate::electorate::{Answer, Attached, NodeId, Registered, Row, named, row};
-use crate::observation::{ErrorKind, Observation};
+use crate::electorate::{NodeId, Registered, Row, named, row};
 use crate::reason::Reason;
-use crate::role::{Role, Timeline};
+use crate::role::Role;
 use crate::snapshot::{Snapshot, SourceFacts};
-
-/// A repmgrd that reached its upstream within this time attests a contact that is still good; three
-/// times its shortest usual `monitor_interval_secs`.
-pub const FRESH: Duration = Duration::from_secs(3);
+use crate::vote::{Heard, Vote, contribution, heard, usable, watches_a_standby};
 
 /// What an operator chose for the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +46,8 @@ pub enum TwoNode {
 /// What the rule says about this node as the primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling {
-    /// A majority votes for it; `fresh`: a majority whose repmgrd attests contact with it just now.
+    /// A majority votes for it; `fresh`: nobody can be promoted by repmgr before a whole patience of
+    /// its has passed from now on, because all who could be elected have just been in contact.
     Yes {
         /// See above.
         fresh: bool,
@@ -63,72 +59,6 @@ pub enum Ruling {
     Silent(Reason),
     /// It is not the primary to be used.
     No(Reason),
-}
-
-/// What one other node contributes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Vote {
-    /// It votes for this node; `fresh` as in [`Ruling::Yes`].
-    ForMe {
-        /// See above.
-        fresh: bool,
-    },
-    /// It stands behind another node.
-    ForOther(NodeId),
-    /// It is writable and its own table names it the primary.
-    Rival(Timeline),
-    /// It is writable and nobody registered it as the primary.
-    WritableUnregistered,
-    /// It replays a newer timeline than this node writes.
-    NewerTimeline(Timeline),
-    /// It would vote for this node, but it is a deposed primary that was not registered again.
-    Deposed,
-    /// It is attached to nobody and names somebody else, or names nobody.
-    Neutral,
-    /// It streams from an address that matches no row.
-    UnknownUpstream,
-    /// Its answer is another cluster's, another node's, or could be counted twice.
-    Foreign,
-    /// It gave no answer that may be used.
-    Unreachable,
-    /// Its server refuses connections and it is registered as inactive: it is out of the count.
-    Refused,
-}
-
-impl Vote {
-    /// Whether this speaks against this node.
-    pub fn is_contrary(&self) -> bool {
-        matches!(
-            self,
-            Self::ForOther(_)
-                | Self::Rival(_)
-                | Self::WritableUnregistered
-                | Self::NewerTimeline(_)
-        )
-    }
-}
-
-impl fmt::Display for Vote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ForMe { fresh: true } => f.write_str("votes for this node, in fresh contact"),
-            Self::ForMe { fresh: false } => f.write_str("votes for this node"),
-            Self::ForOther(id) => write!(f, "votes for {id}"),
-            Self::Rival(timeline) => write!(f, "says it is the primary, on timeline {timeline}"),
-            Self::WritableUnregistered => f.write_str("takes writes, and nobody registered that"),
-            Self::NewerTimeline(timeline) => write!(f, "follows the newer timeline {timeline}"),
-            Self::Deposed => {
-                f.write_str("a deposed primary: its vote counts once it is registered")
-            }
-            Self::Neutral => f.write_str("votes for nobody"),
-            Self::UnknownUpstream => {
-                f.write_str("votes for nobody known: add its upstream's name to `addresses`")
-            }
-            Self::Foreign => f.write_str("not counted: another cluster's or another node's answer"),
-            Self::Unreachable => f.write_str("no answer, no vote"),
-            Self::Refused => f.write_str("down and inactive: not counted among the nodes"),
-        }
-    }
 }
 
 /// One evaluation of the rule, with all it rests on.
@@ -146,33 +76,8 @@ pub struct Round {
     pub everybody_asked: bool,
     /// For a yes: until when the answers it was counted from may be used.
     pub good_until: Option<Stamp>,
-}
-
-/// An answer with the observation it came with.
-#[derive(Clone, Copy)]
-pub struct Heard<'a> {
-    /// When it was asked for.
-    pub began: Stamp,
-    /// What PostgreSQL said of itself.
-    pub seen: &'a Observation,
-    /// What it said of the cluster.
-    pub said: &'a Answer,
-}
-
-impl Heard<'_> {
-    fn in_recovery(&self) -> bool {
-        self.seen.role != Some(Role::Primary)
-    }
-}
-
-fn heard(snapshot: &Snapshot) -> Option<Heard<'_>> {
-    let (began, seen) = snapshot.good()?;
-    Some(Heard { began, seen, said: seen.repmgr.as_deref()? })
-}
-
-/// The answer that may be used now: asked for less than its life ago, and no later look failed.
-pub fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'_>> {
-    heard(snapshot).filter(|h| snapshot.failing().is_none() && now.since(h.began) < life)
+    /// Another node is writable, names itself the primary, and is on a newer timeline than this one.
+    pub newer_rival: Option<NodeId>,
 }
 
 /// Time between the end of what an isolated primary may still say and the earliest moment at which
@@ -208,6 +113,7 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
         peers: BTreeMap::new(),
         everybody_asked: own_asked,
         good_until: None,
+        newer_rival: None,
     };
 
     // 1. The own server, on a new connection, says it is the one active primary of its own table.
@@ -235,7 +141,6 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
         .collect();
     let count = |wanted: &dyn Fn(&Vote) -> bool| peers.values().filter(|v| wanted(v)).count();
     let votes = 1 + count(&|vote| matches!(vote, Vote::ForMe { .. }));
-    let fresh = 1 + count(&|vote| matches!(vote, Vote::ForMe { fresh: true }));
     let contrary = count(&Vote::is_contrary);
 
     // 3. One deposed primary leaves the count, and inactive others whose servers refuse now.
@@ -250,7 +155,17 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
         // 6. A majority.
         // A server that refuses is out of the count and attests nothing: its repmgrd may have lost
         // this node long ago, and be elected as soon as its server starts.
-        None if 2 * votes > electors => Ruling::Yes { fresh: 2 * fresh > electors + refused },
+        None if 2 * votes > electors => Ruling::Yes {
+            fresh: nobody_near_election(
+                now,
+                facts,
+                electorate,
+                me,
+                table,
+                &peers,
+                electors + refused,
+            ),
+        },
         None if electors == 2 && contrary == 0 && electorate.two_node == TwoNode::Ready => {
             Ruling::Yes { fresh: false }
         }
@@ -274,7 +189,42 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
     let looks = used.filter_map(|(_, peer)| peer.last_look()).chain([own.began]);
     let yes = matches!(ruling, Ruling::Yes { .. });
     let good_until = looks.min().filter(|_| yes).map(|began| began.plus(electorate.life));
-    Round { ruling, electors, votes, peers, everybody_asked, good_until }
+    let newer_rival = peers.iter().find_map(|(id, vote)| match vote {
+        Vote::Rival(timeline) if Some(*timeline) > own.seen.timeline => Some(*id),
+        _ => None,
+    });
+    Round { ruling, electors, votes, peers, everybody_asked, good_until, newer_rival }
+}
+
+/// Whether repmgr can promote nobody before its whole patience has passed from now on.
+///
+/// A majority must attest contact, and beside it every standby that could be elected: one that lost
+/// this node long ago may be elected at any moment, and tells the others to follow it, which they do at
+/// their first lost ping and not after a patience of their own. Only a witness never listens while it
+/// waits (`monitor_streaming_witness`), so a majority of this node and witnesses alone does as well.
+fn nobody_near_election(
+    now: Stamp,
+    facts: &SourceFacts,
+    electorate: &Electorate,
+    me: NodeId,
+    table: &[Row],
+    peers: &BTreeMap<NodeId, Vote>,
+    electors: usize,
+) -> bool {
+    let attests = |row: &Row| peers.get(&row.id) == Some(&Vote::ForMe { fresh: true });
+    let never_elected = |row: &Row| {
+        let answer = facts.peers.get(&row.id).and_then(|peer| usable(peer, now, electorate.life));
+        let votes_for_me = matches!(peers.get(&row.id), Some(Vote::ForMe { .. }));
+        votes_for_me && answer.is_some_and(|voter| watches_a_standby(voter, me))
+    };
+    let others = || table.iter().filter(|row| row.id != me);
+    let mut standbys = others().filter(|row| row.registered == Registered::Standby);
+    let all_standbys = standbys.all(|row| attests(row) || never_elected(row));
+    let attesting = others().filter(|row| attests(row));
+    let (witnesses, servers): (Vec<&Row>, Vec<&Row>) =
+        attesting.partition(|row| row.registered == Registered::Witness);
+    let majority = |others: usize| 2 * (1 + others) > electors;
+    majority(witnesses.len()) || (all_standbys && majority(witnesses.len() + servers.len()))
 }
 
 /// When each answer that may be used now ceases to be: the moments at which the ruling can change
@@ -317,96 +267,6 @@ fn own_place(own: Heard<'_>) -> Result<NodeId, Reason> {
         return Err(Reason::ReadOnly);
     }
     Ok(me)
-}
-
-/// Conditions 2 to 5 for one row of the own table.
-fn contribution(
-    now: Stamp,
-    row: &Row,
-    snapshot: &Snapshot,
-    own: Heard<'_>,
-    me: NodeId,
-    electorate: &Electorate,
-) -> Vote {
-    let Some(peer) = usable(snapshot, now, electorate.life) else {
-        let refused = snapshot.failing().is_some_and(|(began, error)| {
-            error.kind == ErrorKind::ServerDown && now.since(began) < electorate.life
-        });
-        let leaves = row.registered != Registered::Primary
-            && !row.active
-            && electorate.trust_refused
-            && refused;
-        return if leaves { Vote::Refused } else { Vote::Unreachable };
-    };
-    let witness = row.registered == Registered::Witness;
-    if !is_that_node(row, peer, own) {
-        return Vote::Foreign;
-    }
-    if !witness && !peer.in_recovery() {
-        return match named(&peer.said.table) {
-            Some(id) if id == row.id => Vote::Rival(timeline(peer)),
-            _ => Vote::WritableUnregistered,
-        };
-    }
-    if !witness && peer.seen.timeline > own.seen.timeline {
-        return Vote::NewerTimeline(timeline(peer));
-    }
-    match vote(row.id, peer.said) {
-        Choice::For(id) if id == me && row.registered == Registered::Primary => Vote::Deposed,
-        Choice::For(id) if id == me => Vote::ForMe { fresh: attests_contact(now, peer, me) },
-        Choice::For(id) if witness || peer.said.attached != Attached::Nobody => Vote::ForOther(id),
-        Choice::For(_) | Choice::Nobody => Vote::Neutral,
-        Choice::UnknownUpstream => Vote::UnknownUpstream,
-    }
-}
-
-/// Condition 4: the answer is this cluster's and this row's, and counts for no other row.
-fn is_that_node(row: &Row, peer: Heard<'_>, own: Heard<'_>) -> bool {
-    let same_cluster = row.registered == Registered::Witness || peer.said.system == own.said.system;
-    same_cluster && peer.said.local_id.is_none_or(|id| id == row.id) && !row.shares_address
-}
-
-/// For whom a node votes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Choice {
-    For(NodeId),
-    Nobody,
-    UnknownUpstream,
-}
-
-/// The one vote of a node: a pure function of its own answer, so that nobody ever has two.
-fn vote(voter: NodeId, said: &Answer) -> Choice {
-    let table = &said.table;
-    let by_table = named(table).map_or(Choice::Nobody, Choice::For);
-    if row(table, voter).is_some_and(|row| row.registered == Registered::Witness) {
-        let seen = said.upstream_seen.is_some_and(|ago| ago <= FRESH);
-        // Its table alone gives no vote: it may be older than what its repmgrd follows, and the vote
-        // would go back to the old primary without the time that repmgrd's detection takes.
-        let stands = |up: &NodeId| seen || named(table) == Some(*up);
-        return said.upstream.filter(stands).map_or(Choice::Nobody, Choice::For);
-    }
-    match &said.attached {
-        Attached::Nobody => by_table,
-        Attached::Unknown(_) => Choice::UnknownUpstream,
-        // A cascade: whom its upstream follows, its own table tells.
-        Attached::To(id) if is_standby(table, *id) => by_table,
-        Attached::To(id) => Choice::For(*id),
-    }
-}
-
-fn is_standby(table: &[Row], id: NodeId) -> bool {
-    row(table, id).is_some_and(|row| row.registered == Registered::Standby)
-}
-
-/// Whether the voter's repmgrd reached this node within [`FRESH`]. A lingering WAL receiver proves
-/// nothing: it goes on "streaming" for up to `wal_receiver_timeout`.
-fn attests_contact(now: Stamp, peer: Heard<'_>, me: NodeId) -> bool {
-    let age = now.since(peer.began);
-    peer.said.upstream == Some(me) && peer.said.upstream_seen.is_some_and(|ago| ago + age <= FRESH)
-}
-
-fn timeline(heard: Heard<'_>) -> Timeline {
-    heard.seen.timeline.unwrap_or(Timeline(0))
 }
 
 /// Condition 7, a belt for the reasons it prints: it only speaks where the votes are no majority of

@@ -33,8 +33,10 @@ pub type About<'a> = (&'a str, &'a str);
 pub struct Yes {
     /// Which node said it.
     pub node: NodeId,
-    /// Since when it has been said without a break.
+    /// Since when the node has been confirmed without a break.
     pub since: Stamp,
+    /// When every other data node had given way, where they did.
+    pub handed_over: Option<Stamp>,
     /// Until when the answers it was counted from may be used.
     pub good_until: Stamp,
 }
@@ -46,6 +48,7 @@ struct Written {
     settings: String,
     node: i32,
     since_ns: u64,
+    handed_over_ns: Option<u64>,
     good_until_ns: u64,
 }
 
@@ -58,18 +61,25 @@ pub struct Records {
 }
 
 impl Records {
-    /// The records in systemd's runtime directory; `None` where there is none.
+    /// The records in systemd's runtime directory; `None` where there is none, or where nobody says
+    /// which boot this is: the stamps of another boot mean nothing in this one.
     pub fn from_env() -> Option<Self> {
         let dirs = std::env::var_os("RUNTIME_DIRECTORY")?;
         let first = std::env::split_paths(&dirs).next()?;
-        Some(Self::in_dir(&first))
+        let boot = boot_id();
+        if boot.is_none() {
+            warn!(
+                "the id of this boot cannot be read, so no repmgr node's confirmation is kept over a \
+                 restart, which then costs a primary `settle`; hint: set {BOOT_ID} in the unit, as \
+                 the packaged one does: Environment={BOOT_ID}=%b"
+            );
+        }
+        Some(Self::in_dir(&first, boot?))
     }
 
-    /// The records in this directory.
-    pub fn in_dir(dir: &Path) -> Self {
-        // Hidden by the unit's sandbox, and then not needed: the directory is younger than the boot.
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { dir: dir.to_owned(), boot: boot.trim().to_owned(), told: false }
+    /// The records in this directory, written in the boot of this id.
+    pub fn in_dir(dir: &Path, boot: String) -> Self {
+        Self { dir: dir.to_owned(), boot, told: false }
     }
 
     /// The yes that a predecessor said of a node to a service, where it may still be used at `now`.
@@ -80,11 +90,13 @@ impl Records {
         let yes = Yes {
             node: NodeId(written.node),
             since: Stamp::new(Duration::from_nanos(written.since_ns)),
+            handed_over: written.handed_over_ns.map(|at| Stamp::new(Duration::from_nanos(at))),
             good_until: Stamp::new(Duration::from_nanos(written.good_until_ns)),
         };
         let usable = written.boot == self.boot
             && written.settings == settings(policy)
             && yes.since <= now
+            && yes.handed_over.is_none_or(|at| yes.since <= at && at <= now)
             && now < yes.good_until;
         usable.then_some(yes)
     }
@@ -95,9 +107,11 @@ impl Records {
             for (trust, source) in service.policy.trust.iter().zip(&node.sources) {
                 let Some(electorate) = &trust.electorate else { continue };
                 let round = quorum::rule(now, source, electorate);
-                let counted = round.good_until.zip(service.standing.yes_since).zip(me(source));
+                let standing = service.standing;
+                let counted = round.good_until.zip(standing.confirmed_since).zip(me(source));
                 if let Some(((good_until, since), me)) = counted {
-                    let yes = Yes { node: me, since, good_until };
+                    let handed_over = standing.handed_over;
+                    let yes = Yes { node: me, since, handed_over, good_until };
                     self.keep((&node.name, &service.name), &service.policy, &yes);
                 }
             }
@@ -111,6 +125,7 @@ impl Records {
             settings: settings(policy),
             node: yes.node.0,
             since_ns: nanos(yes.since),
+            handed_over_ns: yes.handed_over.map(nanos),
             good_until_ns: nanos(yes.good_until),
         };
         if let Err(error) = self.write(about, &written)
@@ -132,6 +147,19 @@ impl Records {
         // No name has a dot.
         self.dir.join(format!("{node}.{service}.yes"))
     }
+}
+
+/// The environment variable in which a service manager says which boot this is: the sandbox of the
+/// packaged unit hides the kernel's own file.
+const BOOT_ID: &str = "ROLECALL_BOOT_ID";
+
+/// Which boot this is, by the kernel or else by the service manager; `None` where neither says it.
+fn boot_id() -> Option<String> {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let id = kernel.or_else(|| std::env::var(BOOT_ID).ok())?;
+    // systemd writes it without the hyphens.
+    let id: String = id.chars().filter(char::is_ascii_hexdigit).collect();
+    (id.len() == 32).then_some(id)
 }
 
 /// All that the safety of a restored yes rests on beside the answers.
@@ -156,8 +184,9 @@ pub fn restored(
     let yes = records.filter(|_| by_rule).and_then(|r| r.restore(now, about, policy));
     let same_node = |yes: &Yes| sources.iter().any(|source| me(source) == Some(yes.node));
     match yes.filter(same_node) {
-        Some(Yes { since, good_until, .. }) => Standing {
-            yes_since: Some(since),
+        Some(Yes { since, handed_over, good_until, .. }) => Standing {
+            confirmed_since: Some(since),
+            handed_over,
             restored_until: Some(good_until),
             ..Standing::default()
         },
@@ -217,8 +246,8 @@ mod tests {
     #[test]
     fn a_yes_is_restored_until_its_answers_are_too_old_and_under_the_same_settings_only() {
         let dir = tempfile::tempdir().unwrap();
-        let mut records = Records::in_dir(dir.path());
-        let yes = Yes { node: NodeId(2), since: at(1000), good_until: at(9000) };
+        let mut records = Records::in_dir(dir.path(), "boot".to_owned());
+        let yes = Yes { node: NodeId(2), since: at(1000), handed_over: None, good_until: at(9000) };
         records.keep(ABOUT, &policy(3800), &yes);
         let restored = |now, settle| records.restore(at(now), ABOUT, &policy(settle));
         assert_eq!(restored(8999, 3800), Some(yes));
@@ -232,12 +261,13 @@ mod tests {
     #[test]
     fn a_damaged_record_and_another_boots_are_none() {
         let dir = tempfile::tempdir().unwrap();
-        let mut records = Records::in_dir(dir.path());
+        let mut records = Records::in_dir(dir.path(), "boot".to_owned());
         for text in ["", "{", "{}", "null", "[1]", "\u{0}"] {
             std::fs::write(records.file(ABOUT), text).unwrap();
             assert_eq!(records.restore(at(1), ABOUT, &policy(1)), None, "{text:?}");
         }
-        let yes = Yes { node: NodeId(2), since: at(0), good_until: at(9000) };
+        let yes =
+            Yes { node: NodeId(2), since: at(0), handed_over: Some(at(0)), good_until: at(9000) };
         records.keep(ABOUT, &policy(1), &yes);
         records.boot = "another".to_owned();
         assert_eq!(records.restore(at(1), ABOUT, &policy(1)), None);

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::answering::{Answering, Asked, Routes};
 use crate::asks::Asks;
 use crate::clock::Stamp;
-use crate::electorate::NodeId;
+use crate::electorate::{NodeId, Registered, Row};
 use crate::last_word::LastWord;
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::order::{self, About};
 use crate::policy::Policy;
+use crate::release::Release;
+use crate::role::Role;
 use crate::verdict::{Standing, Verdict, decide};
 
 /// The newest facts of one source. [`Snapshot::record`] is its only mutator.
@@ -71,13 +74,47 @@ pub struct SourceFacts {
     pub own: Snapshot,
     /// The other nodes of its repmgr cluster, while the node is a candidate for the primary.
     pub peers: BTreeMap<NodeId, Snapshot>,
+    /// What the rolecalls of the other data nodes last said when they were asked to give way, and when
+    /// they were asked; `None`: nothing that counts.
+    pub releases: BTreeMap<NodeId, (Stamp, Option<Release>)>,
+    /// Since when every own look has found the server out of recovery: the moment at which the first
+    /// of them had finished.
+    pub writable_since: Option<Stamp>,
+    /// Since when this process has watched the own table of a repmgr node, and no data node has left it.
+    pub table_since: Option<Stamp>,
 }
 
 impl SourceFacts {
     /// The facts of a source that looks at one server only.
     pub fn of(own: Snapshot) -> Self {
-        Self { own, peers: BTreeMap::new() }
+        Self { own, ..Self::default() }
     }
+
+    /// Folds a look at the node's own server in that has finished at `now`.
+    pub fn record_own(&mut self, now: Stamp, began: Stamp, look: Result<Observation, SourceError>) {
+        let writable = look.as_ref().is_ok_and(|seen| seen.role == Some(Role::Primary));
+        self.writable_since = self.writable_since.filter(|_| writable).or(writable.then_some(now));
+        if let Ok(seen) = &look
+            && let Some(said) = &seen.repmgr
+        {
+            let before = self.own.good().and_then(|(_, seen)| seen.repmgr.as_deref());
+            let whole = before.is_some_and(|before| keeps_data_nodes(&before.table, &said.table));
+            self.table_since = self.table_since.filter(|_| whole).or(Some(now));
+        }
+        self.own.record(began, look);
+    }
+
+    /// How long the word of another node's rolecall may live, by the longest that one of them has said.
+    pub fn longest_word(&self) -> Option<Duration> {
+        let said = self.releases.values().filter_map(|(_, release)| release.as_ref());
+        said.map(Release::longest_word).max()
+    }
+}
+
+/// Whether every data node of one table is one of the other, too.
+fn keeps_data_nodes(before: &[Row], after: &[Row]) -> bool {
+    let data = |row: &&Row| row.registered != Registered::Witness;
+    before.iter().filter(data).all(|old| after.iter().filter(data).any(|row| row.id == old.id))
 }
 
 /// Everything that verdicts rest on, published as one value by the keeper: nodes, policies,
@@ -171,10 +208,7 @@ impl NodeFacts {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::role::Role;
 
     fn at(ms: u64) -> Stamp {
         Stamp::new(Duration::from_millis(ms))

@@ -15,22 +15,7 @@ use crate::role::{Role, Timeline};
 use crate::snapshot::{Snapshot, SourceFacts};
 use crate::standby;
 
-/// All the memory a verdict has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
-    /// Since when the sources have said yes without a break.
-    pub yes_since: Option<Stamp>,
-    /// repmgr: when a majority last stood behind the node and attested fresh contact with it.
-    pub fresh_at: Option<Stamp>,
-    /// repmgr: when the rule was last evaluated; after a pause longer than an answer lives, nothing
-    /// that was said before counts.
-    pub evaluated_at: Option<Stamp>,
-    /// repmgr: a word kept over a restart of the daemon stands until then, or until the rule has
-    /// been evaluated on answers of this process.
-    pub restored_until: Option<Stamp>,
-    /// The replica went over its lag limit and is not back under the lower mark.
-    pub over_lag: bool,
-}
+pub use crate::standing::Standing;
 
 /// What one source means for one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,10 +89,11 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
     let mut drain = None;
     let mut silent = None;
     let mut yes = None;
+    let mut as_primary = false;
     let mut until: Option<Stamp> = None;
     for (trust, source) in each_source(sources, policy) {
         let expires = expiry(now, source, trust, standing);
-        match finding(now, source, trust, standing, policy) {
+        match finding(now, sources, source, trust, standing, policy) {
             // A lag that only drains must not cover up a no that another source has to say.
             Finding::No(reason) if drains(&reason, policy) => {
                 drain = drain.or(Some((reason, expires)));
@@ -116,6 +102,7 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
             Finding::Silent(reason) => silent = silent.or(Some(reason)),
             Finding::Yes(role) => {
                 yes = yes.or(Some(role));
+                as_primary |= role == Role::Primary;
                 until = [until, expires].into_iter().flatten().min();
             }
         }
@@ -126,7 +113,11 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
     match (silent, yes) {
         (Some(reason), _) => verdict(State::Unknown, reason, None),
         (None, None) => verdict(State::Unknown, Reason::NoLookYet, None),
-        (None, Some(role)) => match settled_at(standing, policy) {
+        // Only of primaries there must never be two.
+        (None, Some(role)) if !as_primary || policy.settle.is_zero() => {
+            verdict(State::Ready, serves(role, sources), until)
+        }
+        (None, Some(role)) => match standing.counts_from(sources, policy) {
             Some(moment) if moment <= now => verdict(State::Ready, serves(role, sources), until),
             moment => {
                 let until = [until, moment].into_iter().flatten().min();
@@ -151,95 +142,26 @@ pub fn findings(
     policy: &Policy,
 ) -> Vec<Finding> {
     let found = |(trust, source): (&Trust, Option<&SourceFacts>)| {
-        finding(now, source, trust, standing, policy)
+        finding(now, sources, source, trust, standing, policy)
     };
     each_source(sources, policy).map(found).collect()
 }
 
-impl Standing {
-    /// The memory after the facts went from `before` to `after` at the moment `now`.
-    ///
-    /// `before` is judged too: a yes that had lapsed unseen (its poller hung, the host slept) was
-    /// not continuous.
-    #[must_use]
-    pub fn fold(
-        self,
-        now: Stamp,
-        before: &[SourceFacts],
-        after: &[SourceFacts],
-        policy: &Policy,
-    ) -> Self {
-        let restored = self.restored_until.is_some_and(|until| now < until);
-        let stood = self.yes_since.is_some() && (restored || all_yes(now, before, self, policy));
-        let over_lag = lag::over(now, after, policy, self.over_lag);
-        let mut next = Self { over_lag, ..self };
-        for (trust, source) in each_source(after, policy) {
-            if let Some((electorate, facts)) = trust.electorate.as_ref().zip(source) {
-                next = next.evaluated(now, facts, electorate);
-            }
-        }
-        let yes_since = match all_yes(now, after, next, policy) {
-            true if stood => self.yes_since,
-            true => Some(now),
-            false => None,
-        };
-        Self { yes_since, ..next }
-    }
-
-    /// Notes what an evaluation of the rule says of contact, and whether it ends a restored word.
-    fn evaluated(self, now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Self {
-        let round = quorum::rule(now, facts, electorate);
-        let fresh = round.ruling == Ruling::Yes { fresh: true };
-        let conclusive = match round.ruling {
-            Ruling::Yes { .. } | Ruling::No(_) => true,
-            Ruling::Isolated(_) | Ruling::Silent(_) => round.everybody_asked,
-        };
-        Self {
-            fresh_at: if fresh { Some(now) } else { self.fresh_at },
-            evaluated_at: Some(now),
-            restored_until: self.restored_until.filter(|_| !conclusive),
-            ..self
-        }
-    }
-
-    /// Whether a node that cannot count a majority now may go on as the primary: it was READY when a
-    /// majority last attested contact with it, that is not longer ago than `hold`, and the rule has
-    /// been evaluated without a pause.
-    fn goes_on(
-        self,
-        now: Stamp,
-        hold: Duration,
-        settle: Duration,
-        electorate: &Electorate,
-    ) -> bool {
-        let evaluated = self.evaluated_at.is_some_and(|at| now.since(at) <= electorate.life);
-        let known = self.yes_since.zip(self.fresh_at).is_some_and(|(since, fresh_at)| {
-            fresh_at >= since.plus(settle) && now < fresh_at.plus(hold)
-        });
-        let restored = self.restored_until.is_some_and(|until| now < until);
-        (evaluated && known) || restored
-    }
-}
-
-fn each_source<'a>(
+/// Each source's facts with how they are trusted; `None` where nothing is known of it yet.
+pub fn each_source<'a>(
     sources: &'a [SourceFacts],
     policy: &'a Policy,
 ) -> impl Iterator<Item = (&'a Trust, Option<&'a SourceFacts>)> {
     policy.trust.iter().enumerate().map(|(index, trust)| (trust, sources.get(index)))
 }
 
-fn all_yes(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &Policy) -> bool {
+/// Whether every source confirms the node as the primary.
+pub fn confirmed(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &Policy) -> bool {
     !policy.trust.is_empty()
         && each_source(sources, policy).all(|(trust, source)| {
-            matches!(finding(now, source, trust, standing, policy), Finding::Yes(_))
+            let found = finding(now, sources, source, trust, standing, policy);
+            found == Finding::Yes(Role::Primary)
         })
-}
-
-fn settled_at(standing: Standing, policy: &Policy) -> Option<Stamp> {
-    if policy.settle.is_zero() {
-        return Some(Stamp::new(Duration::ZERO));
-    }
-    standing.yes_since.map(|since| since.plus(policy.settle))
 }
 
 fn drains(no: &Reason, policy: &Policy) -> bool {
@@ -280,7 +202,7 @@ fn limit(source: &SourceFacts, trust: &Trust) -> Duration {
 /// How long the last yes stands once looks fail: as configured; for an isolated primary of a repmgr
 /// cluster what its repmgr.conf leaves; for a leader of Patroni's no longer than its lock, and not at
 /// all where no lock stands behind it.
-fn hold(source: &SourceFacts, trust: &Trust) -> Duration {
+pub fn hold(source: &SourceFacts, trust: &Trust) -> Duration {
     let leader = source.own.good().filter(|(_, seen)| seen.role == Some(Role::Primary));
     if let (Some(patroni), Some(lock)) = (leader.and_then(|(_, seen)| seen.patroni), trust.lock) {
         return match patroni.span {
@@ -312,13 +234,14 @@ fn evidence(source: &Snapshot) -> Option<(Stamp, Result<&Observation, Reason>)> 
 /// What one source means for one service at this moment.
 fn finding(
     now: Stamp,
+    sources: &[SourceFacts],
     source: Option<&SourceFacts>,
     trust: &Trust,
     standing: Standing,
     policy: &Policy,
 ) -> Finding {
     if let Some(electorate) = source.and_then(|source| candidate(source, trust)) {
-        return ruled(now, source, trust, standing, policy, electorate);
+        return ruled(now, sources, source, trust, standing, policy, electorate);
     }
     let replay = source.and_then(|source| lag::replay(now, source, trust));
     let forked = source.and_then(|source| lag::forked(now, source, trust));
@@ -359,6 +282,7 @@ fn finding(
 /// What rule R means for a service: only a service for primaries may have its yes.
 fn ruled(
     now: Stamp,
+    sources: &[SourceFacts],
     source: Option<&SourceFacts>,
     trust: &Trust,
     standing: Standing,
@@ -369,11 +293,19 @@ fn ruled(
         return Finding::No(Reason::OtherRole(Role::Primary));
     }
     let Some(facts) = source else { return Finding::Silent(Reason::NoLookYet) };
-    match quorum::rule(now, facts, electorate).ruling {
-        Ruling::Yes { .. } => Finding::Yes(Role::Primary),
+    let round = quorum::rule(now, facts, electorate);
+    match round.ruling {
+        // A node that is READY stays so, for nothing has changed for it; one that is not does not become
+        // it while somebody is registered on a newer timeline: its own rows would be thrown away.
+        Ruling::Yes { .. } => match round.newer_rival {
+            Some(rival) if !standing.counts(now, sources, policy) => {
+                Finding::No(Reason::Rival(rival))
+            }
+            _ => Finding::Yes(Role::Primary),
+        },
         Ruling::No(reason) => Finding::No(reason),
         Ruling::Isolated(_) | Ruling::Silent(_)
-            if standing.goes_on(now, hold(facts, trust), policy.settle, electorate) =>
+            if standing.goes_on(now, hold(facts, trust), sources, policy, electorate) =>
         {
             Finding::Yes(Role::Primary)
         }

@@ -157,13 +157,19 @@ impl Watched {
     }
 
     /// Folds a look in, and follows the own table with the pollers of the other nodes.
-    pub fn record(&mut self, look: Look, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
+    pub fn record(
+        &mut self,
+        now: Stamp,
+        look: Look,
+        ids: &mut PollerIds,
+        report: &mpsc::Sender<Look>,
+    ) {
         if let Some(id) = self.peer(look.poller) {
             self.facts.peers.entry(id).or_default().record(look.began, look.result);
             return;
         }
         let answered = look.result.is_ok();
-        self.facts.own.record(look.began, look.result);
+        self.facts.record_own(now, look.began, look.result);
         // The last table stays in use while the own server does not answer.
         if answered {
             self.follow_table(ids, report);
@@ -171,7 +177,8 @@ impl Watched {
     }
 
     /// Looks at the other nodes of the own table: at all while this one is a candidate. What was
-    /// seen of a node stays while it is reached at the same places.
+    /// seen of a node whose row names other places now stays until one of them has answered: it is a
+    /// lease, and ends by itself.
     pub fn follow_table(&mut self, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
         let Some(start_peer) = &self.start_peer else { return };
         let wanted = self
@@ -180,14 +187,10 @@ impl Watched {
             .good()
             .map(|(_, seen)| others(seen, self.lag_matters))
             .unwrap_or_default();
-        let seen = &mut self.facts.peers;
-        self.peers.retain(|id, peer| {
-            let stays = wanted.iter().any(|row| row.id == *id && row.places == peer.places);
-            if !stays {
-                seen.remove(id);
-            }
-            stays
-        });
+        let stays = |id: &NodeId, peer: &mut Peer| {
+            wanted.iter().any(|row| row.id == *id && row.places == peer.places)
+        };
+        self.peers.retain(stays);
         for row in wanted {
             self.peers.entry(row.id).or_insert_with(|| {
                 let id = ids.take();
@@ -198,7 +201,7 @@ impl Watched {
                 }
             });
         }
-        seen.retain(|id, _| self.peers.contains_key(id));
+        self.facts.peers.retain(|id, _| self.peers.contains_key(id));
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 22] = [
+const PURE: [&str; 26] = [
     "last_word",
     "haproxy",
     "order",
@@ -20,6 +20,10 @@ const PURE: [&str; 22] = [
     "policy",
     "electorate",
     "quorum",
+    "vote",
+    "handover",
+    "release",
+    "standing",
     "lag",
     "lock",
     "standby",

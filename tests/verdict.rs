@@ -195,7 +195,7 @@ fn a_yes_that_lapsed_unseen_settles_again() {
     // The host slept: the next look comes long after the facts expired.
     let later = seen(&[(60_000, primary())]);
     let standing = standing.fold(at(60_000), &yes, &later, &policy);
-    assert_eq!(standing.yes_since, Some(at(60_000)));
+    assert_eq!(standing.confirmed_since, Some(at(60_000)));
 }
 
 #[test]
@@ -428,7 +428,10 @@ proptest! {
     fn ready_has_been_a_yes_for_as_long_as_it_must_settle(policy in any_policy(), life in any_life()) {
         let moments = live(&policy, &life);
         for (index, moment) in moments.iter().enumerate() {
-            if verdict_at(moment.0, moment, &policy).state != State::Ready {
+            // Only being the primary has to settle: a replica serves at once.
+            let is_primary = |of: &SourceFacts| of.own.good().is_some_and(|(_, s)| s.role == Some(Role::Primary));
+            let primary = moment.1.iter().any(is_primary);
+            if !primary || verdict_at(moment.0, moment, &policy).state != State::Ready {
                 continue;
             }
             let since = moment.0.since(at(0)).saturating_sub(policy.settle);

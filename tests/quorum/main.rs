@@ -1,5 +1,6 @@
 //! Rule R, condition by condition. How it holds together is shown by `tests/repmgr_model`.
 
+mod fresh;
 mod hold;
 mod majority;
 mod own;

@@ -1,15 +1,16 @@
 //! Conditions 1 and 2: the own answer, and how long any answer counts.
 
 use crate::said::{
-    LIFE, Primary, RULES, Said, Standby, Witness, YES, at, fails, follows, id, isolated, orphan,
-    outvoted, primary, ruled, seen, vote, with,
+    LIFE, Primary, RULES, STALE_YES, Said, Standby, Witness, YES, at, fails, follows, id, isolated,
+    orphan, outvoted, primary, ruled, seen, vote, with,
 };
 use rolecall::electorate::Registered;
 use rolecall::observation::ErrorKind;
-use rolecall::quorum::{Ruling, Vote, expiries, rule};
+use rolecall::quorum::{Ruling, expiries, rule};
 use rolecall::reason::Reason;
 use rolecall::role::Role;
 use rolecall::snapshot::SourceFacts;
+use rolecall::vote::Vote;
 
 #[test]
 fn a_healthy_primary_has_every_vote() {
@@ -122,7 +123,7 @@ fn a_look_that_failed_replaces_the_answer_at_once() {
     for kind in ErrorKind::ALL {
         let facts = with(healthy.clone(), 2, fails(*kind));
         assert_eq!(vote(&facts, 2), Vote::Unreachable, "{kind:?}");
-        assert_eq!(ruled(&facts).ruling, YES);
+        assert_eq!(ruled(&facts).ruling, STALE_YES);
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use rolecall::clock::Stamp;
 use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row, Table};
 use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::quorum::{Electorate, Round, Ruling, TwoNode, Vote, rule};
+use rolecall::quorum::{Electorate, Round, Ruling, TwoNode, rule};
 use rolecall::reason::Reason;
 use rolecall::role::{Role, Timeline};
 use rolecall::snapshot::SourceFacts;
+use rolecall::vote::Vote;
 
 pub use Registered::{Primary, Standby, Witness};
 

@@ -6,8 +6,9 @@ use crate::said::{
 };
 use rolecall::electorate::Attached;
 use rolecall::observation::ErrorKind;
-use rolecall::quorum::{Electorate, Ruling, Vote, rule};
+use rolecall::quorum::{Electorate, Ruling, rule};
 use rolecall::role::Timeline;
+use rolecall::vote::Vote;
 
 // 3. Who counts.
 
@@ -142,14 +143,13 @@ fn whom_a_witness_votes_for() {
     let names_2 = [(1, Primary, false), (2, Primary, true), (3, Witness, true)];
     let mut never = witness(1, 0).by(&rows);
     never.answer.upstream = None;
-    let lost = Vote::ForMe { fresh: false };
     let cases = [
         ("follows this node", witness(1, 0).by(&rows), Vote::ForMe { fresh: true }),
         ("and its table is older", witness(1, 2).by(&names_2), Vote::ForMe { fresh: true }),
-        ("has lost this node and names it", witness(1, 4).by(&rows), lost),
+        ("has lost this node and names it", witness(1, 4).by(&rows), Vote::Neutral),
         ("has lost this node and names another", witness(1, 4).by(&names_2), Vote::Neutral),
         ("has lost another and names this node", witness(2, 4).by(&rows), Vote::Neutral),
-        ("has lost another and names it", witness(2, 4).by(&names_2), Vote::ForOther(id(2))),
+        ("has lost another and names it", witness(2, 4).by(&names_2), Vote::Neutral),
         ("follows another", witness(2, 0).by(&rows), Vote::ForOther(id(2))),
         ("follows nobody that is known", never, Vote::Neutral),
     ];

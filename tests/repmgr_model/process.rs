@@ -13,6 +13,7 @@ use rolecall::keeper::Keeper;
 use rolecall::plan::{Plan, Planned, PlannedNode, Serving};
 use rolecall::poller::{self, Poked};
 use rolecall::record::Records;
+use rolecall::role::Role;
 use rolecall::schema::{Flags, read};
 use rolecall::snapshot::Facts;
 use rolecall::verdict::State;
@@ -102,7 +103,7 @@ pub struct Process {
     pub number: u32,
     /// The first plan is in force: connections are accepted.
     pub accepts: bool,
-    /// The keeper last announced READY.
+    /// It last said READY of a server that it has seen out of recovery.
     pub ready: bool,
     pub clock: Clock,
     pub file: File,
@@ -146,6 +147,21 @@ impl Process {
         node.verdict(self.clock.now(), &node.services[0]).state == State::Ready
     }
 
+    fn saw_a_primary(&self) -> bool {
+        let facts = self.facts.borrow();
+        let source = facts.nodes.first().map(|node| &node.sources[0]);
+        let seen = source.and_then(|source| source.own.good());
+        seen.is_some_and(|(_, seen)| seen.role == Some(Role::Primary))
+    }
+
+    /// Whether the other nodes gave way to it, so that nothing had to settle: condition 8b, which the
+    /// text that is judged by has not.
+    pub fn handed_over(&self) -> bool {
+        let facts = self.facts.borrow();
+        let services = facts.nodes.first().map(|node| &node.services);
+        services.is_some_and(|services| services[0].standing.handed_over.is_some())
+    }
+
     fn end(&mut self) {
         if let Some(keeper) = self.keeper.take() {
             keeper.abort();
@@ -180,7 +196,7 @@ impl Sim {
         let (announced_out, mut announced) = watch::channel(Vec::new());
         let (plans, plans_in) = mpsc::channel(1);
         let (pokes, pokes_in) = mpsc::channel(1);
-        let records = Some(Records::in_dir(&process.dir));
+        let records = Some(Records::in_dir(&process.dir, "this boot".to_owned()));
         let clock = process.clock.clone();
         let keeper = Keeper::new(clock, facts_out, announced_out, records, metrics);
         let gate = gate(&process.gates);
@@ -253,6 +269,7 @@ impl Sim {
             return;
         }
         let ready = if mutant { process.judge_says() } else { process.says_ready() };
+        let ready = ready && process.saw_a_primary();
         self.said(id, ready);
     }
 

@@ -6,9 +6,10 @@
 use rolecall::clock::Stamp;
 use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row, named, row};
 use rolecall::observation::ErrorKind;
-use rolecall::quorum::{Electorate, FRESH, Round, Ruling, TwoNode};
+use rolecall::quorum::{Electorate, Round, Ruling, TwoNode};
 use rolecall::role::Role;
 use rolecall::snapshot::{Snapshot, SourceFacts};
+use rolecall::vote::FRESH;
 
 /// A part of the rule or of what rests on it, taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Mutant {
     NoExpiry,
     /// F6: a streaming receiver attests contact.
     FreshByReceiver,
+    /// F7: a majority that attests contact is enough, though a standby that could be elected does not.
+    MajorityAttests,
     /// A witness that has lost its upstream votes for whom its table names, as at first.
     WitnessByTable,
     /// A silent node holds without asking what the peers say.
@@ -128,7 +131,7 @@ impl Reference {
             }
         };
         if witness && by.is_none() && !self.is(Mutant::WitnessByTable) {
-            return f.said.upstream.filter(|up| named(table) == Some(*up));
+            return None;
         }
         let Some(by) = by else { return named(table) };
         if self.is(Mutant::ChainByOthersWord) && by != me {
@@ -161,6 +164,8 @@ impl Reference {
         electors -= if self.is(Mutant::EveryDeposedLeaves) { gone } else { gone.min(1) };
 
         let (mut votes, mut fresh, mut against, mut belt) = (1, 1, 0, false);
+        // F7: the witnesses among those who attest, and whether a standby that could be elected does not.
+        let (mut fresh_witnesses, mut unattested) = (1, 0);
         let mut rivals = Vec::new();
         let mut attached = Vec::new();
         let mut oldest = own.asked;
@@ -168,6 +173,7 @@ impl Reference {
         let mut refusing = 0;
         for r in table.iter().filter(|r| r.id != me) {
             let snapshot = facts.peers.get(&r.id);
+            unattested += usize::from(r.registered == Registered::Standby);
             let other_kind = r.registered != Registered::Primary;
             if self.is(Mutant::InactiveLeaves) && other_kind && !r.active {
                 electors -= 1;
@@ -209,7 +215,15 @@ impl Reference {
                 Some(id) if id == me && deposed(r) => {}
                 Some(id) if id == me => {
                     votes += 1;
-                    fresh += usize::from(self.attests(now, me, &f));
+                    let attests = self.attests(now, me, &f);
+                    fresh += usize::from(attests);
+                    fresh_witnesses += usize::from(attests && witness);
+                    let of_a_standby = f.said.told.is_none_or(|told| told == me)
+                        && f.said
+                            .upstream
+                            .and_then(|up| row(&f.said.table, up))
+                            .is_some_and(|up| up.registered == Registered::Standby);
+                    unattested -= usize::from(!witness && (attests || of_a_standby));
                     oldest = oldest.min(f.asked);
                 }
                 Some(id) if witness || f.said.attached != Attached::Nobody => {
@@ -232,7 +246,9 @@ impl Reference {
         let says = if no {
             Says::No
         } else if 2 * votes > electors {
-            let attested = 2 * fresh > electors + refusing;
+            let everybody = unattested == 0 || self.is(Mutant::MajorityAttests);
+            let attested = 2 * fresh > electors + refusing
+                && (everybody || 2 * fresh_witnesses > electors + refusing);
             if attested { Says::FreshYes } else { Says::Yes }
         } else if two {
             Says::Yes
@@ -250,7 +266,8 @@ impl Reference {
     fn attests(&self, now: Stamp, me: NodeId, f: &Fact<'_>) -> bool {
         let age = now.since(f.asked);
         let contact = f.said.upstream == Some(me)
-            && f.said.upstream_seen.is_some_and(|ago| ago + age <= FRESH);
+            && f.said.upstream_seen.is_some_and(|ago| ago + age <= FRESH)
+            && f.said.told.is_none_or(|told| told == me);
         let receiver = self.is(Mutant::FreshByReceiver) && f.said.attached == Attached::To(me);
         contact || receiver
     }

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use rolecall::clock::Stamp;
+use rolecall::role::Role;
 use rolecall::snapshot::SourceFacts;
 
 use crate::cluster::Id;
@@ -97,13 +98,17 @@ impl Sim {
         }
     }
 
-    /// rolecall may never say READY where the text does not.
+    /// rolecall may never say READY where the text does not, but for 8b.
     pub fn compare(&mut self, id: Id) {
         if self.settings.mutant.is_some() {
             return;
         }
         let process = &mut self.processes[at(id)];
-        if process.judge.is_some() && process.says_ready() && !process.judge_says() {
+        if process.judge.is_some()
+            && process.says_ready()
+            && !process.handed_over()
+            && !process.judge_says()
+        {
             self.totals.against_text.get_or_insert(self.now);
         }
     }
@@ -119,6 +124,9 @@ pub struct Text {
     last_fresh: Option<Stamp>,
     evaluated: Option<Stamp>,
     restored_until: Option<Stamp>,
+    counted: Option<Stamp>,
+    /// Since when a yes had stood that lapsed, and until when it may go on.
+    lapse: Option<(Stamp, Stamp)>,
 }
 
 impl Text {
@@ -133,7 +141,26 @@ impl Text {
             last_fresh: None,
             evaluated: None,
             restored_until: None,
+            counted: None,
+            lapse: None,
         }
+    }
+
+    /// READY ends: for how long it may come back without settling again.
+    fn lapses(&mut self, facts: &SourceFacts) {
+        let refused = facts.own.failing().is_some_and(|(_, error)| error.kind.is_contrary());
+        let short = self.settle.saturating_sub(2 * self.rules.electorate.life);
+        let short = self.counted.map(|at| at.plus(short));
+        let held = self.last_fresh.filter(|_| refused).map(|at| at.plus(self.hold));
+        if self.ready {
+            self.lapse = self.since.zip(short.max(held));
+        }
+        let demoted =
+            |(_, seen): (_, &rolecall::observation::Observation)| seen.role != Some(Role::Primary);
+        if facts.own.good().is_some_and(demoted) {
+            self.lapse = None;
+        }
+        (self.since, self.ready) = (None, false);
     }
 
     fn evaluate(&mut self, now: Stamp, facts: &SourceFacts) {
@@ -142,7 +169,7 @@ impl Text {
         let paused = self.evaluated.is_some_and(|at| now.since(at) > life) && !no_expiry;
         self.evaluated = Some(now);
         if paused {
-            (self.since, self.ready) = (None, false);
+            self.lapses(facts);
         }
         let outcome = self.rules.evaluate(now, facts);
         let everybody =
@@ -158,7 +185,9 @@ impl Text {
         match outcome.says {
             Says::Yes | Says::FreshYes => {
                 self.restored_until = None;
-                let since = *self.since.get_or_insert(now);
+                let gone_on = self.lapse.take().filter(|(_, until)| now < *until);
+                let since = *self.since.get_or_insert(gone_on.map_or(now, |(since, _)| since));
+                self.counted = Some(now);
                 self.ready |= now.since(since) >= self.settle;
                 if outcome.says == Says::FreshYes {
                     self.last_fresh = Some(now);
@@ -174,7 +203,7 @@ impl Text {
                 if outcome.says == Says::No || everybody {
                     self.restored_until = None;
                 }
-                (self.since, self.ready) = (None, false);
+                self.lapses(facts);
             }
         }
     }
