@@ -30,6 +30,7 @@ use crate::asking::{ASKING, Asker, tell_stranger};
 use crate::clock::{Clock, Stamp};
 use crate::metrics::Metrics;
 use crate::snapshot::Facts;
+use crate::spoken::Spoken;
 
 /// Connections that are read to their end at one time; over it the line is still written and the
 /// connection closed at once. A HAProxy that checks 1,000 times a second keeps about ten here.
@@ -74,6 +75,7 @@ impl Port {
         )]
         let listener = AsyncFd::new(self.listener)?;
         let addr = listener.get_ref().local_addr()?;
+        let spoken = self.counted.spoken.clone();
         let asker = Asker::new(addr, self.facts.clone(), self.clock.clone(), self.counted);
         let mut door = Door {
             addr,
@@ -81,6 +83,7 @@ impl Port {
             asking: JoinSet::new(),
             facts: self.facts,
             clock: self.clock,
+            spoken,
             lingering: VecDeque::new(),
             failing: false,
         };
@@ -130,6 +133,7 @@ struct Door {
     asking: JoinSet<()>,
     facts: watch::Receiver<Facts>,
     clock: Clock,
+    spoken: Spoken,
     lingering: VecDeque<Lingering>,
     /// Accept fails now, and that was warned of.
     failing: bool,
@@ -183,6 +187,9 @@ impl Door {
                 return self.read_question(now, socket, peer);
             }
             let verdict = node.verdict(now, service);
+            if service.lets_write(&verdict) {
+                self.spoken.ready(now);
+            }
             let line = service.answering.wording.line(verdict.state, &verdict.reason);
             if !send(&socket, &line) {
                 return;

@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock::Stamp;
+use crate::electorate::NodeId;
 use crate::lock::Cut;
+use crate::observation::SourceError;
 use crate::order::Order;
+use crate::release::Release;
 use crate::role::Role;
 use crate::verdict::{State, Verdict};
 
@@ -28,9 +31,14 @@ pub struct Announced {
     pub since: Stamp,
 }
 
-/// Another verdict; `role` is the one that was last seen.
-pub fn log_change(now: Stamp, from: State, role: Option<Role>, new: &Announced) {
+/// Another verdict; `role` is the one that was last seen. `handed_over`: a repmgr node is confirmed as
+/// the primary and needs not settle, because every other data node has given way (condition 8b).
+pub fn log_change(now: Stamp, from: State, role: Option<Role>, handed_over: bool, new: &Announced) {
     let Announced { node, service, verdict, .. } = new;
+    let how = match verdict.state {
+        State::Ready if handed_over => "; every other data node has given way to it",
+        _ => "",
+    };
     info!(
         node = &**node,
         service = &**service,
@@ -41,7 +49,8 @@ pub fn log_change(now: Stamp, from: State, role: Option<Role>, new: &Announced) 
         reason = verdict.reason.label(),
         timeline = verdict.timeline.map(|timeline| timeline.0),
         age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
-        "verdict changed: {service} of {node} is {}: {}",
+        handed_over,
+        "verdict changed: {service} of {node} is {}: {}{how}",
         verdict.state,
         verdict.reason
     );
@@ -62,6 +71,27 @@ pub fn log_lockless(new: &Announced) {
 
 fn saturated(ms: u128) -> u64 {
     u64::try_from(ms).unwrap_or(u64::MAX)
+}
+
+/// A candidate was answered; once a release is all that a person wants to know.
+pub fn log_gave_way(node: &str, to: NodeId, release: &Release) {
+    if release.claims {
+        debug!(node, to = to.0, "{to} asked {node} to give way: it may still be the primary");
+    } else {
+        info!(
+            node,
+            to = to.0,
+            last_ready_ms = saturated(release.last_ready.as_millis()),
+            "{node} gives way to {to}: its server is gone, and it last said READY {:.1} s ago",
+            release.last_ready.as_secs_f64()
+        );
+    }
+}
+
+/// A candidate cannot be answered.
+pub fn log_no_release(error: &SourceError) {
+    let hint = error.kind.hint();
+    warn!(hint, "a candidate asked this node to give way, and cannot be answered: {error}");
 }
 
 /// An order that a no ends.

@@ -1,21 +1,25 @@
 //! `rolecall ask`: looks once without a daemon and explains what was decided, and why.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::clock::{Clock, wall_clock};
-use crate::config::{Config, Node, Source as Configured};
-use crate::electorate::Attached;
+use crate::clock::{Clock, Stamp, wall_clock};
+use crate::config::{self, Config, Kind, Node, Source as Configured};
+use crate::electorate::{Attached, NodeId, Registered, Row};
 use crate::failure::Failure;
+use crate::handover::{self, Way};
 use crate::observation::{Observation, SourceError};
 use crate::policy::Policy;
 use crate::poller;
 use crate::quorum::{self, Round};
+use crate::release::Release;
 use crate::snapshot::{Snapshot, SourceFacts};
 use crate::source::Source;
+use crate::source::release::Asked;
 use crate::source::resolve::Resolver;
 use crate::verdict::{Standing, State, Verdict, decide};
 use crate::watched::others;
@@ -37,6 +41,8 @@ struct Looked {
     facts: SourceFacts,
     /// For a repmgr node that is a candidate: how rule R counts.
     round: Option<Round>,
+    /// How other data nodes have given way to it.
+    ways: BTreeMap<NodeId, Way>,
 }
 
 /// Looks once at every source of `config`, all at one time, each within its own timeout, and
@@ -70,7 +76,7 @@ async fn ask_about(
     let lag_matters = config.services.iter().any(|service| service.lag.is_some());
     let looks = sources
         .iter_mut()
-        .map(|(configured, source)| look(configured, source, lag_matters, &clock));
+        .map(|(configured, source)| look(configured, source, lag_matters, resolver, &clock));
     let looks = join_all(looks).await;
     let now = clock.now();
     let facts: Vec<_> = looks.iter().map(|look| look.facts.clone()).collect();
@@ -88,6 +94,7 @@ async fn look(
     configured: &Configured,
     source: &mut Source,
     lag_matters: bool,
+    resolver: &Resolver,
     clock: &Clock,
 ) -> Looked {
     let began = clock.now();
@@ -95,7 +102,7 @@ async fn look(
     let took = clock.now().since(began).as_millis();
     let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
     let mut facts = SourceFacts::default();
-    facts.own.record(began, seen.clone());
+    facts.record_own(clock.now(), began, seen.clone());
     if let (Source::Repmgr(own), Ok(seen)) = (&*source, &seen) {
         let peers = others(seen, lag_matters).into_iter().map(async |row| {
             let began = clock.now();
@@ -105,12 +112,43 @@ async fn look(
             (row.id, snapshot)
         });
         facts.peers = join_all(peers).await.into_iter().collect();
+        facts.releases = releases(configured, seen, &facts, resolver, clock).await;
     }
-    let round = configured.electorate().map(|electorate| {
-        // The peers were asked after the own server, each within its own deadline.
-        quorum::rule(clock.now(), &facts, &electorate)
+    // The peers were asked after the own server, each within its own deadline.
+    let now = clock.now();
+    let electorate = configured.electorate();
+    let round = electorate.map(|electorate| quorum::rule(now, &facts, &electorate));
+    let ways = electorate.zip(round.as_ref());
+    let ways = ways.map(|(electorate, round)| handover::ways(now, &facts, &electorate, round));
+    let ways = ways.unwrap_or_default();
+    Looked { kind: configured.kind.as_str(), seen, took_ms, facts, round, ways }
+}
+
+/// Asks the rolecalls beside the servers that do not answer to give way to this candidate, as the daemon
+/// does.
+async fn releases(
+    configured: &Configured,
+    own: &Observation,
+    facts: &SourceFacts,
+    resolver: &Resolver,
+    clock: &Clock,
+) -> BTreeMap<NodeId, (Stamp, Option<Release>)> {
+    let Kind::Repmgr(config::Repmgr { release: Some(release), .. }) = &configured.kind else {
+        return BTreeMap::new();
+    };
+    let Some(me) = own.repmgr.as_ref().and_then(|said| said.me) else { return BTreeMap::new() };
+    let gone = |id| facts.peers.get(&id).is_some_and(|peer: &Snapshot| peer.failing().is_some());
+    let data = |row: &&Row| row.registered != Registered::Witness && gone(row.id);
+    let rows = others(own, false).into_iter().filter(data);
+    let asked = rows.map(async |row| {
+        let began = clock.now();
+        let (port, file) = (release.port, release.key_file.clone());
+        let mut asked = Asked::new(row, me, port, file, resolver.clone());
+        let said = poller::look(&mut asked, configured.timeout).await;
+        let said = said.ok().and_then(|said| said.release.as_deref().cloned());
+        (row.id, (began, said))
     });
-    Looked { kind: configured.kind.as_str(), seen, took_ms, facts, round }
+    join_all(asked).await.into_iter().collect()
 }
 
 impl Answer {
@@ -212,9 +250,15 @@ impl Looked {
                     (None, None) => None,
                 });
             let vote = round.peers.get(&row.id).map(|vote| format!("; {vote}"));
+            let told = snapshot.and_then(|snapshot| snapshot.good()?.1.repmgr.as_ref()?.told);
+            let told = told.filter(|told| said.me.is_some_and(|me| me != *told));
+            let told = told.map(|told| format!("; repmgr has told it to follow {told}"));
             let line = match answer {
                 _ if said.me == Some(row.id) => "this node".to_owned(),
-                Some(answer) => answer + vote.as_deref().unwrap_or_default(),
+                Some(answer) => [Some(answer), vote, told, self.gave_way(row.id)]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
                 None => "not asked".to_owned(),
             };
             let _ = writeln!(out, "{line}");
@@ -224,6 +268,30 @@ impl Looked {
             let _ = writeln!(out, "    {votes} of {electors} nodes vote for this one");
         }
         out
+    }
+
+    /// Whether another data node has given way to this candidate, and by what word of its rolecall.
+    fn gave_way(&self, id: NodeId) -> Option<String> {
+        let released = self.facts.releases.get(&id);
+        if let Some(way) = self.ways.get(&id) {
+            return Some(format!("; {}", way.as_str()));
+        }
+        Some(match released? {
+            (_, None) => {
+                "; its rolecall has not released: it did not answer, or not as one of this \
+                          cluster with the same `release_key_file`"
+                    .to_owned()
+            }
+            (_, Some(release)) if release.claims => {
+                "; its rolecall has not released: it may still be the primary".to_owned()
+            }
+            (_, Some(release)) => format!(
+                "; its rolecall has not released yet: it said READY {:.1} s ago, and an HAProxy \
+                 remembers that for {:.1} s",
+                release.last_ready.as_secs_f64(),
+                release.memory.as_secs_f64()
+            ),
+        })
     }
 
     fn votes(&self) -> Value {

@@ -58,6 +58,7 @@ impl Asker {
     /// Reads one question and answers it.
     pub async fn answer(self: Arc<Self>, mut stream: TcpStream, peer: Option<IpAddr>) {
         let question = read(&mut stream).await;
+        let _written_later = self.counted.spoken.begin();
         self.say(stream, self.line(&question, peer)).await;
     }
 
@@ -103,6 +104,9 @@ impl Asker {
             return None;
         }
         let verdict = node.verdict(now, service);
+        if service.lets_write(&verdict) {
+            self.counted.spoken.ready(now);
+        }
         service.asks.answered(now, peer, verdict.state);
         Some(service.answering.wording.line(verdict.state, &verdict.reason).into_owned())
     }

@@ -133,6 +133,13 @@ pub struct Haproxy {
     pub version: (u32, u32),
 }
 
+impl Haproxy {
+    /// How long an HAProxy may go on believing a word of a rolecall that hangs.
+    pub fn memory(&self) -> Duration {
+        self.agent_inter * self.check_fall
+    }
+}
+
 /// One PostgreSQL server and where its role is learned; all sources must agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -160,6 +167,8 @@ pub struct Source {
     /// What is added to `hold` until HAProxy has heard of a look that failed: timeout, interval and
     /// `agent_inter`.
     pub beside: Duration,
+    /// How long an HAProxy may go on believing a word of a rolecall that hangs.
+    pub memory: Duration,
 }
 
 impl Source {
@@ -178,7 +187,7 @@ impl Source {
     pub fn electorate(&self) -> Option<Electorate> {
         let Kind::Repmgr(repmgr) = &self.kind else { return None };
         let (two_node, trust_refused) = (repmgr.two_node, repmgr.trust_refused);
-        Some(Electorate { life: self.life(), two_node, trust_refused })
+        Some(Electorate { life: self.life(), memory: self.memory, two_node, trust_refused })
     }
 
     /// How long an answer of a repmgr node may be used, from the moment it was asked for. Twice the
@@ -191,7 +200,7 @@ impl Source {
     /// in another daemon, and then in HAProxy, where the companion check must fail `check_fall`
     /// times before a dead daemon's word is gone.
     pub fn least_settle(&self, haproxy: &Haproxy) -> Duration {
-        self.life() + haproxy.agent_inter * haproxy.check_fall + MARGIN
+        self.life() + haproxy.memory() + MARGIN
     }
 }
 
@@ -311,6 +320,17 @@ pub struct Repmgr {
     pub trust_refused: bool,
     /// More names of nodes, under which others stream from them.
     pub addresses: BTreeMap<NodeId, Vec<Alias>>,
+    /// How the rolecalls of the other nodes are asked to give way; `None`: they are not.
+    pub release: Option<Releasing>,
+}
+
+/// How rolecalls of one cluster let each other go ahead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Releasing {
+    /// The file with the secret that all of them have.
+    pub key_file: PathBuf,
+    /// The HTTP port of the others.
+    pub port: u16,
 }
 
 impl Repmgr {

@@ -26,19 +26,21 @@ use crate::logging::{self, Logging};
 use crate::metrics::{Exposed, Metrics};
 use crate::plan::{Plan, Planned, PlannedNode, Serving};
 use crate::poke::{self, Door, Poke};
-use crate::poller::{self, Poked, Spread};
+use crate::poller::{self, Spread};
 use crate::ports::{Bound, Ports};
 use crate::record::Records;
+use crate::releasing::{QUESTIONS_WAITING, Question};
 use crate::schema::Loaded;
 use crate::shutdown::{Asked, LastWords, Signals, log_at_once, longest_last_word, said};
 use crate::snapshot::Facts;
 use crate::sockets::{self, Inherited};
 use crate::source::Source;
+use crate::source::release;
 use crate::source::repmgr::Repmgr;
 use crate::source::resolve::Resolver;
 use crate::systemd;
 use crate::warning::Warning;
-use crate::watched::StartPeer;
+use crate::watched::{StartPeer, StartRelease};
 
 /// How long stopping waits for the pollers to let go of what they hold.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
@@ -72,7 +74,9 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let counted = metrics.clone();
     let keeper = Keeper::new(clock.clone(), facts_out, announced_out, records, counted.clone());
     let exposed = Arc::new(Exposed::new(&counted, facts.clone(), clock.clone()));
-    let pages = Pages { facts, announced, clock, counted, exposed };
+    let (questions, questions_in) = mpsc::channel::<Question>(QUESTIONS_WAITING);
+    let keeper = keeper.asked(questions_in);
+    let pages = Pages { facts, announced, clock, counted, exposed, questions };
     let desk = loaded.config.control.as_ref();
     let desk = desk.map(|config| Desk::open(config, pages.clone())).transpose()?;
     let (desk, orders) = desk.unzip();
@@ -318,11 +322,15 @@ impl Daemon<'_> {
     fn planned(&self, source: &config::Source, phase: Duration) -> Result<Planned, Failure> {
         let built = Source::new(source, &self.resolver)?;
         let (rhythm, clock) = (source.rhythm(), self.pages.clock.clone());
-        let start_peer = match &built {
-            Source::Repmgr(repmgr) => {
-                Some(start_peer(Repmgr::clone(repmgr), rhythm, clock.clone()))
+        let (start_peer, start_release) = match (&built, &source.kind) {
+            (Source::Repmgr(repmgr), config::Kind::Repmgr(keys)) => {
+                let peer = start_peer(Repmgr::clone(repmgr), rhythm, clock.clone());
+                let release = keys.release.as_ref().map(|release| {
+                    start_release(release, self.resolver.clone(), rhythm, clock.clone())
+                });
+                (Some(peer), release)
             }
-            _ => None,
+            _ => (None, None),
         };
         Ok(Planned {
             source: source.clone(),
@@ -331,6 +339,7 @@ impl Daemon<'_> {
                     .abort_handle()
             }),
             start_peer,
+            start_release,
         })
     }
 
@@ -371,11 +380,25 @@ impl Daemon<'_> {
 /// Starts pollers of the other nodes of a repmgr cluster, in the own one's rhythm: what one answer
 /// may be used for rests on both.
 fn start_peer(own: Repmgr, rhythm: Rhythm, clock: Clock) -> StartPeer {
-    Box::new(move |row, id, report| {
+    Box::new(move |row, id, report, poked| {
         let peer = own.peer(row);
-        let phase = rhythm.interval;
-        let looking = poller::run(peer, rhythm, phase, clock.clone(), id, report, Poked::default());
+        let looking = poller::run(peer, rhythm, rhythm.interval, clock.clone(), id, report, poked);
         tokio::spawn(looking).abort_handle()
+    })
+}
+
+/// Starts asking the rolecalls of other nodes to give way, in the same rhythm.
+fn start_release(
+    release: &config::Releasing,
+    resolver: Resolver,
+    rhythm: Rhythm,
+    clock: Clock,
+) -> StartRelease {
+    let config::Releasing { key_file, port } = release.clone();
+    Box::new(move |row, from, id, report, poked| {
+        let asked = release::Asked::new(row, from, port, key_file.clone(), resolver.clone());
+        let asking = poller::run(asked, rhythm, rhythm.interval, clock.clone(), id, report, poked);
+        tokio::spawn(asking).abort_handle()
     })
 }
 

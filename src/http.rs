@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -17,7 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -26,7 +26,9 @@ use crate::announced::Said;
 use crate::answering::allowed;
 use crate::clock::{Clock, Stamp};
 use crate::config::PAGES;
+use crate::electorate::NodeId;
 use crate::metrics::{Exposed, Metrics, Refusal};
+use crate::releasing::{CODE, FROM, NONCE, Question};
 use crate::role::Role;
 use crate::snapshot::Facts;
 use crate::status::Status;
@@ -42,6 +44,11 @@ const CONNECTION: Duration = Duration::from_secs(10);
 const HEAD: usize = 8192;
 /// Pause after an error of accept that waiting may cure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest wait for what the keeper says to a candidate.
+const ANSWER: Duration = Duration::from_millis(500);
+/// Where a candidate asks a node to give way, before that node's number.
+const RELEASE: &str = "/release/";
 
 /// What Patroni's API calls the same as `/primary`.
 const PRIMARY: [&str; 2] = ["master", "read-write"];
@@ -62,6 +69,8 @@ pub struct Pages {
     pub counted: Metrics,
     /// The metrics.
     pub exposed: Arc<Exposed>,
+    /// Takes the questions of candidates that ask a node here to give way.
+    pub questions: mpsc::Sender<Question>,
 }
 
 /// Answers at `listener` until `stop`. No error of accept ends it sooner.
@@ -133,8 +142,17 @@ impl Pages {
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, may: bool) {
+        // What is decided here may be a READY, and is written later: see `Spoken`.
+        let written_later = Mutex::new(None);
         let service = service_fn(async |request: Request<Incoming>| {
-            Ok::<_, Infallible>(self.answer(&request, may))
+            Ok::<_, Infallible>(match self.question(&request, may) {
+                Some(question) => self.ask_keeper(question, request.method()).await,
+                None => {
+                    let under_way = self.counted.spoken.begin();
+                    *written_later.lock().unwrap_or_else(PoisonError::into_inner) = Some(under_way);
+                    self.answer(&request, may)
+                }
+            })
         });
         let mut http = http1::Builder::new();
         http.keep_alive(false).max_buf_size(HEAD).half_close(true);
@@ -144,6 +162,45 @@ impl Pages {
             Ok(Err(error)) => debug!(%peer, %error, "HTTP connection ended"),
             Err(_) => debug!(%peer, "HTTP connection closed: it took too long"),
         }
+    }
+
+    /// A candidate's question to a node here, where the request is one.
+    fn question(
+        &self,
+        request: &Request<Incoming>,
+        may: bool,
+    ) -> Option<(Question, oneshot::Receiver<Option<String>>)> {
+        let node = request.uri().path().strip_prefix(RELEASE)?.parse().ok().map(NodeId)?;
+        if !may || request.method() != Method::GET {
+            return None;
+        }
+        let header = |name| request.headers().get(name)?.to_str().ok();
+        let from = NodeId(header(FROM)?.parse().ok()?);
+        let (nonce, code) = (header(NONCE)?.to_owned(), header(CODE)?.to_owned());
+        let (reply, answer) = oneshot::channel();
+        Some((Question { node, from, nonce, code, reply }, answer))
+    }
+
+    async fn ask_keeper(
+        &self,
+        (question, answer): (Question, oneshot::Receiver<Option<String>>),
+        method: &Method,
+    ) -> Response<Full<Bytes>> {
+        let asked = self.questions.try_send(question).is_ok();
+        let answered = match timeout(ANSWER, answer).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_)) | Err(_) => None,
+        };
+        let page = match answered {
+            Some(body) => Answer::text(StatusCode::OK, &body),
+            None if asked => Answer::problem(
+                StatusCode::FORBIDDEN,
+                "no release",
+                "the rolecalls of a cluster need the same `release_key_file`",
+            ),
+            None => Answer::problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "ask again"),
+        };
+        page.response(method)
     }
 
     fn answer(&self, request: &Request<Incoming>, may: bool) -> Response<Full<Bytes>> {
@@ -228,6 +285,9 @@ impl Pages {
         };
         let ready = service.state == crate::verdict::State::Ready.as_str();
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        if ready {
+            self.counted.spoken.ready(now);
+        }
         Answer::json(
             code,
             &json!({ "version": status.version, "node": node.node, "service": service }),

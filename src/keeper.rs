@@ -16,11 +16,15 @@ use crate::announced::{self, Announced, Said};
 use crate::clock::{Clock, Stamp};
 use crate::lock::{self, Cut};
 use crate::metrics::Metrics;
+use crate::observation::ErrorKind;
 use crate::order::{self, Order};
 use crate::plan::{Plan, Present, Serving, Staged, StagedNode};
 use crate::poke::Poke;
 use crate::poller::Look;
 use crate::record::{self, Records};
+use crate::release::Release;
+use crate::releasing::{Key, Question};
+use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
 use crate::verdict::State;
 use crate::watched::{PollerIds, Watched};
@@ -31,6 +35,11 @@ pub const LOOKS_WAITING: usize = 16;
 /// Most sources that are looked at often at one time because somebody poked: looks cost CPU, and
 /// whoever may run a program here can poke every node.
 pub const MOST_POKED: usize = 8;
+
+/// How long after its promotion a candidate that is not READY yet looks quickly and asks the other
+/// rolecalls to give way: repmgr has written the row and the others have followed in 2 to 5 s, and what
+/// cannot be confirmed for longer has another reason.
+const HURRY_FOR: Duration = Duration::from_secs(30);
 
 /// After a verdict's last moment, so that the timer cannot fire within it.
 const JUST_AFTER: Duration = Duration::from_millis(1);
@@ -52,6 +61,10 @@ pub struct Keeper {
     orders: Option<Orders>,
     /// The daemon stops: each service has its last word.
     stopping: CancellationToken,
+    /// Candidates that ask a node here to give way.
+    questions: Option<mpsc::Receiver<Question>>,
+    /// When this process began to watch: a predecessor may have said READY until then.
+    began: Stamp,
 }
 
 /// The orders that stand, as they change.
@@ -86,7 +99,27 @@ impl Keeper {
         let ids = PollerIds::default();
         let (nodes, staged, orders) = (Vec::new(), None, None);
         let stopping = CancellationToken::new();
-        Self { clock, facts, announced, nodes, staged, ids, records, metrics, orders, stopping }
+        let (questions, began) = (None, clock.now());
+        Self {
+            clock,
+            facts,
+            announced,
+            nodes,
+            staged,
+            ids,
+            records,
+            metrics,
+            orders,
+            stopping,
+            questions,
+            began,
+        }
+    }
+
+    /// Answers these candidates.
+    #[must_use]
+    pub fn asked(self, questions: mpsc::Receiver<Question>) -> Self {
+        Self { questions: Some(questions), ..self }
     }
 
     /// Follows these orders.
@@ -105,6 +138,7 @@ impl Keeper {
     pub async fn run(mut self, mut plans: mpsc::Receiver<Plan>, mut pokes: mpsc::Receiver<Poke>) {
         let (report, mut looks) = mpsc::channel(LOOKS_WAITING);
         let mut orders = self.orders.clone();
+        let mut questions = self.questions.take();
         let mut at_the_end = false;
         loop {
             let next = self.nodes.iter().filter_map(|node| node.next).min();
@@ -123,6 +157,7 @@ impl Keeper {
                     self.say_last_words();
                 }
                 Some(poke) = pokes.recv() => self.poke(poke.node.as_deref()),
+                Some(question) = next_question(&mut questions) => self.give_way(question),
                 () = self.reached(next) => self.announce_due(),
             }
         }
@@ -287,6 +322,7 @@ impl Keeper {
             self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(self.clock.now(), look, &mut self.ids, report);
             self.publish(at);
+            self.hurry(at, report);
             self.warn_of_cuts(at);
             if self.announce(at) {
                 self.publish_announced();
@@ -335,6 +371,104 @@ impl Keeper {
         }
     }
 
+    /// Has a candidate for the primary of a repmgr cluster look quickly until it is READY.
+    fn hurry(&mut self, at: usize, report: &mpsc::Sender<Look>) {
+        let now = self.clock.now();
+        let facts = self.facts.borrow();
+        let known = &facts.nodes[at];
+        let waits = |service: &ServiceFacts| {
+            let asked = service.policy.roles.contains(&Role::Primary);
+            let by_rule = service.policy.trust.iter().any(|trust| trust.electorate.is_some());
+            asked && by_rule && !service.standing.counts(now, &known.sources, &service.policy)
+        };
+        let waits = known.services.iter().any(waits);
+        let young = |source: &SourceFacts| {
+            source.writable_since.is_some_and(|since| now < since.plus(HURRY_FOR))
+        };
+        let quick: Vec<bool> = known.sources.iter().map(|source| waits && young(source)).collect();
+        drop(facts);
+        for (watched, quick) in self.nodes[at].watched.iter_mut().zip(quick) {
+            watched.hurry(quick, &mut self.ids, report);
+        }
+    }
+
+    /// Answers a candidate that asks the node here to give way; from then on the node claims nothing of
+    /// what it was.
+    fn give_way(&mut self, question: Question) {
+        let now = self.clock.now();
+        let answer = self.release(now, &question);
+        // Who asked has given up where nobody takes it.
+        let _ = question.reply.send(answer);
+    }
+
+    fn release(&mut self, now: Stamp, question: &Question) -> Option<String> {
+        let asked = |source: &SourceFacts| {
+            source.identity.as_ref().is_some_and(|identity| identity.node == question.node)
+        };
+        let facts = self.facts.borrow();
+        let mut of_node = facts.nodes.iter().enumerate().flat_map(|(at, node)| {
+            let places = node.sources.iter().enumerate().filter(|(_, source)| asked(source));
+            places.map(move |(index, source)| (at, index, source))
+        });
+        let (at, index, source) = of_node.next()?;
+        if of_node.next().is_some() {
+            // Two clusters are watched that both have a node of this number.
+            return None;
+        }
+        let identity = source.identity.clone()?;
+        drop(of_node);
+        let own = source.own.failing().map(|(began, error)| (began, error.kind));
+        drop(facts);
+        let source = &self.nodes[at].watched[index].source;
+        let (electorate, rhythm) = (source.electorate()?, source.rhythm());
+        let crate::config::Kind::Repmgr(repmgr) = &source.kind else { return None };
+        let key = Key::read(&repmgr.release.as_ref()?.key_file);
+        let key = key.inspect_err(|error| announced::log_no_release(error)).ok()?;
+        if !key.asked(question) {
+            return None;
+        }
+        let young = |began: Stamp| now.since(began) <= rhythm.interval + rhythm.timeout;
+        let gone = own.is_some_and(|(began, kind)| kind == ErrorKind::ServerDown && young(began));
+        let claims = !gone || self.claims_after_giving_way(now, at);
+        // Read after the facts were published: see `Spoken`.
+        let spoken = &self.metrics.spoken;
+        let age = now.since(self.began);
+        let last_ready = spoken.ago(now).map_or(age, |ago| ago.min(age));
+        let claims = claims || spoken.is_under_way();
+        let release = Release {
+            node: identity.node,
+            system: identity.system,
+            timeline: identity.timeline,
+            claims,
+            last_ready,
+            life: electorate.life,
+            memory: electorate.memory,
+        };
+        announced::log_gave_way(&self.nodes[at].name, question.from, &release);
+        Some(key.answer(&release, &question.nonce))
+    }
+
+    /// Forgets what the node claimed, and whether somebody could be told all the same that it is the
+    /// primary: by an operator's order.
+    fn claims_after_giving_way(&mut self, now: Stamp, at: usize) -> bool {
+        self.facts.send_modify(|facts| {
+            for service in &mut facts.nodes[at].services {
+                service.standing = service.standing.released();
+            }
+        });
+        let facts = self.facts.borrow();
+        let node = &facts.nodes[at];
+        if let Some(records) = &self.records {
+            for service in &node.services {
+                records.forget((&node.name, &service.name));
+            }
+        }
+        node.services.iter().any(|service| {
+            let verdict = node.verdict(now, service);
+            service.lets_write(&verdict) || !service.standing.claims_nothing()
+        })
+    }
+
     /// Says of each hold that Patroni's lock cuts, once, what is in force instead.
     fn warn_of_cuts(&mut self, at: usize) {
         let Some(cuts) = lock::cuts(&self.facts.borrow().nodes[at]) else { return };
@@ -372,17 +506,20 @@ impl Keeper {
             since: now,
         };
         let mut current: Vec<_> = known.services.iter().map(judge).collect();
+        let handed_over =
+            known.services.iter().map(|service| service.standing.handed_over.is_some());
+        let handed_over: Vec<bool> = handed_over.collect();
         let role = known.sources.iter().find_map(|source| source.own.good()?.1.role);
         drop(facts);
         let node = &mut self.nodes[at];
         let mut changed = node.said.len() != current.len();
-        for new in &mut current {
+        for (new, handed_over) in current.iter_mut().zip(handed_over) {
             let old = node.said.iter().find(|old| old.service == new.service);
             let from = old.map_or(State::Unknown, |old| old.verdict.state);
             match old {
                 Some(old) if from == new.verdict.state => new.since = old.since,
                 _ => {
-                    announced::log_change(now, from, role, new);
+                    announced::log_change(now, from, role, handed_over, new);
                     self.metrics.changed(&new.node, &new.service, new.verdict.state);
                 }
             }
@@ -412,6 +549,14 @@ fn seen_fit(now: Stamp, facts: &Facts, order: &Order) -> bool {
         let fit = |service| matches!(node.seen(now, service).state, State::Ready | State::Drain);
         node.services.iter().filter(about).all(fit)
     })
+}
+
+/// The next candidate that asks; never where nobody can.
+async fn next_question(questions: &mut Option<mpsc::Receiver<Question>>) -> Option<Question> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => pending().await,
+    }
 }
 
 /// Ends when the orders have changed; never where nobody gives any.

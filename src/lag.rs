@@ -158,7 +158,8 @@ mod tests {
     }
 
     fn trust() -> Trust {
-        let electorate = Electorate { life: LIFE, two_node: TwoNode::Maint, trust_refused: true };
+        let electorate =
+            Electorate { life: LIFE, memory: LIFE, two_node: TwoNode::Maint, trust_refused: true };
         let hold = Duration::ZERO;
         Trust {
             hold,

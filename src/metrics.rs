@@ -24,6 +24,7 @@ use crate::poller::Look;
 use crate::question::Unknown;
 use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts, SourceFacts};
+use crate::spoken::Spoken;
 use crate::strays::Strays;
 use crate::verdict::State;
 
@@ -54,6 +55,8 @@ pub struct Metrics {
     reload_time: Gauge,
     /// What was asked that named nothing, for the status.
     pub strays: Strays,
+    /// When READY for primaries was last said; no metric, but known where answers are counted.
+    pub spoken: Spoken,
 }
 
 /// Why an HTTP connection is not served.
@@ -92,6 +95,7 @@ impl Default for Metrics {
             reload_good: Gauge::default(),
             reload_time: Gauge::default(),
             strays: Strays::default(),
+            spoken: Spoken::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::electorate::Answer;
+use crate::release::Release;
 use crate::role::{Lsn, Role, Timeline};
 
 /// What a server said at one look.
@@ -39,6 +40,8 @@ pub struct Observation {
     pub upkeep: Option<Upkeep>,
     /// What a node of a repmgr cluster said of the cluster; `None` from every other source.
     pub repmgr: Option<Arc<Answer>>,
+    /// What the rolecall of another data node said that was asked to give way; `None` from every server.
+    pub release: Option<Arc<Release>>,
 }
 
 impl Observation {
@@ -57,6 +60,7 @@ impl Observation {
             patroni: None,
             upkeep: None,
             repmgr: None,
+            release: None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::asks::Asks;
 use crate::config::Source;
 use crate::policy::Policy;
 use crate::poller::{Look, Poked, PollerId};
-use crate::watched::{Poller, PollerIds, StartPeer, Watched};
+use crate::watched::{Poller, PollerIds, StartPeer, StartRelease, Watched};
 
 /// What a keeper shall watch and judge from now on.
 pub struct Plan {
@@ -67,6 +67,8 @@ pub struct Planned {
     pub start: Start,
     /// For repmgr: starts the pollers of the other nodes.
     pub start_peer: Option<StartPeer>,
+    /// For repmgr with a secret: starts asking the rolecall of another node to give way.
+    pub start_release: Option<StartRelease>,
 }
 
 /// A plan whose new sources have not all looked yet.
@@ -200,7 +202,7 @@ fn coming(
     ids: &mut PollerIds,
     report: &mpsc::Sender<Look>,
 ) -> Coming {
-    let Planned { source, start, start_peer } = planned;
+    let Planned { source, start, start_peer, start_release } = planned;
     let places = present.iter().enumerate().flat_map(|(node, present)| {
         present.watched.iter().enumerate().map(move |(at, watched)| ((node, at), watched))
     });
@@ -221,7 +223,7 @@ fn coming(
     let task = start(id, report.clone(), poked.clone());
     let poller = Poller { id, task, poked };
     let facts = known.map(|(_, watched)| watched.facts.clone()).unwrap_or_default();
-    let mut watched = Watched::new(source, poller, start_peer, facts);
+    let mut watched = Watched::new(source, poller, start_peer, start_release, facts);
     // A node that is silent now must not hold without looking at its peers.
     watched.follow_table(ids, report);
     Coming::New(Box::new(watched))

@@ -19,6 +19,10 @@ const POKED_INTERVAL: Duration = Duration::from_millis(75);
 /// Patroni, is from the demotion at 0.5 s to the promotion at 3.1 s.
 const POKED_FOR: Duration = Duration::from_secs(3);
 
+/// Time between the beginnings of two looks while a candidate waits to become READY: what it waits for
+/// happens at one moment, and every look later is time without writes.
+const HURRIED_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What a poller is told from outside.
 #[derive(Debug, Clone, Default)]
 pub struct Poked(Arc<Wishes>);
@@ -27,12 +31,22 @@ pub struct Poked(Arc<Wishes>);
 struct Wishes {
     look: Notify,
     renew: AtomicBool,
+    hurry: AtomicBool,
 }
 
 impl Poked {
     /// Now is a good moment to look. Who says it sees to it that this stays seldom.
     pub fn poke(&self) {
         self.0.look.notify_one();
+    }
+
+    /// From now on looks shall follow each other quickly, or no longer. Who says it bounds how long.
+    pub fn hurry(&self, quick: bool) {
+        if quick && !self.0.hurry.swap(quick, Ordering::Relaxed) {
+            self.0.look.notify_one();
+        } else if !quick {
+            self.0.hurry.store(quick, Ordering::Relaxed);
+        }
     }
 
     /// After the next look its source shall ask for what seldom changes.
@@ -121,13 +135,20 @@ impl Pace {
     /// Waits for it; the last one began at `began`.
     async fn next(&mut self, began: Stamp) {
         let now = self.clock.now();
-        let often = self.since.is_some_and(|since| now < since.plus(POKED_FOR));
+        let poked = self.since.is_some_and(|since| now < since.plus(POKED_FOR));
+        let hurried = self.poked.0.hurry.load(Ordering::Relaxed);
+        let pause = if poked { POKED_INTERVAL } else { HURRIED_INTERVAL };
         tokio::select! {
             // As in the keeper: always in this order.
             biased;
             _ = self.ticks.tick() => return,
-            () = sleep(began.plus(POKED_INTERVAL).since(now)), if often => {}
-            () = self.poked.0.look.notified() => self.since = Some(self.clock.now()),
+            () = sleep(began.plus(pause).since(now)), if poked || hurried => {}
+            () = self.poked.0.look.notified() => {
+                // Told to hurry, it looks once at once, and goes on so for as long as it is told.
+                if hurried == self.poked.0.hurry.load(Ordering::Relaxed) {
+                    self.since = Some(self.clock.now());
+                }
+            }
         }
         self.ticks.reset();
     }

@@ -27,6 +27,9 @@ pub struct Electorate {
     /// How long an answer may be used, from the moment it was asked for:
     /// `max(interval + timeout, 2 x timeout) + 100 ms`.
     pub life: Duration,
+    /// How long an HAProxy may go on believing a word of this rolecall: the other nodes are told, for
+    /// theirs must settle for that long.
+    pub memory: Duration,
     /// What a node says that has lost the only other voter.
     pub two_node: TwoNode,
     /// Whether a refused connection comes from the host itself: not so where a firewall answers

@@ -136,6 +136,15 @@ impl Records {
         }
     }
 
+    /// Takes back what was written down: the node has given way to another.
+    pub fn forget(&self, about: About<'_>) {
+        if let Err(error) = std::fs::remove_file(self.file(about))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            warn!(%error, "the record of a node that gave way cannot be removed");
+        }
+    }
+
     fn write(&self, about: About<'_>, written: &Written) -> io::Result<()> {
         let file = self.file(about);
         let new = file.with_extension("new");
@@ -220,6 +229,7 @@ mod tests {
     fn policy(settle: u64) -> Policy {
         let electorate = Electorate {
             life: Duration::from_millis(1700),
+            memory: Duration::from_secs(2),
             two_node: TwoNode::Maint,
             trust_refused: true,
         };

@@ -11,6 +11,12 @@ use std::time::Duration;
 use crate::electorate::NodeId;
 use crate::role::Timeline;
 
+/// Longest answer that is read, in bytes, with its proof; a real one has some 250.
+pub const LONGEST: usize = 1024;
+
+/// The first line of an answer.
+const FORM: &str = "rolecall-release 1";
+
 /// Added to life and memory, as in the least settling time: what scheduling may add.
 pub const MARGIN: Duration = Duration::from_millis(100);
 
@@ -49,8 +55,129 @@ impl Release {
             && self.last_ready >= self.memory
     }
 
+    /// As text, in answer to the question that had this nonce.
+    pub fn text(&self, nonce: &str) -> String {
+        let timeline = self.timeline.map_or("-".to_owned(), |timeline| timeline.0.to_string());
+        format!(
+            "{FORM}\nnonce {nonce}\nnode {}\nsystem {}\ntimeline {timeline}\nclaims {}\n\
+             last_ready_ms {}\nlife_ms {}\nmemory_ms {}\n",
+            self.node.0,
+            self.system,
+            if self.claims { "yes" } else { "no" },
+            self.last_ready.as_millis(),
+            self.life.as_millis(),
+            self.memory.as_millis(),
+        )
+    }
+
+    /// Reads the answer to the question that had this nonce. `None` where anything is missing, doubled, or
+    /// of another form.
+    pub fn read(text: &str, nonce: &str) -> Option<Self> {
+        let mut lines = text.strip_suffix('\n')?.split('\n');
+        if lines.next()? != FORM {
+            return None;
+        }
+        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
+        if value("nonce")? != nonce {
+            return None;
+        }
+        let node = NodeId(value("node")?.parse().ok().filter(|id| *id > 0)?);
+        let system = value("system")?;
+        let system =
+            Some(system).filter(|s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit()))?;
+        let timeline = match value("timeline")? {
+            "-" => None,
+            number => Some(Timeline(number.parse().ok()?)),
+        };
+        let claims = match value("claims")? {
+            "yes" => true,
+            "no" => false,
+            _ => return None,
+        };
+        let mut millis = |key| Some(Duration::from_millis(value(key)?.parse().ok()?));
+        let (last_ready, life, memory) =
+            (millis("last_ready_ms")?, millis("life_ms")?, millis("memory_ms")?);
+        lines.next().is_none().then(|| Self {
+            node,
+            system: system.into(),
+            timeline,
+            claims,
+            last_ready,
+            life,
+            memory,
+        })
+    }
+
     /// How long a word of that node may live: the least for which another one's must settle.
     pub fn longest_word(&self) -> Duration {
         self.life + self.memory + MARGIN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE: &str = "00112233445566778899aabbccddeeff";
+
+    fn released() -> Release {
+        Release {
+            node: NodeId(1),
+            system: "7001".into(),
+            timeline: Some(Timeline(3)),
+            claims: false,
+            last_ready: Duration::from_millis(2500),
+            life: Duration::from_millis(1700),
+            memory: Duration::from_millis(2500),
+        }
+    }
+
+    fn lets(change: impl FnOnce(&mut Release)) -> bool {
+        let mut release = released();
+        change(&mut release);
+        release.lets(NodeId(1), "7001", Some(Timeline(4)))
+    }
+
+    #[test]
+    fn it_lets_nobody_ahead_unless_all_of_it_fits() {
+        assert!(lets(|_| ()));
+        assert!(!lets(|r| r.node = NodeId(2)), "another node's");
+        assert!(!lets(|r| r.system = "7002".into()), "another cluster's");
+        assert!(!lets(|r| r.timeline = None), "of nobody knows which timeline");
+        assert!(!lets(|r| r.timeline = Some(Timeline(4))), "of the candidate's own timeline");
+        assert!(!lets(|r| r.claims = true), "it claims something");
+        assert!(!lets(|r| r.last_ready = Duration::from_millis(2499)), "HAProxy may remember it");
+        assert!(!released().lets(NodeId(1), "7001", None), "the candidate's timeline is unknown");
+        assert_eq!(released().longest_word(), Duration::from_millis(4300));
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else() {
+        for release in [released(), Release { timeline: None, claims: true, ..released() }] {
+            let text = release.text(NONCE);
+            assert!(text.len() < LONGEST / 2);
+            assert_eq!(Release::read(&text, NONCE), Some(release));
+            assert_eq!(Release::read(&text, "0"), None, "the answer to another question");
+            assert_eq!(Release::read(&text[..text.len() - 1], NONCE), None, "cut");
+            assert_eq!(Release::read(&format!("{text}\n"), NONCE), None, "more behind it");
+            for line in text.lines() {
+                assert_eq!(Release::read(&text.replace(line, ""), NONCE), None, "without {line}");
+                let doubled = text.replace(line, &format!("{line}\n{line}"));
+                assert_eq!(Release::read(&doubled, NONCE), None, "{line} twice");
+            }
+        }
+        let text = released().text(NONCE);
+        for (good, bad) in [
+            ("node 1", "node 0"),
+            ("node 1", "node -1"),
+            ("system 7001", "system "),
+            ("system 7001", "system 7001 x"),
+            ("timeline 3", "timeline x"),
+            ("claims no", "claims NO"),
+            ("last_ready_ms 2500", "last_ready_ms -1"),
+            ("rolecall-release 1", "rolecall-release 2"),
+        ] {
+            assert_eq!(Release::read(&text.replace(good, bad), NONCE), None, "{bad}");
+        }
     }
 }

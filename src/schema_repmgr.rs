@@ -6,11 +6,13 @@ use std::time::Duration;
 use humantime::format_duration;
 use toml::de::DeValue;
 
-use crate::config::{Alias, Haproxy, Identity, Kind, Postgres, Repmgr, Source};
+use crate::config::{
+    Alias, HTTP_PORT, Haproxy, Identity, Kind, Postgres, Releasing, Repmgr, Source,
+};
 use crate::document::{Fault, Table, quote, wrong_type};
 use crate::electorate::NodeId;
 use crate::quorum::{TwoNode, usual_hold};
-use crate::units::{boolean, duration, integer, string, word};
+use crate::units::{boolean, duration, integer, path, string, word};
 
 /// Bounds of `failover_after` and `settle`: what repmgr and an operator can mean.
 const LONG: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
@@ -27,6 +29,7 @@ pub struct Keys {
     settle: Option<Duration>,
     trust_refused: bool,
     addresses: BTreeMap<NodeId, Vec<Alias>>,
+    release: Option<Releasing>,
 }
 
 impl Keys {
@@ -41,6 +44,7 @@ impl Keys {
             settle: self.settle.unwrap_or_default(),
             trust_refused: self.trust_refused,
             addresses: self.addresses,
+            release: self.release,
         }
     }
 }
@@ -55,6 +59,16 @@ pub fn keys(table: &Table<'_>) -> Option<Keys> {
     let settle = table.take("settle", duration(LONG.0..=LONG.1));
     let trust_refused = table.take("trust_refused", boolean);
     let addresses = table.take("addresses", addresses);
+    let key_file =
+        table.take("release_key_file", string("the path of a file, from `/` on", QUOTES, path));
+    let port = table.take("release_port", integer(1, u32::from(u16::MAX)));
+    if table.has("release_port") && !table.has("release_key_file") {
+        let hint = "name the file with the secret that the rolecalls of the cluster have";
+        table.report(
+            "release_port",
+            Fault::new("stands alone", "`release_key_file` beside it", hint),
+        );
+    }
     let node = match (table.has("node_id"), table.has("node_name")) {
         (true, true) => {
             let hint = "leave one of the two out";
@@ -73,6 +87,10 @@ pub fn keys(table: &Table<'_>) -> Option<Keys> {
         settle,
         trust_refused: trust_refused.unwrap_or(true),
         addresses: addresses.unwrap_or_default(),
+        release: key_file.map(|key_file| Releasing {
+            key_file,
+            port: port.and_then(|port| u16::try_from(port).ok()).unwrap_or(HTTP_PORT),
+        }),
     })
 }
 

@@ -56,7 +56,7 @@ const WORDS: [(&str, Word); 5] = [
 ];
 
 /// Every key of a source beside those that all kinds have, and the kinds that have it.
-const KEYS: [(&str, &[Word]); 18] = [
+const KEYS: [(&str, &[Word]); 20] = [
     ("url", &[Word::Patroni]),
     ("ca_file", &[Word::Patroni]),
     ("cert_file", &[Word::Patroni]),
@@ -73,6 +73,8 @@ const KEYS: [(&str, &[Word]); 18] = [
     ("settle", &[Word::Repmgr]),
     ("trust_refused", &[Word::Repmgr]),
     ("addresses", &[Word::Repmgr]),
+    ("release_key_file", &[Word::Repmgr]),
+    ("release_port", &[Word::Repmgr]),
     ("command", &[Word::Command]),
     ("role", &[Word::Static]),
 ];
@@ -181,7 +183,8 @@ fn source(table: &Table<'_>, credentials: Option<&Path>, haproxy: &Haproxy) -> O
     }
     table.finish();
     let beside = interval + timeout + haproxy.agent_inter;
-    let mut source = Source { kind: kind?, interval, timeout, hold, beside };
+    let memory = haproxy.memory();
+    let mut source = Source { kind: kind?, interval, timeout, hold, beside, memory };
     schema_repmgr::fit(table, &mut source, haproxy);
     Some(source)
 }

@@ -15,8 +15,8 @@ use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::order::{self, About};
 use crate::policy::Policy;
 use crate::release::Release;
-use crate::role::Role;
-use crate::verdict::{Standing, Verdict, decide};
+use crate::role::{Role, Timeline};
+use crate::verdict::{Standing, State, Verdict, decide};
 
 /// The newest facts of one source. [`Snapshot::record`] is its only mutator.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,11 +77,24 @@ pub struct SourceFacts {
     /// What the rolecalls of the other data nodes last said when they were asked to give way, and when
     /// they were asked; `None`: nothing that counts.
     pub releases: BTreeMap<NodeId, (Stamp, Option<Release>)>,
+    /// What the own server of a repmgr node last said of itself; kept when it is gone.
+    pub identity: Option<Identity>,
     /// Since when every own look has found the server out of recovery: the moment at which the first
     /// of them had finished.
     pub writable_since: Option<Stamp>,
     /// Since when this process has watched the own table of a repmgr node, and no data node has left it.
     pub table_since: Option<Stamp>,
+}
+
+/// Which server of a repmgr cluster a node's own server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// repmgr's number.
+    pub node: NodeId,
+    /// `system_identifier`
+    pub system: Arc<str>,
+    /// The timeline it was last seen on.
+    pub timeline: Option<Timeline>,
 }
 
 impl SourceFacts {
@@ -100,6 +113,8 @@ impl SourceFacts {
             let before = self.own.good().and_then(|(_, seen)| seen.repmgr.as_deref());
             let whole = before.is_some_and(|before| keeps_data_nodes(&before.table, &said.table));
             self.table_since = self.table_since.filter(|_| whole).or(Some(now));
+            let (system, timeline) = (Arc::clone(&said.system), seen.timeline);
+            self.identity = said.me.map(|node| Identity { node, system, timeline });
         }
         self.own.record(began, look);
     }
@@ -175,6 +190,15 @@ pub struct ServiceFacts {
     pub orders: About,
     /// What it says instead of everything else, now that rolecall stops.
     pub last_word: Option<LastWord>,
+}
+
+impl ServiceFacts {
+    /// Whether this verdict lets clients write: READY from a service for primaries, or DRAIN, which
+    /// leaves them their sessions.
+    pub fn lets_write(&self, verdict: &Verdict) -> bool {
+        matches!(verdict.state, State::Ready | State::Drain)
+            && self.policy.roles.contains(&Role::Primary)
+    }
 }
 
 impl NodeFacts {

@@ -25,7 +25,12 @@ const MOST_PEERS: usize = 64;
 pub const BETWEEN_POKES: Duration = Duration::from_secs(5);
 
 /// Starts the poller of another node of the source's repmgr cluster.
-pub type StartPeer = Box<dyn Fn(&Row, PollerId, mpsc::Sender<Look>) -> AbortHandle + Send + Sync>;
+pub type StartPeer =
+    Box<dyn Fn(&Row, PollerId, mpsc::Sender<Look>, Poked) -> AbortHandle + Send + Sync>;
+
+/// Starts asking the rolecall of another data node to give way to the node of the given number.
+pub type StartRelease =
+    Box<dyn Fn(&Row, NodeId, PollerId, mpsc::Sender<Look>, Poked) -> AbortHandle + Send + Sync>;
 
 /// Hands out names of pollers, each once.
 #[derive(Debug, Default)]
@@ -61,6 +66,18 @@ struct Peer {
     places: Arc<[Place]>,
 }
 
+impl Peer {
+    fn start(
+        row: &Row,
+        ids: &mut PollerIds,
+        start: impl FnOnce(PollerId, Poked) -> AbortHandle,
+    ) -> Self {
+        let (id, poked) = (ids.take(), Poked::default());
+        let task = start(id, poked.clone());
+        Self { poller: Poller { id, task, poked }, places: row.places.clone() }
+    }
+}
+
 /// A source that is watched. Its pollers end with it.
 pub struct Watched {
     /// As configured.
@@ -69,6 +86,10 @@ pub struct Watched {
     pub facts: SourceFacts,
     poller: Poller,
     start_peer: Option<StartPeer>,
+    /// For repmgr with a secret: starts asking the rolecall of another node to give way.
+    start_release: Option<StartRelease>,
+    /// Those who are asked.
+    askers: BTreeMap<NodeId, Peer>,
     /// A service has a limit on how far behind a replica may be.
     pub lag_matters: bool,
     peers: BTreeMap<NodeId, Peer>,
@@ -83,10 +104,42 @@ impl Watched {
         source: Source,
         poller: Poller,
         start_peer: Option<StartPeer>,
+        start_release: Option<StartRelease>,
         facts: SourceFacts,
     ) -> Self {
-        let (lag_matters, peers, poked) = (false, BTreeMap::new(), None);
-        Self { source, facts, poller, start_peer, lag_matters, peers, poked }
+        let (lag_matters, peers, askers, poked) = (false, BTreeMap::new(), BTreeMap::new(), None);
+        Self { source, facts, poller, start_peer, start_release, askers, lag_matters, peers, poked }
+    }
+
+    /// Looks quickly, and asks the other rolecalls to give way, or does neither any longer: who says it
+    /// is a candidate for the primary that is not READY yet.
+    pub fn hurry(&mut self, quick: bool, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
+        self.poller.poked.hurry(quick);
+        for peer in self.peers.values() {
+            peer.poller.poked.hurry(quick);
+        }
+        self.ask_releases(quick, ids, report);
+    }
+
+    fn ask_releases(&mut self, wanted: bool, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
+        let Some(start) = &self.start_release else { return };
+        let seen = self.facts.own.good().map(|(_, seen)| seen).filter(|_| wanted);
+        let rows = seen.map(|seen| others(seen, false)).unwrap_or_default();
+        let rows: Vec<_> =
+            rows.into_iter().filter(|row| row.registered != Registered::Witness).collect();
+        let stays = |id: &NodeId, asker: &mut Peer| {
+            rows.iter().any(|row| row.id == *id && row.places == asker.places)
+        };
+        self.askers.retain(stays);
+        let Some(me) = seen.and_then(|seen| seen.repmgr.as_ref()?.me) else { return };
+        for row in rows {
+            self.askers.entry(row.id).or_insert_with(|| {
+                Peer::start(row, ids, |id, poked| start(row, me, id, report.clone(), poked))
+            });
+        }
+        for asker in self.askers.values() {
+            asker.poller.poked.hurry(wanted);
+        }
     }
 
     /// Whether a poke was passed on so lately that another one is not.
@@ -108,12 +161,19 @@ impl Watched {
 
     /// Whether one of its pollers has this name.
     pub fn has(&self, poller: PollerId) -> bool {
-        self.poller.id == poller || self.peer(poller).is_some()
+        self.poller.id == poller || self.peer(poller).is_some() || self.asker(poller).is_some()
     }
 
     /// A failing source is warned of once, and again when it fails in another way.
     pub fn log_failing(&self, node: &str, look: &Look) {
         let source = self.source.kind.as_str();
+        if let Some(id) = self.asker(look.poller) {
+            // Asked for a moment only, and of a host that may well be gone with its server.
+            if let Err(error) = &look.result {
+                debug!(node, peer = id.0, error = error.kind.label(), "no release: {error}");
+            }
+            return;
+        }
         let (before, peer) = self.failing(look.poller);
         match &look.result {
             Err(error) if before == Some(error.kind) => {
@@ -152,6 +212,10 @@ impl Watched {
         (failing, peer.map(|id| id.0))
     }
 
+    fn asker(&self, poller: PollerId) -> Option<NodeId> {
+        self.askers.iter().find(|(_, asker)| asker.poller.id == poller).map(|(id, _)| *id)
+    }
+
     fn peer(&self, poller: PollerId) -> Option<NodeId> {
         self.peers.iter().find(|(_, peer)| peer.poller.id == poller).map(|(id, _)| *id)
     }
@@ -166,6 +230,11 @@ impl Watched {
     ) {
         if let Some(id) = self.peer(look.poller) {
             self.facts.peers.entry(id).or_default().record(look.began, look.result);
+            return;
+        }
+        if let Some(id) = self.asker(look.poller) {
+            let release = look.result.ok().and_then(|said| said.release);
+            self.facts.releases.insert(id, (look.began, release.as_deref().cloned()));
             return;
         }
         let answered = look.result.is_ok();
@@ -193,15 +262,11 @@ impl Watched {
         self.peers.retain(stays);
         for row in wanted {
             self.peers.entry(row.id).or_insert_with(|| {
-                let id = ids.take();
-                let task = start_peer(row, id, report.clone());
-                Peer {
-                    poller: Poller { id, task, poked: Poked::default() },
-                    places: row.places.clone(),
-                }
+                Peer::start(row, ids, |id, poked| start_peer(row, id, report.clone(), poked))
             });
         }
         self.facts.peers.retain(|id, _| self.peers.contains_key(id));
+        self.facts.releases.retain(|id, _| self.peers.contains_key(id));
     }
 }
 

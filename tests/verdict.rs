@@ -309,6 +309,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
             patroni: None,
             upkeep: None,
             repmgr: None,
+            release: None,
         },
     )
 }

@@ -11,6 +11,7 @@ pub mod passfile;
 pub mod patroni;
 pub mod pg;
 pub mod postgres;
+pub mod release;
 pub mod repmgr;
 pub mod resolve;
 pub mod tls;

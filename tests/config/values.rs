@@ -168,7 +168,12 @@ fn repmgrs_times_follow_from_each_other() {
     };
     assert_eq!(*keys_of(&source), wanted);
     let policy = config.services[0].policy(&config.nodes[0]);
-    let electorate = Electorate { life: ms(1700), two_node: TwoNode::Maint, trust_refused: true };
+    let electorate = Electorate {
+        life: ms(1700),
+        memory: ms(2000),
+        two_node: TwoNode::Maint,
+        trust_refused: true,
+    };
     assert_eq!(policy.settle, ms(3800));
     assert_eq!(policy.trust[0].electorate, Some(electorate));
     assert!(policy.trust[0].knows_lag);
@@ -218,7 +223,12 @@ fn every_key_of_repmgr_reaches_its_value() {
     let keys = keys_of(&source);
     assert_eq!(keys.node, Identity::Id(NodeId(2)));
     assert_eq!(keys.addresses, addresses.into());
-    let electorate = Electorate { life: ms(1700), two_node: TwoNode::Ready, trust_refused: false };
+    let electorate = Electorate {
+        life: ms(1700),
+        memory: ms(2000),
+        two_node: TwoNode::Ready,
+        trust_refused: false,
+    };
     let policy = config.services[0].policy(&config.nodes[0]);
     assert_eq!(policy.trust[0].electorate, Some(electorate));
     let (source, _) = repmgr("", "node_name = \"db 2\"");

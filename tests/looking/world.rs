@@ -205,6 +205,7 @@ impl World {
                         .abort_handle()
                 }),
                 start_peer: None,
+                start_release: None,
             }
         });
         PlannedNode {
@@ -276,5 +277,5 @@ pub async fn settle() {
 
 pub fn configured(name: &str, interval: Duration) -> Source {
     let kind = Kind::Command(vec![name.to_owned()]);
-    Source { kind, interval, timeout: TIMEOUT, hold: HOLD, beside: BESIDE }
+    Source { kind, interval, timeout: TIMEOUT, hold: HOLD, beside: BESIDE, memory: BESIDE }
 }

@@ -5,4 +5,5 @@ mod hold;
 mod majority;
 mod own;
 mod said;
+mod standing;
 mod votes;

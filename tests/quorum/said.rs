@@ -16,8 +16,12 @@ pub use Registered::{Primary, Standby, Witness};
 
 pub const LIFE: u64 = 1700;
 
-pub const RULES: Electorate =
-    Electorate { life: Duration::from_millis(LIFE), two_node: TwoNode::Maint, trust_refused: true };
+pub const RULES: Electorate = Electorate {
+    life: Duration::from_millis(LIFE),
+    memory: Duration::from_secs(2),
+    two_node: TwoNode::Maint,
+    trust_refused: true,
+};
 
 pub fn at(ms: u64) -> Stamp {
     Stamp::new(Duration::from_millis(ms))

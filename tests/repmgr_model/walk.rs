@@ -11,8 +11,12 @@ use crate::cluster::{Cluster, Event, Host, Id, Kind, MOST};
 use crate::reference::{Mutant, Reference, said};
 use crate::rng::{Rng, mixed};
 
-pub const RULES: Electorate =
-    Electorate { life: Duration::from_millis(1700), two_node: TwoNode::Maint, trust_refused: true };
+pub const RULES: Electorate = Electorate {
+    life: Duration::from_millis(1700),
+    memory: Duration::from_secs(2),
+    two_node: TwoNode::Maint,
+    trust_refused: true,
+};
 
 /// What an operator may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
