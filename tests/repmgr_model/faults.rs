@@ -149,7 +149,7 @@ impl Sim {
     /// How long this node's rolecall may hold by its file.
     fn hold(&self, id: Id) -> u64 {
         let file = self.processes[at(id)].file;
-        let hold = file.config(id, &self.settings.haproxy).nodes[0].sources[0].hold;
+        let hold = file.config(id, &self.settings.haproxy, None).nodes[0].sources[0].hold;
         u64::try_from(hold.as_millis()).unwrap()
     }
 

@@ -205,6 +205,32 @@ fn d6_files_that_differ() {
     hole.closed("D6", any);
 }
 
+/// An operator wrote a longer settle on one node. A lapse there may not go on for longer: what the other
+/// node waits for is its own settle.
+#[test]
+fn d6_a_longer_settle_allows_no_longer_lapse() {
+    let hole = Hole {
+        nodes: 3,
+        witness: true,
+        settings: Settings {
+            file: File { hold: Some(0), ..Settings::usual().file },
+            ..Settings::usual()
+        },
+        script: |play| {
+            let usual = play.sim().settings.file;
+            play.later(1000, S::Reload(0, File { settle: Some(20_000), ..usual }));
+            play.cut(10_000, 0, 1);
+            play.later(30_000, S::Event(E::PromoteByHand(1)));
+            let moves = play.between(32_000, 33_000);
+            play.later(moves, S::Event(E::WitnessRegister(2, 1)));
+            let back = moves + play.between(6000, 12_000);
+            play.later(back, S::Event(E::WitnessRegister(2, 0)));
+        },
+        until: 60_000,
+    };
+    hole.closed("D6, lapse", any);
+}
+
 /// On one host the name that the voter streams from leads to another node: one vote for two.
 #[test]
 fn d7_names_that_lead_elsewhere() {

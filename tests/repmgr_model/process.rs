@@ -2,28 +2,30 @@
 //! by a configuration that is read as an operator's is. Only the clock, the network and the servers
 //! are the simulation's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rolecall::answering::Routes;
 use rolecall::clock::Clock;
-use rolecall::config::{self, Config, Kind};
+use rolecall::config::{self, Config, Kind, Rhythm};
 use rolecall::keeper::Keeper;
+use rolecall::metrics::Metrics;
 use rolecall::plan::{Plan, Planned, PlannedNode, Serving};
-use rolecall::poller::{self, Poked};
+use rolecall::poller;
 use rolecall::record::Records;
+use rolecall::releasing::{QUESTIONS_WAITING, Question};
 use rolecall::role::Role;
 use rolecall::schema::{Flags, read};
 use rolecall::snapshot::Facts;
 use rolecall::verdict::State;
-use rolecall::watched::StartPeer;
+use rolecall::watched::{StartPeer, StartRelease};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::cluster::{Host, Id};
 use crate::gate::Gate;
-use crate::network::Asking;
+use crate::network::{Asking, AskingToGiveWay};
 use crate::proxy::Haproxy;
 use crate::sim::{Due, Sim, World, at, current};
 use crate::text::Judge;
@@ -44,16 +46,19 @@ pub struct File {
 }
 
 impl File {
-    fn written(&self, id: Id, haproxy: &Haproxy) -> String {
+    fn written(&self, id: Id, haproxy: &Haproxy, secret: Option<&Path>) -> String {
         let key = |name: &str, ms: Option<u64>| {
             ms.map(|ms| format!("{name} = \"{ms}ms\"\n")).unwrap_or_default()
         };
+        let key_file = secret.map(|file| format!("release_key_file = {file:?}\n"));
+        let key_file = key_file.unwrap_or_default();
         let keys = [
             key("failover_after", self.failover_after),
             key("hold", self.hold),
             key("settle", self.settle),
             key("interval", self.interval),
             key("timeout", self.timeout),
+            key_file,
         ]
         .concat();
         let service = if self.any_role {
@@ -71,8 +76,8 @@ impl File {
         )
     }
 
-    pub fn config(&self, id: Id, haproxy: &Haproxy) -> Config {
-        let text = self.written(id, haproxy);
+    pub fn config(&self, id: Id, haproxy: &Haproxy, secret: Option<&Path>) -> Config {
+        let text = self.written(id, haproxy, secret);
         let mut config = read("simulated.toml", &text, &Flags::default(), None)
             .unwrap_or_else(|problems| panic!("{text}: {problems:?}"))
             .config;
@@ -110,6 +115,9 @@ pub struct Process {
     pub facts: watch::Receiver<Facts>,
     pub judge: Option<Judge>,
     dir: PathBuf,
+    key: Option<PathBuf>,
+    metrics: Metrics,
+    questions: Option<mpsc::Sender<Question>>,
     plans: Option<mpsc::Sender<Plan>>,
     keeper: Option<AbortHandle>,
     gates: Gates,
@@ -117,7 +125,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn dead(dir: PathBuf, file: File, judge: Option<Judge>) -> Self {
+    pub fn dead(dir: PathBuf, file: File, key: Option<PathBuf>, judge: Option<Judge>) -> Self {
         let (_, facts) = watch::channel(Facts::default());
         Self {
             state: Life::Dead,
@@ -129,6 +137,9 @@ impl Process {
             facts,
             judge,
             dir,
+            key,
+            metrics: Metrics::default(),
+            questions: None,
             plans: None,
             keeper: None,
             gates: Gates::default(),
@@ -145,6 +156,31 @@ impl Process {
         let facts = self.facts.borrow();
         let Some(node) = facts.nodes.first() else { return false };
         node.verdict(self.clock.now(), &node.services[0]).state == State::Ready
+    }
+
+    /// What an agent port writes now, noted as the port does.
+    pub fn says_to_haproxy(&self) -> bool {
+        let facts = self.facts.borrow();
+        let Some(node) = facts.nodes.first() else { return false };
+        let (now, service) = (self.clock.now(), &node.services[0]);
+        let verdict = node.verdict(now, service);
+        if service.lets_write(&verdict) {
+            self.metrics.spoken.ready(now);
+        }
+        verdict.state == State::Ready
+    }
+
+    /// A question at its HTTP port.
+    pub fn ask_to_give_way(&self, question: Question) {
+        if let Some(questions) = &self.questions {
+            // One too many is dropped, and with it the way back.
+            let _ = questions.try_send(question);
+        }
+    }
+
+    /// A gate that closes when this process is stopped.
+    pub fn gate(&self) -> Arc<Gate> {
+        gate(&self.gates)
     }
 
     fn saw_a_primary(&self) -> bool {
@@ -166,7 +202,7 @@ impl Process {
         if let Some(keeper) = self.keeper.take() {
             keeper.abort();
         }
-        self.plans = None;
+        (self.plans, self.questions) = (None, None);
         self.gates = Gates::default();
         (self.state, self.accepts, self.ready) = (Life::Dead, false, false);
     }
@@ -185,7 +221,7 @@ impl Sim {
         if self.cluster.node(id).host != Host::Up {
             return;
         }
-        let (metrics, me) = (self.metrics.clone(), self.me.clone());
+        let me = self.me.clone();
         let Some(process) = self.processes.get_mut(at(id)) else { return };
         if process.state != Life::Dead {
             return;
@@ -198,7 +234,12 @@ impl Sim {
         let (pokes, pokes_in) = mpsc::channel(1);
         let records = Some(Records::in_dir(&process.dir, "this boot".to_owned()));
         let clock = process.clock.clone();
+        process.metrics = Metrics::default();
+        let (questions, questions_in) = mpsc::channel(QUESTIONS_WAITING);
+        process.questions = Some(questions);
+        let metrics = process.metrics.clone();
         let keeper = Keeper::new(clock, facts_out, announced_out, records, metrics);
+        let keeper = keeper.asked(questions_in);
         let gate = gate(&process.gates);
         let running = async move {
             keeper.run(plans_in, pokes_in).await;
@@ -241,8 +282,13 @@ impl Sim {
         let process = &mut self.processes[at(id)];
         let number = process.number;
         let (told, in_force) = oneshot::channel();
-        let config = process.file.config(id, &haproxy);
-        let node = planned(id, &config, &process.clock, &process.gates, &me);
+        let config = process.file.config(id, &haproxy, process.key.as_deref());
+        if let Some(judge) = &mut process.judge {
+            let policy = config.services[0].policy(&config.nodes[0]);
+            judge.reload(policy.settle, policy.trust[0].hold);
+        }
+        let key = process.key.clone();
+        let node = planned(id, &config, key, &process.clock, &process.gates, &me);
         let plan =
             Plan { nodes: vec![node], routes: Routes::default(), http_allow: None, in_force: told };
         // One that is stopped has not taken the last plan yet; the operator's next reload would wait.
@@ -334,6 +380,7 @@ impl Sim {
 fn planned(
     id: Id,
     config: &Config,
+    key_file: Option<PathBuf>,
     clock: &Clock,
     gates: &Gates,
     world: &Weak<World>,
@@ -346,11 +393,12 @@ fn planned(
             Asking { world: world.clone(), from: id, to, gate }
         };
         let (own_clock, own_gates, own_world) = (clock.clone(), gates.clone(), world.clone());
+        let (clocks, gates_of, worlds) = (clock.clone(), gates.clone(), world.clone());
         let (clock, gates, world) = (clock.clone(), gates.clone(), world.clone());
-        let start_peer: StartPeer = Box::new(move |row, poller, report| {
+        let start_peer: StartPeer = Box::new(move |row, poller, report, poked| {
             let asking = asking(Id::try_from(row.id.0 - 1).unwrap(), &gates, &world);
             let gate = Arc::clone(&asking.gate);
-            let (phase, clock, poked) = (rhythm.interval, clock.clone(), Poked::default());
+            let (phase, clock) = (rhythm.interval, clock.clone());
             let looking = poller::run(asking, rhythm, phase, clock, poller, report, poked);
             tokio::spawn(gate.around(looking)).abort_handle()
         });
@@ -364,6 +412,9 @@ fn planned(
                 tokio::spawn(gate.around(looking)).abort_handle()
             }),
             start_peer: Some(start_peer),
+            start_release: key_file.clone().map(|key_file| {
+                start_release(id, key_file, rhythm, clocks.clone(), gates_of.clone(), &worlds)
+            }),
         }
     };
     PlannedNode {
@@ -382,4 +433,25 @@ fn planned(
             })
             .collect(),
     }
+}
+
+/// Starts asking the rolecall of another node to give way.
+fn start_release(
+    from: Id,
+    key_file: PathBuf,
+    rhythm: Rhythm,
+    clock: Clock,
+    gates: Gates,
+    world: &Weak<World>,
+) -> StartRelease {
+    let world = world.clone();
+    Box::new(move |row, _, poller, report, poked| {
+        let (to, key_file) = (Id::try_from(row.id.0 - 1).unwrap(), key_file.clone());
+        let gate = gate(&gates);
+        let world = world.clone();
+        let asking = AskingToGiveWay { world, from, to, key_file, gate: Arc::clone(&gate) };
+        let (phase, clock) = (rhythm.interval, clock.clone());
+        let looking = poller::run(asking, rhythm, phase, clock, poller, report, poked);
+        tokio::spawn(gate.around(looking)).abort_handle()
+    })
 }

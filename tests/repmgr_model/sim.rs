@@ -7,19 +7,20 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use rolecall::clock::Stamp;
-use rolecall::metrics::Metrics;
 use rolecall::observation::ErrorKind;
+use rolecall::releasing::Question;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::answers::{Look, node_id};
 use crate::cluster::{Cluster, Event, Id, MOST};
 use crate::gate::Gate;
-use crate::network::Question;
+use crate::network::Query;
 use crate::oracle::Totals;
 use crate::process::{File, Process};
 use crate::proxy::{Asked, Haproxy, Proxy, SHIPPED};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub file: File,
     /// The socket of a dead rolecall stays open, as a systemd socket unit holds it.
     pub socket_held: bool,
+    /// The rolecalls have a secret, by which they let each other go ahead.
+    pub release: bool,
     /// `None`: rolecall itself.
     pub mutant: Option<Mutant>,
     /// repmgrd decides by itself; else only the script does.
@@ -68,6 +71,7 @@ impl Settings {
             proxies: 1,
             file: File::default(),
             socket_held: false,
+            release: true,
             mutant: None,
             automatic: false,
             slow: 20,
@@ -97,8 +101,11 @@ pub enum Due {
     Notify(Id, Option<Id>),
     Wal(Id),
     /// A question reaches its server; the answer takes so long back.
-    Serve(Question, u64),
+    Serve(Query, u64),
     Arrive(oneshot::Sender<Look>, Look),
+    /// The first asks the second to give way.
+    GiveWay(Id, Id, Question, oneshot::Receiver<Option<String>>, oneshot::Sender<Option<String>>),
+    GaveWay(oneshot::Sender<Option<String>>, Option<String>),
     Open(Arc<Gate>),
     Check(Asked),
     Answered(Asked, u64),
@@ -165,7 +172,6 @@ pub struct Sim {
     pub misled: Vec<(Id, Id, Id)>,
     /// The timeline on which each node was last READY while it took writes.
     pub served: [u8; MOST],
-    pub metrics: Metrics,
     pub me: Weak<World>,
     origin: Instant,
     queue: BinaryHeap<Reverse<Entry>>,
@@ -218,7 +224,6 @@ impl Sim {
             backups: [None; MOST],
             misled: Vec::new(),
             served: [0; MOST],
-            metrics: Metrics::default(),
             me: Weak::new(),
             origin: Instant::now(),
             queue: BinaryHeap::new(),
@@ -234,6 +239,10 @@ impl Sim {
     }
 
     fn begin(&mut self) {
+        let key = self.dir.path().join("key");
+        std::fs::write(&key, "a secret of the simulation").expect("the cluster's secret");
+        let only_owner = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&key, only_owner).expect("the mode of the secret");
         for id in self.cluster.ids() {
             let phase = self.rng.between(0, self.settings.monitor);
             self.after(phase, Due::Monitor(id));
@@ -244,7 +253,8 @@ impl Sim {
             self.after(phase, Due::Wal(id));
             let dir = self.dir.path().join(id.to_string());
             std::fs::create_dir(&dir).expect("a directory for a node's records");
-            let process = Process::dead(dir, self.settings.file, self.judge(id));
+            let key = self.settings.release.then(|| self.dir.path().join("key"));
+            let process = Process::dead(dir, self.settings.file, key, self.judge(id));
             self.processes.push(process);
             self.start_process(id);
         }
@@ -255,7 +265,7 @@ impl Sim {
 
     fn judge(&self, id: Id) -> Option<Judge> {
         let Settings { mutant, shadow, file, haproxy, .. } = &self.settings;
-        let config = file.config(id, haproxy);
+        let config = file.config(id, haproxy, None);
         let policy = config.services[0].policy(&config.nodes[0]);
         let rules = Reference { electorate: RULES, mutant: *mutant };
         let judge = Judge::new(rules, policy.settle, policy.trust[0].hold);
@@ -312,6 +322,10 @@ impl Sim {
             }
             Due::Serve(question, back) => self.serve(question, back),
             Due::Arrive(answer, look) => drop(answer.send(look)),
+            Due::GiveWay(from, to, question, replied, answer) => {
+                self.give_way(from, to, question, replied, answer);
+            }
+            Due::GaveWay(answer, body) => drop(answer.send(body)),
             Due::Open(gate) => gate.open(),
             Due::Check(asked) => self.check(asked),
             Due::Answered(asked, back) => self.answered(asked, back),

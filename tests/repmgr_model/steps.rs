@@ -224,7 +224,7 @@ impl Sim {
                 self.compare(asked.server);
                 let mutant = self.settings.mutant.is_some();
                 let process = &mut self.processes[at(asked.server)];
-                let ready = if mutant { process.judge_says() } else { process.says_ready() };
+                let ready = if mutant { process.judge_says() } else { process.says_to_haproxy() };
                 let arrives = self.now + back;
                 let heard = (arrives <= cut_at).then_some(ready);
                 self.after(arrives.min(cut_at) - self.now, Due::Checked(asked, heard));

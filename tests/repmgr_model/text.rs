@@ -41,6 +41,12 @@ impl Judge {
         Self { rules, settle, hold, text, before: None, record: None }
     }
 
+    /// Another configuration.
+    pub fn reload(&mut self, settle: Duration, hold: Duration) {
+        (self.settle, self.hold) = (settle, hold);
+        self.text.reload(settle, hold);
+    }
+
     /// Another process: what it has is the record.
     pub fn restart(&mut self) {
         self.text = Text::new(self.rules, self.settle, self.hold);
@@ -130,6 +136,11 @@ pub struct Text {
 }
 
 impl Text {
+    pub fn reload(&mut self, settle: Duration, hold: Duration) {
+        let none = self.rules.mutant == Some(Mutant::NoSettle);
+        (self.settle, self.hold) = (if none { Duration::ZERO } else { settle }, hold);
+    }
+
     pub fn new(rules: Reference, settle: Duration, hold: Duration) -> Self {
         let settle = if rules.mutant == Some(Mutant::NoSettle) { Duration::ZERO } else { settle };
         Self {
