@@ -15,8 +15,9 @@ use crate::release::LONGEST;
 use crate::releasing::{CODE, FROM, Key, NONCE, nonce};
 use crate::role::Role;
 use crate::source::RoleSource;
-use crate::source::conninfo::Place;
+use crate::source::conninfo::{Place, SslMode, TlsSettings};
 use crate::source::resolve::Resolver;
+use crate::source::tls::{PeerEnd, client_config};
 
 /// Where the rolecall of another node may answer, and as whom it is asked.
 pub struct Asked {
@@ -66,7 +67,10 @@ impl Asked {
         let nonce = nonce().ok_or_else(|| unusable(&"the system gives no random bytes"))?;
         // Any name will do: it is looked up here, and a certificate proves nothing that the code does not.
         let url = format!("http://rolecall.invalid/release/{}", self.node.0);
+        // Nothing goes by TLS, but the client is to be told with what it would.
+        let unused = TlsSettings { mode: SslMode::Disable, root: None, client: None };
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(client_config(&unused, &PeerEnd::default())?)
             .resolve_to_addrs("rolecall.invalid", &addresses)
             .http1_only()
             .no_proxy()

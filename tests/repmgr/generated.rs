@@ -43,7 +43,8 @@ impl Generated {
     fn beside(stage: &Stage) -> Self {
         let ground = Ground::new();
         let node = stage.cluster.node(2);
-        let file = ground.write("rolecall.toml", &config(2, stage.setting));
+        let file = ground
+            .write("rolecall.toml", &config(2, stage.setting, &ground.dir().join("release.key")));
         let text = printed(&ground, node.space(), &file, BESIDE_PORT);
         for id in DATA {
             let line = format!("    server node{id} {}:{PG_PORT} port {AGENT_PORT} ", host(id));

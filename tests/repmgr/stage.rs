@@ -13,8 +13,8 @@ use crate::fixtures::repmgr::{CLIENT, Cluster, DATA, PATIENCE, Shape};
 use crate::fixtures::repmgr_template::Template;
 use crate::fixtures::rows::{Row, Taken, writer};
 use crate::fixtures::{
-    AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, Recorder, Rolecall,
-    Sample, checker, eventually, haproxies, held, now, open_session, sampler,
+    AGENT_PORT, Beat, Check, FRONT_PORT, Ground, HTTP_PORT, Haproxy, Heard, PG_PORT, Recorder,
+    Rolecall, Sample, checker, eventually, haproxies, held, now, open_session, sampler,
 };
 use crate::table::Line;
 use crate::watch::{Simple, simple_rules};
@@ -58,7 +58,7 @@ pub struct Stage {
 }
 
 /// The configuration of the rolecall beside node `id`.
-pub fn config(id: u8, setting: Setting) -> String {
+pub fn config(id: u8, setting: Setting, key_file: &Path) -> String {
     let key = |name: &str, value: Option<&str>| {
         value.map(|v| format!("{name} = \"{v}\"\n")).unwrap_or_default()
     };
@@ -72,13 +72,19 @@ check_fall = 2
 kind = "repmgr"
 conninfo = "host={host} port={PG_PORT} dbname=repmgr user=rolecall sslmode=disable"
 node_id = {id}
+release_key_file = "{key_file}"
+release_port = {HTTP_PORT}
 {two_node}{failover_after}
+[http]
+listen = "{host}:{HTTP_PORT}"
+
 [[service]]
 name = "primary"
 roles = ["primary"]
 listen = "{host}:{AGENT_PORT}"
 "#,
         host = host(id),
+        key_file = key_file.display(),
         two_node = key("two_node", setting.two_node),
         failover_after = key("failover_after", setting.failover_after),
     )
@@ -89,13 +95,15 @@ impl Stage {
     pub fn start(template: &Template, setting: Setting) -> Self {
         let ground = Ground::new();
         let cluster = Cluster::start(&ground, template, setting.shape);
+        let key_file = ground.dir().join("release.key");
+        std::fs::write(&key_file, "the secret of this test's cluster").expect("the secret");
         let mut roles = BTreeMap::new();
         for node in cluster.nodes() {
             let (id, name) = (node.id, format!("rolecall{}", node.id));
             let agent = SocketAddr::from((host(id), AGENT_PORT));
             let records = ground.dir().join(format!("{name}-run"));
             std::fs::create_dir(&records).expect("mkdir");
-            let mut one = Rolecall::new(&ground, &name, ROLECALL, &config(id, setting))
+            let mut one = Rolecall::new(&ground, &name, ROLECALL, &config(id, setting, &key_file))
                 .inside(node.space())
                 .env("RUNTIME_DIRECTORY", &records.display().to_string())
                 .sockets(vec![node.space().inside(|| held(agent))]);
