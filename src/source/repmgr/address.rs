@@ -84,6 +84,12 @@ fn only(table: &[Row], is: impl Fn(&Row) -> bool) -> Option<NodeId> {
 
 /// Whom a receiver that is streaming from `sender` follows: by the rows as they are written, by what
 /// their names lead to, by the configured names, and by what repmgrd says in the end.
+///
+/// The vote that follows from it must be the same whoever asks. As they are written the rows are part of
+/// the voter's own answer; what a name leads to here, and what this daemon's configuration calls a node,
+/// are not: another asker's resolver or file may say otherwise, and the voter would have two votes. So
+/// those count only where the voter's repmgrd (`told`) says the same; where it says nothing, only where
+/// no address of the sender leads anywhere else.
 pub async fn attached(
     table: &[Row],
     sender: Option<&(String, u16)>,
@@ -104,13 +110,23 @@ pub async fn attached(
         table.iter().flat_map(|row| [own(row), other_names(row)].concat()).collect();
     let known = Known::of(resolver, ends.iter().chain([&sender])).await;
     let from = known.resolved(&sender);
-    let leads = |ends: Vec<End>| {
-        ends.iter().flat_map(|end| known.resolved(end)).any(|end| from.contains(&end))
+    let reached = |ends: Vec<End>| -> Vec<End> {
+        ends.iter().flat_map(|end| known.resolved(end)).filter(|end| from.contains(end)).collect()
     };
-    only(table, |row| leads(own(row)))
-        .or_else(|| only(table, |row| leads(other_names(row))))
-        .or(told)
-        .map_or_else(|| Attached::Unknown(shown(host, *port)), Attached::To)
+    let leads = |ends: Vec<End>| !reached(ends).is_empty();
+    let resolved =
+        only(table, |row| leads(own(row))).or_else(|| only(table, |row| leads(other_names(row))));
+    let all_of_it = |id: &NodeId| {
+        let Some(row) = table.iter().find(|row| row.id == *id) else { return false };
+        let ends = reached([own(row), other_names(row)].concat());
+        from.iter().filter(|end| matches!(end, End::At(..))).all(|end| ends.contains(end))
+    };
+    let agreed = match (resolved, told) {
+        (Some(id), Some(told)) => (id == told).then_some(id),
+        (Some(id), None) => Some(id).filter(all_of_it),
+        (None, told) => told,
+    };
+    agreed.map_or_else(|| Attached::Unknown(shown(host, *port)), Attached::To)
 }
 
 fn alias_ends(row: &Row, aliases: &Aliases) -> Vec<End> {
@@ -191,8 +207,9 @@ mod tests {
     #[tokio::test]
     async fn a_sender_is_found_by_name_and_by_address_either_way() {
         let names = [row(1, "host=db1"), row(2, "host=db2,db2b port=5433")];
-        let addresses = [row(1, "hostaddr=10.0.0.1"), row(2, "host=10.0.0.2 port=5433")];
-        let uris = [row(1, "postgresql://DB1./x"), row(2, "postgresql://[fd00::2]:5433/x")];
+        let addresses = [row(1, "hostaddr=10.0.0.1"), row(2, "host=10.0.0.2,fd00::2 port=5433")];
+        let uris =
+            [row(1, "postgresql://DB1./x"), row(2, "postgresql://10.0.0.2:5433,[fd00::2]:5433/x")];
         for table in [&names, &addresses, &uris] {
             for (sender, port, wanted) in [
                 ("db1", 5432, to(1)),
@@ -212,6 +229,24 @@ mod tests {
                 assert_eq!(follows(table, sender, port, None).await, wanted, "{sender}:{port}");
             }
         }
+    }
+
+    /// Two askers whose resolvers differ must not find one voter behind two nodes.
+    #[tokio::test]
+    async fn what_a_name_leads_to_here_counts_only_where_the_voter_agrees() {
+        let table = [row(1, "host=10.0.0.1"), row(2, "host=10.0.0.2"), row(3, "host=db3")];
+        let unknown = |host: &str| Attached::Unknown(format!("{host}:5432").into());
+        assert_eq!(follows(&table, "db1", 5432, Some(1)).await, to(1), "both say so");
+        assert_eq!(follows(&table, "db1", 5432, Some(2)).await, unknown("db1"), "they differ");
+        assert_eq!(follows(&table, "db1", 5432, None).await, to(1), "it leads nowhere else");
+        // Of the two addresses of db2 the row has one.
+        assert_eq!(follows(&table, "db2", 5432, None).await, unknown("db2"));
+        assert_eq!(follows(&table, "db2", 5432, Some(2)).await, to(2));
+        // A name of this daemon's own configuration.
+        assert_eq!(follows(&table, "10.1.0.1", 5432, Some(2)).await, unknown("10.1.0.1"));
+        assert_eq!(follows(&table, "10.1.0.1", 5432, Some(1)).await, to(1));
+        // As it is written it is the voter's own word, and the receiver is ahead of repmgrd.
+        assert_eq!(follows(&table, "10.0.0.1", 5432, Some(2)).await, to(1));
     }
 
     #[tokio::test]
