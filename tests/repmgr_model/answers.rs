@@ -134,12 +134,19 @@ impl Cluster {
     }
 }
 
-/// The sender's name leads the asking host to another node than the answering one streams from.
-pub fn mislead(seen: &mut Observation, to: Id) {
+/// The sender's name leads the asking host to another node than the answering one streams from. The
+/// source believes a name only where repmgrd there names the same upstream, or none; see
+/// `src/source/repmgr/address.rs`. `names_alone`: it believes it.
+pub fn mislead(seen: &mut Observation, to: Id, names_alone: bool) {
     let Some(said) = &seen.repmgr else { return };
-    let mut said = Answer::clone(said);
-    if matches!(said.attached, Attached::To(_)) {
-        said.attached = Attached::To(node_id(to));
+    if !matches!(said.attached, Attached::To(_)) {
+        return;
     }
-    seen.repmgr = Some(Arc::new(said));
+    let agrees = said.upstream.is_none_or(|upstream| upstream == node_id(to));
+    let attached = if agrees || names_alone {
+        Attached::To(node_id(to))
+    } else {
+        Attached::Unknown("names and repmgrd disagree".into())
+    };
+    seen.repmgr = Some(Arc::new(Answer { attached, ..Answer::clone(said) }));
 }

@@ -76,7 +76,7 @@ impl Sim {
             _ => self.server(),
         };
         let other = self.any();
-        match self.chance.between(0, 28) {
+        match self.chance.between(0, 31) {
             0 => {
                 self.cut(one, other, lasts);
                 self.cut(other, one, lasts);
@@ -137,7 +137,10 @@ impl Sim {
             24 => self.reload(one),
             25 => self.step(Step::Slept(one, lasts)),
             26 => self.step(Step::HangRepmgrd(other, lasts)),
-            _ => self.register_by_force(one),
+            27 => self.register_by_force(one),
+            28 => self.for_a_while(Step::PauseVm(one), lasts, Step::ResumeVm(one)),
+            29 => self.unregister(other),
+            _ => self.backup(one),
         }
     }
 
@@ -162,6 +165,28 @@ impl Sim {
             _ => File { settle: Some(20_000), ..usual },
         };
         self.step(Step::Reload(id, file));
+    }
+
+    /// What is gone for good is taken out of the tables.
+    fn unregister(&mut self, id: Id) {
+        let Some(ready) = self.the_ready() else { return };
+        if self.cluster.node(id).host == Host::Down {
+            self.step(Step::Event(Event::Unregister(id, ready)));
+        }
+    }
+
+    /// A backup is taken, and later put back; not one that is older than the last failover, which the
+    /// manual warns of.
+    fn backup(&mut self, id: Id) {
+        let Some(ready) = self.the_ready().filter(|ready| *ready != id) else { return };
+        match self.backups[at(id)] {
+            Some(backup) if crate::cluster::named(&backup.rows) == Some(ready) => {
+                self.step(Step::Restore(id));
+                let start = self.chance.between(500, 5000);
+                self.later(start, Step::Event(Event::Start(id)));
+            }
+            _ => self.step(Step::Backup(id)),
+        }
     }
 
     /// An operator tells a node that is writable that it is the primary.

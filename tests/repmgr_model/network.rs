@@ -142,7 +142,7 @@ impl Sim {
         let Some((_, _, id)) = self.misled.iter().find(|(f, t, _)| (*f, *t) == (from, to)) else {
             return;
         };
-        crate::answers::mislead(seen, *id);
+        crate::answers::mislead(seen, *id, self.settings.names_alone);
     }
 
     /// A question to give way has reached its host; what the keeper there says goes back.

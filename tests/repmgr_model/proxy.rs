@@ -122,3 +122,27 @@ impl Proxy {
         self.worker += 1;
     }
 }
+
+/// The numbers above are those of the file that is shipped.
+#[test]
+fn the_shipped_file_says_so() {
+    let file = include_str!("../../haproxy/repmgr.cfg");
+    let lines = || file.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let server = lines().find(|line| line.starts_with("default-server")).expect("a default-server");
+    let word = |line: &str, key: &str| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != key);
+        words.nth(1).unwrap_or_else(|| panic!("no {key} in {line:?}")).to_owned()
+    };
+    let ms = |text: String| {
+        let time = humantime::parse_duration(&text).expect("a time");
+        u64::try_from(time.as_millis()).unwrap()
+    };
+    let number = |key| word(server, key).parse::<u32>().expect("a number");
+    let timeout = lines().find(|line| line.starts_with("timeout check")).expect("timeout check");
+    let stop = lines().find(|line| line.starts_with("hard-stop-after")).expect("hard-stop-after");
+    assert_eq!(ms(word(server, "inter")), SHIPPED.inter);
+    assert_eq!(ms(word(server, "agent-inter")), SHIPPED.inter);
+    assert_eq!(ms(word(timeout, "check")), SHIPPED.timeout_check);
+    assert_eq!((number("fall"), number("rise")), (SHIPPED.fall, SHIPPED.rise));
+    assert_eq!(ms(word(stop, "hard-stop-after")), SHIPPED.hard_stop_after);
+}

@@ -49,6 +49,8 @@ pub struct Settings {
     pub socket_held: bool,
     /// The rolecalls have a secret, by which they let each other go ahead.
     pub release: bool,
+    /// Whom a standby streams from is told by the asking host's names alone, as 0.1.0 did.
+    pub names_alone: bool,
     /// `None`: rolecall itself.
     pub mutant: Option<Mutant>,
     /// repmgrd decides by itself; else only the script does.
@@ -72,6 +74,7 @@ impl Settings {
             file: File::default(),
             socket_held: false,
             release: true,
+            names_alone: false,
             mutant: None,
             automatic: false,
             slow: 20,

@@ -41,8 +41,6 @@ pub enum Step {
     Misled(Id, Id, Id),
     /// A repmgrd hangs for so long.
     HangRepmgrd(Id, u64),
-    /// An elected node tells this one to follow it, as `notify_followers` does.
-    Tell(Id, Id),
     BuildAnew,
 }
 
@@ -87,7 +85,6 @@ impl Sim {
             Step::Restore(id) => self.restore(id),
             Step::Misled(from, to, id) => self.misled.push((from, to, id)),
             Step::HangRepmgrd(id, lasts) => self.repmgrd[at(id)].hang(self.now + lasts),
-            Step::Tell(id, to) => self.repmgrd[at(id)].told = Some(to),
             Step::BuildAnew => self.build_anew(),
         }
     }
@@ -169,6 +166,7 @@ impl Sim {
         let host = node.host;
         *node = backup;
         (node.host, node.follows, node.streaming) = (host, None, false);
+        node.postgres = false;
         self.repmgrd[at(id)].restart();
         self.repmgrd[at(id)].forget();
     }
