@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::clock::{Clock, Stamp, wall_clock};
 use crate::config::{self, Config, Kind, Node, Source as Configured};
 use crate::electorate::{Attached, NodeId, Registered, Row};
+use crate::failover;
 use crate::failure::Failure;
 use crate::handover::{self, Way};
 use crate::observation::{Observation, SourceError};
@@ -235,6 +236,7 @@ impl Looked {
         let mut out = String::new();
         let (Ok(seen), Some(round)) = (&self.seen, &self.round) else { return out };
         let Some(said) = &seen.repmgr else { return out };
+        let troubles = failover::troubles(&self.facts);
         for row in said.table.iter() {
             let active = if row.active { "" } else { ", inactive" };
             let registered = row.registered.as_str();
@@ -253,9 +255,12 @@ impl Looked {
             let told = snapshot.and_then(|snapshot| snapshot.good()?.1.repmgr.as_ref()?.told);
             let told = told.filter(|told| said.me.is_some_and(|me| me != *told));
             let told = told.map(|told| format!("; repmgr has told it to follow {told}"));
+            let trouble = troubles.get(&row.id).map(|trouble| format!("; {}", trouble.as_str()));
             let line = match answer {
-                _ if said.me == Some(row.id) => "this node".to_owned(),
-                Some(answer) => [Some(answer), vote, told, self.gave_way(row.id)]
+                _ if said.me == Some(row.id) => {
+                    format!("this node{}", trouble.unwrap_or_default())
+                }
+                Some(answer) => [Some(answer), vote, told, self.gave_way(row.id), trouble]
                     .into_iter()
                     .flatten()
                     .collect(),

@@ -145,14 +145,12 @@ impl Pages {
         // What is decided here may be a READY, and is written later: see `Spoken`.
         let written_later = Mutex::new(None);
         let service = service_fn(async |request: Request<Incoming>| {
-            Ok::<_, Infallible>(match self.question(&request, may) {
-                Some(question) => self.ask_keeper(question, request.method()).await,
-                None => {
-                    let under_way = self.counted.spoken.begin();
-                    *written_later.lock().unwrap_or_else(PoisonError::into_inner) = Some(under_way);
-                    self.answer(&request, may)
-                }
-            })
+            if let Some(question) = question(&request, may) {
+                return Ok::<_, Infallible>(self.ask_keeper(question, request.method()).await);
+            }
+            let under_way = self.counted.spoken.begin();
+            *written_later.lock().unwrap_or_else(PoisonError::into_inner) = Some(under_way);
+            Ok(self.answer(&request, may))
         });
         let mut http = http1::Builder::new();
         http.keep_alive(false).max_buf_size(HEAD).half_close(true);
@@ -162,23 +160,6 @@ impl Pages {
             Ok(Err(error)) => debug!(%peer, %error, "HTTP connection ended"),
             Err(_) => debug!(%peer, "HTTP connection closed: it took too long"),
         }
-    }
-
-    /// A candidate's question to a node here, where the request is one.
-    fn question(
-        &self,
-        request: &Request<Incoming>,
-        may: bool,
-    ) -> Option<(Question, oneshot::Receiver<Option<String>>)> {
-        let node = request.uri().path().strip_prefix(RELEASE)?.parse().ok().map(NodeId)?;
-        if !may || request.method() != Method::GET {
-            return None;
-        }
-        let header = |name| request.headers().get(name)?.to_str().ok();
-        let from = NodeId(header(FROM)?.parse().ok()?);
-        let (nonce, code) = (header(NONCE)?.to_owned(), header(CODE)?.to_owned());
-        let (reply, answer) = oneshot::channel();
-        Some((Question { node, from, nonce, code, reply }, answer))
     }
 
     async fn ask_keeper(
@@ -293,6 +274,22 @@ impl Pages {
             &json!({ "version": status.version, "node": node.node, "service": service }),
         )
     }
+}
+
+/// A candidate's question to a node here, where the request is one.
+fn question(
+    request: &Request<Incoming>,
+    may: bool,
+) -> Option<(Question, oneshot::Receiver<Option<String>>)> {
+    let node = request.uri().path().strip_prefix(RELEASE)?.parse().ok().map(NodeId)?;
+    if !may || request.method() != Method::GET {
+        return None;
+    }
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let from = NodeId(header(FROM)?.parse().ok()?);
+    let (nonce, code) = (header(NONCE)?.to_owned(), header(CODE)?.to_owned());
+    let (reply, answer) = oneshot::channel();
+    Some((Question { node, from, nonce, code, reply }, answer))
 }
 
 struct Answer {

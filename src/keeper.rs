@@ -4,6 +4,8 @@
 //! verdict, also those that time alone makes when nobody asks. A look at one node costs the others
 //! nothing.
 
+mod giving_way;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +18,17 @@ use crate::announced::{self, Announced, Said};
 use crate::clock::{Clock, Stamp};
 use crate::lock::{self, Cut};
 use crate::metrics::Metrics;
-use crate::observation::ErrorKind;
 use crate::order::{self, Order};
 use crate::plan::{Plan, Present, Serving, Staged, StagedNode};
 use crate::poke::Poke;
 use crate::poller::Look;
 use crate::record::{self, Records};
-use crate::release::Release;
-use crate::releasing::{Key, Question};
+use crate::releasing::Question;
 use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
 use crate::verdict::State;
 use crate::watched::{PollerIds, Watched};
+use giving_way::next_question;
 
 /// Looks that wait to be folded in. Every poller waits for room, so this bounds memory, not facts.
 pub const LOOKS_WAITING: usize = 16;
@@ -321,6 +322,7 @@ impl Keeper {
             watched.log_failing(name, &look);
             self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(self.clock.now(), look, &mut self.ids, report);
+            watched.log_troubles(name, self.clock.now());
             self.publish(at);
             self.hurry(at, report);
             self.warn_of_cuts(at);
@@ -390,83 +392,6 @@ impl Keeper {
         for (watched, quick) in self.nodes[at].watched.iter_mut().zip(quick) {
             watched.hurry(quick, &mut self.ids, report);
         }
-    }
-
-    /// Answers a candidate that asks the node here to give way; from then on the node claims nothing of
-    /// what it was.
-    fn give_way(&mut self, question: Question) {
-        let now = self.clock.now();
-        let answer = self.release(now, &question);
-        // Who asked has given up where nobody takes it.
-        let _ = question.reply.send(answer);
-    }
-
-    fn release(&mut self, now: Stamp, question: &Question) -> Option<String> {
-        let asked = |source: &SourceFacts| {
-            source.identity.as_ref().is_some_and(|identity| identity.node == question.node)
-        };
-        let facts = self.facts.borrow();
-        let mut of_node = facts.nodes.iter().enumerate().flat_map(|(at, node)| {
-            let places = node.sources.iter().enumerate().filter(|(_, source)| asked(source));
-            places.map(move |(index, source)| (at, index, source))
-        });
-        let (at, index, source) = of_node.next()?;
-        if of_node.next().is_some() {
-            // Two clusters are watched that both have a node of this number.
-            return None;
-        }
-        let identity = source.identity.clone()?;
-        drop(of_node);
-        let own = source.own.failing().map(|(began, error)| (began, error.kind));
-        drop(facts);
-        let source = &self.nodes[at].watched[index].source;
-        let (electorate, rhythm) = (source.electorate()?, source.rhythm());
-        let crate::config::Kind::Repmgr(repmgr) = &source.kind else { return None };
-        let key = Key::read(&repmgr.release.as_ref()?.key_file);
-        let key = key.inspect_err(|error| announced::log_no_release(error)).ok()?;
-        if !key.asked(question) {
-            return None;
-        }
-        let young = |began: Stamp| now.since(began) <= rhythm.interval + rhythm.timeout;
-        let gone = own.is_some_and(|(began, kind)| kind == ErrorKind::ServerDown && young(began));
-        let claims = !gone || self.claims_after_giving_way(now, at);
-        // Read after the facts were published: see `Spoken`.
-        let spoken = &self.metrics.spoken;
-        let age = now.since(self.began);
-        let last_ready = spoken.ago(now).map_or(age, |ago| ago.min(age));
-        let claims = claims || spoken.is_under_way();
-        let release = Release {
-            node: identity.node,
-            system: identity.system,
-            timeline: identity.timeline,
-            claims,
-            last_ready,
-            life: electorate.life,
-            memory: electorate.memory,
-        };
-        announced::log_gave_way(&self.nodes[at].name, question.from, &release);
-        Some(key.answer(&release, &question.nonce))
-    }
-
-    /// Forgets what the node claimed, and whether somebody could be told all the same that it is the
-    /// primary: by an operator's order.
-    fn claims_after_giving_way(&mut self, now: Stamp, at: usize) -> bool {
-        self.facts.send_modify(|facts| {
-            for service in &mut facts.nodes[at].services {
-                service.standing = service.standing.released();
-            }
-        });
-        let facts = self.facts.borrow();
-        let node = &facts.nodes[at];
-        if let Some(records) = &self.records {
-            for service in &node.services {
-                records.forget((&node.name, &service.name));
-            }
-        }
-        node.services.iter().any(|service| {
-            let verdict = node.verdict(now, service);
-            service.lets_write(&verdict) || !service.standing.claims_nothing()
-        })
     }
 
     /// Says of each hold that Patroni's lock cuts, once, what is in force instead.
@@ -549,14 +474,6 @@ fn seen_fit(now: Stamp, facts: &Facts, order: &Order) -> bool {
         let fit = |service| matches!(node.seen(now, service).state, State::Ready | State::Drain);
         node.services.iter().filter(about).all(fit)
     })
-}
-
-/// The next candidate that asks; never where nobody can.
-async fn next_question(questions: &mut Option<mpsc::Receiver<Question>>) -> Option<Question> {
-    match questions {
-        Some(questions) => questions.recv().await,
-        None => pending().await,
-    }
 }
 
 /// Ends when the orders have changed; never where nobody gives any.

@@ -35,6 +35,7 @@ pub mod daemon;
 pub mod desk;
 pub mod document;
 pub mod electorate;
+pub mod failover;
 pub mod failure;
 pub mod grammar;
 pub mod handover;

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Stamp};
+use crate::failover;
 use crate::order;
 use crate::poller::Look;
 use crate::question::Unknown;
@@ -269,6 +270,10 @@ impl Collector for Known {
         metric("order_age_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| orders(lines, now, node))
         })?;
+        let help = "1 for a node of a repmgr cluster whose repmgrd is missing, paused or hung: the next failover may not come";
+        metric("repmgrd_trouble", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| repmgrds(lines, node))
+        })?;
         let help = "When a certificate ends";
         metric("certificate_expiry_timestamp_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| certificates(lines, node))
@@ -385,6 +390,15 @@ fn certificates(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
             let Some(end) = end else { return Ok(()) };
             lines.gauge(&[("node", &*node.name), ("source", kind), ("whose", whose)], &end)
         })
+    })
+}
+
+fn repmgrds(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
+    node.sources.iter().flat_map(failover::troubles).try_for_each(|(id, trouble)| {
+        let (cluster, id) = (node.cluster.as_deref().unwrap_or_default(), id.0.to_string());
+        let trouble = ("trouble", trouble.label());
+        let labels = [("node", &*node.name), ("cluster", cluster), ("repmgr_node", &id), trouble];
+        lines.gauge(&labels, &1i64)
     })
 }
 

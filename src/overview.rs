@@ -35,7 +35,10 @@ pub fn health(status: &Value) -> Health {
         worst = Health::Warning;
     }
     for node in list(&status["nodes"]) {
-        if list(&node["sources"]).any(|source| source["error"].is_object()) {
+        let troubled = |source: &Value| {
+            source["error"].is_object() || list(&source["repmgrd"]).next().is_some()
+        };
+        if list(&node["sources"]).any(troubled) {
             worst = worst.max(Health::Warning);
         }
         for service in list(&node["services"]) {
@@ -87,6 +90,10 @@ pub fn text(status: &Value, colour: bool) -> String {
             }
         }
         for source in sources() {
+            for repmgrd in list(&source["repmgrd"]) {
+                let (id, detail) = (word(&repmgrd["node_id"]), word(&repmgrd["detail"]));
+                notes.push(format!("{name}: node {id}: {detail}"));
+            }
             if let Some(detail) = source["error"]["detail"].as_str() {
                 let kind = word(&source["kind"]);
                 let detail = shown(detail);

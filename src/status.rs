@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::asks::Asks;
 use crate::clock::Stamp;
+use crate::electorate::NodeId;
+use crate::failover::{self, Trouble};
 use crate::observation::SourceError;
 use crate::order;
 use crate::reason::Reason;
@@ -93,6 +95,20 @@ pub struct Source {
     pub lag_bytes: Option<u64>,
     /// For a repmgr node that is a candidate: the other nodes that were asked, and whether each answers.
     pub peers: Vec<Peer>,
+    /// For a repmgr node: those whose repmgrd is missing, paused or hung, this one among them. The next
+    /// failover may not come.
+    pub repmgrd: Vec<Repmgrd>,
+}
+
+/// A node of a repmgr cluster with whose repmgrd something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Repmgrd {
+    /// `node_id`
+    pub node_id: i32,
+    /// What it is.
+    #[serde(flatten)]
+    pub why: Explained,
 }
 
 /// Another node of a repmgr cluster.
@@ -257,7 +273,13 @@ fn of_source(now: Stamp, kind: &'static str, facts: &SourceFacts) -> Source {
         error: facts.own.failing().map(|(_, error)| failure(error)),
         lag_bytes: good.and_then(|(_, seen)| seen.replay?.lag_bytes),
         peers: peers.collect(),
+        repmgrd: failover::troubles(facts).into_iter().map(of_trouble).collect(),
     }
+}
+
+fn of_trouble((id, trouble): (NodeId, Trouble)) -> Repmgrd {
+    let (reason, detail) = (trouble.label(), trouble.as_str().to_owned());
+    Repmgrd { node_id: id.0, why: Explained { reason, detail, hint: Some(trouble.hint()) } }
 }
 
 fn of_service(

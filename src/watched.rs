@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use crate::clock::Stamp;
 use crate::config::Source;
 use crate::electorate::{NodeId, Registered, Row, named, row};
+use crate::failover::{self, Trouble};
 use crate::observation::{ErrorKind, Observation};
 use crate::poller::{Look, Poked, PollerId};
 use crate::role::Role;
@@ -23,6 +24,10 @@ const MOST_PEERS: usize = 64;
 
 /// Least time between two pokes of a source that are passed on.
 pub const BETWEEN_POKES: Duration = Duration::from_secs(5);
+
+/// How long something must have been wrong with a repmgrd before it is warned of: a switchover pauses
+/// all of them for a few seconds.
+const TELL_AFTER: Duration = Duration::from_secs(30);
 
 /// Starts the poller of another node of the source's repmgr cluster.
 pub type StartPeer =
@@ -95,6 +100,8 @@ pub struct Watched {
     peers: BTreeMap<NodeId, Peer>,
     /// When a poke was last passed on.
     poked: Option<Stamp>,
+    /// What is wrong with the repmgrd of which node, since when, and whether that was said.
+    troubles: BTreeMap<NodeId, (Trouble, Stamp, bool)>,
 }
 
 impl Watched {
@@ -108,7 +115,19 @@ impl Watched {
         facts: SourceFacts,
     ) -> Self {
         let (lag_matters, peers, askers, poked) = (false, BTreeMap::new(), BTreeMap::new(), None);
-        Self { source, facts, poller, start_peer, start_release, askers, lag_matters, peers, poked }
+        let troubles = BTreeMap::new();
+        Self {
+            source,
+            facts,
+            poller,
+            start_peer,
+            start_release,
+            askers,
+            lag_matters,
+            peers,
+            poked,
+            troubles,
+        }
     }
 
     /// Looks quickly, and asks the other rolecalls to give way, or does neither any longer: who says it
@@ -152,6 +171,28 @@ impl Watched {
     pub fn poke(&mut self, now: Stamp) {
         self.poked = Some(now);
         self.poller.poked.poke();
+    }
+
+    /// Says of each repmgrd that has been missing, paused or hung for [`TELL_AFTER`] that the next
+    /// failover may not come, and when it is well again.
+    pub fn log_troubles(&mut self, node: &str, now: Stamp) {
+        let found = failover::troubles(&self.facts);
+        let gone = |id: &NodeId| self.facts.peers.get(id).is_some_and(|p| p.failing().is_some());
+        self.troubles.retain(|id, (trouble, _, told)| {
+            let stays = found.get(id) == Some(trouble) || gone(id);
+            if !stays && *told && !found.contains_key(id) {
+                info!(node, peer = id.0, "repmgrd of {id} is well again");
+            }
+            stays
+        });
+        for (id, trouble) in found {
+            let (_, since, told) = self.troubles.entry(id).or_insert((trouble, now, false));
+            if !*told && now.since(*since) >= TELL_AFTER {
+                *told = true;
+                let (label, hint) = (trouble.label(), trouble.hint());
+                warn!(node, peer = id.0, trouble = label, hint, "{id}: {}", trouble.as_str());
+            }
+        }
     }
 
     /// Has what seldom changes asked for anew.

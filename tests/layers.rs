@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 26] = [
+const PURE: [&str; 27] = [
     "last_word",
     "haproxy",
     "order",
@@ -21,6 +21,7 @@ const PURE: [&str; 26] = [
     "electorate",
     "quorum",
     "vote",
+    "failover",
     "handover",
     "release",
     "standing",

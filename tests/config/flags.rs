@@ -20,8 +20,14 @@ fn flags_replace_the_sources_and_the_first_listener() {
     };
     let config = read("test.toml", text, &flags, None).expect("a configuration").config;
     let kind = patroni_at("http://db1:8009");
-    let source =
-        Source { kind, interval: ms(1000), timeout: ms(1500), hold: ms(6000), beside: ms(3500) };
+    let source = Source {
+        kind,
+        interval: ms(1000),
+        timeout: ms(1500),
+        hold: ms(6000),
+        beside: ms(3500),
+        memory: ms(2000),
+    };
     assert_eq!(config.nodes[0].sources, [source]);
     assert_eq!(config.services[0].listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);
     assert_eq!(config.services[1].listen, [Listen::Everywhere(5556)]);

@@ -57,6 +57,7 @@ fn built_in() -> Config {
                 timeout: ms(1500),
                 hold: ms(6000),
                 beside: ms(3000),
+                memory: ms(2000),
             }],
         }],
         services: vec![Service {

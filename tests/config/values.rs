@@ -53,6 +53,7 @@ fn every_key_reaches_its_value() {
                     timeout: ms(1500),
                     hold: ms(8000),
                     beside: ms(1950),
+                    memory: ms(750),
                 },
                 Source {
                     kind: Kind::Postgres(Postgres {
@@ -63,6 +64,7 @@ fn every_key_reaches_its_value() {
                     timeout: ms(1200),
                     hold: ms(4000),
                     beside: ms(1650),
+                    memory: ms(750),
                 },
             ],
         }],
@@ -165,6 +167,7 @@ fn repmgrs_times_follow_from_each_other() {
         settle: ms(3800),
         trust_refused: true,
         addresses: [].into(),
+        release: None,
     };
     assert_eq!(*keys_of(&source), wanted);
     let policy = config.services[0].policy(&config.nodes[0]);

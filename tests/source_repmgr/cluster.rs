@@ -153,6 +153,7 @@ pub fn settings(conninfo: &str) -> config::Repmgr {
         settle: PATIENCE,
         trust_refused: true,
         addresses: std::collections::BTreeMap::new(),
+        release: None,
     }
 }
 

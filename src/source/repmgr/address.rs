@@ -114,14 +114,14 @@ pub async fn attached(
         ends.iter().flat_map(|end| known.resolved(end)).filter(|end| from.contains(end)).collect()
     };
     let leads = |ends: Vec<End>| !reached(ends).is_empty();
-    let resolved =
+    let led_to =
         only(table, |row| leads(own(row))).or_else(|| only(table, |row| leads(other_names(row))));
     let all_of_it = |id: &NodeId| {
         let Some(row) = table.iter().find(|row| row.id == *id) else { return false };
         let ends = reached([own(row), other_names(row)].concat());
         from.iter().filter(|end| matches!(end, End::At(..))).all(|end| ends.contains(end))
     };
-    let agreed = match (resolved, told) {
+    let agreed = match (led_to, told) {
         (Some(id), Some(told)) => (id == told).then_some(id),
         (Some(id), None) => Some(id).filter(all_of_it),
         (None, told) => told,
