@@ -138,7 +138,12 @@ impl Sim {
             25 => self.step(Step::Slept(one, lasts)),
             26 => self.step(Step::HangRepmgrd(other, lasts)),
             27 => self.register_by_force(one),
-            28 => self.for_a_while(Step::PauseVm(one), lasts, Step::ResumeVm(one)),
+            28 if self.settings.machines_stand_still => {
+                self.for_a_while(Step::PauseVm(one), lasts, Step::ResumeVm(one));
+            }
+            28 => {
+                self.for_a_while(Step::StopDaemon(one), 5 * lasts / 100, Step::ContinueDaemon(one))
+            }
             29 => self.unregister(other),
             _ => self.backup(one),
         }
@@ -294,7 +299,8 @@ impl Sim {
 
     pub fn build_anew(&mut self) {
         self.nobody_since = self.now;
-        self.served = [0; crate::cluster::MOST];
+        self.promoted = [0; crate::cluster::MOST];
+        self.served = [false; crate::cluster::MOST];
         let healthy = Cluster::healthy(self.cluster.size, self.cluster.witness.is_some());
         let hosts = self.cluster.nodes.map(|node| node.host);
         self.cluster = healthy;

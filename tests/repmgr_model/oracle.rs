@@ -3,7 +3,7 @@
 use rolecall::electorate::named;
 use rolecall::role::Role;
 
-use crate::cluster::Id;
+use crate::cluster::{Id, named as named_by_model};
 use crate::process::Life;
 use crate::sim::{Sim, at};
 
@@ -17,7 +17,7 @@ pub struct Totals {
     /// The same where one of them is written by sessions of a worker that a reload left behind.
     pub two_by_old_worker: u64,
     /// How often a node became READY though its own facts had a registered primary on a newer
-    /// timeline, or though one lived that had been READY on it.
+    /// timeline, or though one lived that was promoted after it and had been READY since.
     pub deposed: u32,
     pub one_written: u64,
     /// When the first of these was, but that of the old worker.
@@ -103,20 +103,17 @@ impl Sim {
         if !ready {
             return;
         }
-        let timeline = self.cluster.node(id).timeline;
         let newer = |other: Id| {
-            self.served[at(other)] > timeline
-                && self.served[at(other)] == self.cluster.node(other).timeline
+            self.served[at(other)]
+                && self.promoted[at(other)] > self.promoted[at(id)]
                 && self.cluster.writable(other)
-                && crate::cluster::named(&self.cluster.node(other).rows) == Some(other)
+                && named_by_model(&self.cluster.node(other).rows) == Some(other)
         };
         let served = self.cluster.ids().any(newer);
-        if self.cluster.writable(id) {
-            self.served[at(id)] = timeline;
-        }
+        self.served[at(id)] |= self.cluster.writable(id);
         if served || self.knows_better(id) {
             self.totals.deposed += 1;
-            self.note_first("READY again beside a registered primary on a newer timeline");
+            self.note_first("READY again beside a registered primary that was promoted later");
         }
     }
 

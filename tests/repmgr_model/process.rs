@@ -349,15 +349,11 @@ impl Sim {
         }
     }
 
-    /// It goes on. `clock_stood`: the whole virtual machine stood still, its clock with it; what it
-    /// waited for then still has its time to go.
-    pub fn continue_process(&mut self, id: Id, clock_stood: bool) {
-        let now = self.now;
+    /// It goes on. `stood`: the whole virtual machine stood still for so long, its clock with it; what
+    /// was waited for there then still has its time to go.
+    pub fn continue_process(&mut self, id: Id, stood: Option<u64>) {
         let Some(process) = self.processes.get_mut(at(id)) else { return };
-        let stood = now - process.stopped_at;
-        if clock_stood && process.state != Life::Running {
-            process.clock.stood_still(Duration::from_millis(stood));
-        }
+        process.clock.stood_still(Duration::from_millis(stood.unwrap_or_default()));
         if process.state != Life::Stopped || self.cluster.node(id).host != Host::Up {
             return;
         }
@@ -366,7 +362,7 @@ impl Sim {
         let (stopped_at, number) = (process.stopped_at, process.number);
         let gates: Vec<_> = process.gates.lock().unwrap().clone();
         for gate in gates {
-            let rest = gate.rests_since().filter(|_| clock_stood);
+            let rest = gate.rests_since().filter(|_| stood.is_some());
             match rest.map_or(0, |began| (began + interval).saturating_sub(stopped_at)) {
                 0 => gate.open(),
                 wait => self.after(wait, Due::Open(gate)),

@@ -40,7 +40,8 @@ pub struct Repmgrd {
     contact: Option<(Id, u64)>,
     pub told: Option<Id>,
     hangs_until: u64,
-    pub paused_at: u64,
+    /// Since when its whole machine stands still.
+    pub paused: Option<u64>,
 }
 
 impl Repmgrd {
@@ -64,10 +65,10 @@ impl Repmgrd {
         self.hangs_until = until;
     }
 
-    /// The machine stood still since it was paused.
-    pub fn stood_still(&mut self, now: u64) {
+    /// The machine stood still for so long, with its clock.
+    pub fn stood_still(&mut self, lasted: u64) {
         if let Some((_, when)) = &mut self.contact {
-            *when += now - self.paused_at;
+            *when += lasted;
         }
     }
 }

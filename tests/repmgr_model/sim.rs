@@ -49,6 +49,8 @@ pub struct Settings {
     pub socket_held: bool,
     /// The rolecalls have a secret, by which they let each other go ahead.
     pub release: bool,
+    /// A virtual machine may be paused with its clock, by chance: not all that follows can be helped.
+    pub machines_stand_still: bool,
     /// Whom a standby streams from is told by the asking host's names alone, as 0.1.0 did.
     pub names_alone: bool,
     /// `None`: rolecall itself.
@@ -74,6 +76,7 @@ impl Settings {
             file: File::default(),
             socket_held: false,
             release: true,
+            machines_stand_still: false,
             names_alone: false,
             mutant: None,
             automatic: false,
@@ -173,8 +176,9 @@ pub struct Sim {
     pub backups: [Option<crate::cluster::Node>; MOST],
     /// Asking host, answering node, and whom the sender's name leads to there.
     pub misled: Vec<(Id, Id, Id)>,
-    /// The timeline on which each node was last READY while it took writes.
-    pub served: [u8; MOST],
+    /// When each node was last promoted, and whether it has been READY since.
+    pub promoted: [u64; MOST],
+    pub served: [bool; MOST],
     pub me: Weak<World>,
     origin: Instant,
     queue: BinaryHeap<Reverse<Entry>>,
@@ -226,7 +230,8 @@ impl Sim {
             replay_paused: [0; MOST],
             backups: [None; MOST],
             misled: Vec::new(),
-            served: [0; MOST],
+            promoted: [0; MOST],
+            served: [false; MOST],
             me: Weak::new(),
             origin: Instant::now(),
             queue: BinaryHeap::new(),

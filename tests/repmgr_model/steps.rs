@@ -65,7 +65,7 @@ impl Sim {
             Step::Slow(id, most) => self.slow[at(id)] = most,
             Step::PauseReplay(id, until) => self.replay_paused[at(id)] = until,
             Step::StopDaemon(id) => self.stop_process(id),
-            Step::ContinueDaemon(id) => self.continue_process(id, false),
+            Step::ContinueDaemon(id) => self.continue_process(id, None),
             Step::KillDaemon(id) => self.kill_process(id),
             Step::StartDaemon(id) => self.start_process(id),
             Step::Reload(id, file) => self.reload_process(id, file),
@@ -102,6 +102,13 @@ impl Sim {
         {
             println!("{:>8} happened: {event:?}", self.now);
         }
+        if let Event::Elect(id)
+        | Event::PromoteByHand(id)
+        | Event::PgPromote(id)
+        | Event::Switch(id) = event
+        {
+            (self.promoted[at(id)], self.served[at(id)]) = (self.now, false);
+        }
         match event {
             Event::Elect(id) | Event::PromoteByHand(id) => {
                 self.totals.promotions += 1;
@@ -133,7 +140,7 @@ impl Sim {
             }
             Event::HostUp(id) => self.start_process(id),
             Event::Freeze(id) => self.stop_process(id),
-            Event::Thaw(id) => self.continue_process(id, false),
+            Event::Thaw(id) => self.continue_process(id, None),
             _ => {}
         }
     }
@@ -146,15 +153,17 @@ impl Sim {
 
     fn pause_vm(&mut self, id: Id) {
         if self.cluster.apply(Event::Freeze(id)) {
-            self.repmgrd[at(id)].paused_at = self.now;
+            self.repmgrd[at(id)].paused = Some(self.now);
             self.stop_process(id);
         }
     }
 
     fn resume_vm(&mut self, id: Id) {
+        let Some(since) = self.repmgrd[at(id)].paused.take() else { return };
         if self.cluster.apply(Event::Thaw(id)) {
-            self.repmgrd[at(id)].stood_still(self.now);
-            self.continue_process(id, true);
+            let lasted = self.now - since;
+            self.repmgrd[at(id)].stood_still(lasted);
+            self.continue_process(id, Some(lasted));
         }
     }
 

@@ -35,6 +35,7 @@ fn stage(seed: u64, mutant: Option<Mutant>, trace: bool) -> Stage {
         shadow: trace || seed.is_multiple_of(8),
         mutant,
         trace,
+        machines_stand_still: from_env("SIM_MACHINES").is_some(),
         proxies: if rng.one_in(3) { 2 } else { 1 },
         socket_held: rng.one_in(2),
         monitor: rng.pick(&[1000, 2000]).unwrap(),
