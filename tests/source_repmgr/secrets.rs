@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -107,6 +108,15 @@ fn says(agent: SocketAddr, wanted: &str) {
     panic!("not {wanted:?}: {last:?}");
 }
 
+/// Clears the flag when dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// Lines as they are printed.
 type Printed = Arc<Mutex<Vec<String>>>;
 
@@ -132,8 +142,6 @@ fn the_daemon_counts_the_votes_and_keeps_the_secrets() {
     primary.packaged_role();
     witness.packaged_role();
     // Only the daemon's own way in is used, whatever else the rows say.
-    // What its repmgrd tells the witness: without it a witness votes for nobody.
-    witness.sql("SELECT repmgr.set_upstream_last_seen(1)");
     let change = format!("UPDATE repmgr.nodes SET conninfo = conninfo || ' password={SECRET}'");
     primary.sql(&change);
     let at = primary.server.addr;
@@ -159,12 +167,27 @@ fn the_daemon_counts_the_votes_and_keeps_the_secrets() {
         move || stderr.lines().map_while(Result::ok).for_each(|l| printed.lock().unwrap().push(l))
     });
 
-    says(agent, "READY\n");
-    assert_eq!(said_by((at, 5556).into()).as_deref(), Some("MAINT\n"));
-    standby.server.stop();
-    prints(&printed, &["look failed", "peer=2", "error=\"server_down\""]);
-    // The witness's vote is what is left of the majority.
-    says(agent, "READY\n");
+    // What its repmgrd tells the witness again and again: without it a witness votes for nobody.
+    let tell_witness = || {
+        witness.sql("SELECT repmgr.set_upstream_last_seen(1)");
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    let watched = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while watched.load(Ordering::Relaxed) {
+                tell_witness()
+            }
+        });
+        // Whatever fails in here must not leave that one going on.
+        let _ends = Ends(&watched);
+        says(agent, "READY\n");
+        assert_eq!(said_by((at, 5556).into()).as_deref(), Some("MAINT\n"));
+        standby.server.stop();
+        prints(&printed, &["look failed", "peer=2", "error=\"server_down\""]);
+        // The witness's vote is what is left of the majority.
+        says(agent, "READY\n");
+    });
     witness.server.stop();
     says(agent, "MAINT\n");
     primary.sql("DROP SCHEMA rolecall CASCADE");
