@@ -260,7 +260,7 @@ impl Sim {
         } else {
             Event::FollowByHand(voter, new)
         };
-        self.later(wait, Step::Event(event));
+        self.later(wait, Step::IfLatest(new, event));
     }
 
     /// Brings the cluster back to health, with commands that go to the READY node only.

@@ -68,6 +68,7 @@ pub fn printed(script: &[(u64, Step)]) -> String {
         let step = match step {
             Step::Event(event) => format!("Event(E::{event:?})"),
             Step::IfNotWritable(id, event) => format!("IfNotWritable({id}, E::{event:?})"),
+            Step::IfLatest(id, event) => format!("IfLatest({id}, E::{event:?})"),
             step => format!("{step:?}"),
         };
         let _ = writeln!(text, "    ({at}, S::{step}),");

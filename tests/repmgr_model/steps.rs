@@ -12,6 +12,8 @@ pub enum Step {
     Event(Event),
     /// Happens only while the node takes no writes.
     IfNotWritable(Id, Event),
+    /// Happens only where the node is the one that was promoted last.
+    IfLatest(Id, Event),
     /// The server answers rolecall's looks with this.
     Impair(Id, ErrorKind),
     Repair(Id),
@@ -60,6 +62,11 @@ impl Sim {
             Step::Event(event) => self.event(event),
             Step::IfNotWritable(id, event) if !self.cluster.writable(id) => self.event(event),
             Step::IfNotWritable(..) => {}
+            Step::IfLatest(id, event) => {
+                if self.promoted.iter().all(|when| *when <= self.promoted[at(id)]) {
+                    self.event(event);
+                }
+            }
             Step::Impair(id, kind) => self.impaired[at(id)] = Some(kind),
             Step::Repair(id) => self.impaired[at(id)] = None,
             Step::Slow(id, most) => self.slow[at(id)] = most,
