@@ -129,14 +129,33 @@ pub struct Haproxy {
     pub agent_inter: Duration,
     /// `fall` of the companion health check.
     pub check_fall: u32,
+    /// `timeout check`: how long both checks wait for the answer.
+    pub check_timeout: Duration,
     /// HAProxy's version as `MAJOR.MINOR`.
     pub version: (u32, u32),
 }
 
 impl Haproxy {
-    /// How long an HAProxy may go on believing a word of a rolecall that hangs.
+    /// Longest time that a check of a rolecall which hangs takes: `timeout check`, or `agent_inter`
+    /// where that is longer.
+    ///
+    /// HAProxy gives a connection that nobody takes `inter`, in every version (2.6.12, 3.0.11 and
+    /// 3.4.7: `L4TOUT` after it), and 2.6 cuts a silent answer no sooner than that either, though
+    /// `timeout check` is shorter. Its commit 7c788f098, in 3.3, mends the second alone.
+    fn check_lasts(&self) -> Duration {
+        self.check_timeout.max(self.agent_inter)
+    }
+
+    /// Longest time for which HAProxy goes on believing a READY once the rolecall that said it hangs,
+    /// dies, or cannot be reached any more.
+    ///
+    /// A failed agent check changes nothing, so the companion check has to fail `check_fall` times.
+    /// HAProxy waits `inter` from the end of one check to the beginning of the next. In the worst case
+    /// one has begun, and was answered, just before the end: its answer takes effect at most a check
+    /// later, and then come `check_fall` rounds of waiting and failing. tests/haproxy measures it.
     pub fn memory(&self) -> Duration {
-        self.agent_inter * self.check_fall
+        let check = self.check_lasts();
+        check + (self.agent_inter + check) * self.check_fall
     }
 }
 
@@ -164,8 +183,8 @@ pub struct Source {
     pub timeout: Duration,
     /// How long the last yes stands once looks fail; zero: not at all.
     pub hold: Duration,
-    /// What is added to `hold` until HAProxy has heard of a look that failed: timeout, interval and
-    /// `agent_inter`.
+    /// What is added to `hold` until HAProxy has forgotten the last READY: timeout, interval and
+    /// [`Haproxy::memory`].
     pub beside: Duration,
     /// How long an HAProxy may go on believing a word of a rolecall that hangs.
     pub memory: Duration,
@@ -197,8 +216,7 @@ impl Source {
     }
 
     /// Least time for which a yes must have been continuous: as long as any older answer can live
-    /// in another daemon, and then in HAProxy, where the companion check must fail `check_fall`
-    /// times before a dead daemon's word is gone.
+    /// in another daemon, and then in HAProxy.
     pub fn least_settle(&self, haproxy: &Haproxy) -> Duration {
         self.life() + haproxy.memory() + MARGIN
     }

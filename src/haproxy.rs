@@ -16,12 +16,10 @@ use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::old_worker::OldWorker;
+
 /// Longest name of a server: it stands in logs and tables.
 const MAX_NAME: usize = 64;
-
-/// Bounds of `timeout check`: what the shipped files have, and what a busy host needs. An agent-send in
-/// the same HAProxy costs the checks without one 200 ms.
-const CHECK: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(800));
 
 /// The oldest HAProxy that is written for.
 pub const OLDEST: (u32, u32) = (2, 6);
@@ -37,6 +35,10 @@ pub struct Front {
     pub agent_inter: Duration,
     /// `fall` of the companion check.
     pub check_fall: u32,
+    /// `timeout check`.
+    pub check_timeout: Duration,
+    /// When a worker that a reload left behind ends.
+    pub old_worker: OldWorker,
     /// One for each service, and for each cluster.
     pub pools: Vec<Pool>,
 }
@@ -161,10 +163,6 @@ impl Front {
         (pool.serves == Serves::Reads).then(|| writes.proxy())
     }
 
-    fn check_timeout(&self) -> Duration {
-        (self.agent_inter * 4 / 5).clamp(CHECK.0, CHECK.1)
-    }
-
     fn head(&self, out: &mut String) -> fmt::Result {
         let (major, minor) = self.version;
         let program = env!("CARGO_PKG_VERSION");
@@ -188,20 +186,21 @@ impl Front {
             };
             writeln!(out, "# Port {}, {}: clients that {goes}.", pool.port, pool.title())?;
         }
-        out.write_str(HEAD)
+        out.write_str(HEAD)?;
+        write!(out, "{}", self.old_worker)
     }
 
     fn defaults(&self, out: &mut String) -> fmt::Result {
         let (inter, fall) = (time(self.agent_inter), self.check_fall);
         out.write_str(DEFAULTS)?;
-        writeln!(out, "    timeout check   {}", time(self.check_timeout()))?;
+        writeln!(out, "    timeout check   {}", time(self.check_timeout))?;
         out.write_str(COMPANION)?;
         if matches!(self.version, (3, 3 | 4)) {
             out.write_str(AGENT_HEALTH)?;
         }
         writeln!(
             out,
-            "    default-server disabled check inter {inter} fall {fall} rise 1 agent-check \
+            "    default-server disabled check inter {inter} fall {fall} rise 2 agent-check \
              agent-inter {inter} on-marked-down shutdown-sessions"
         )
     }
@@ -309,9 +308,7 @@ global
     server-state-file "${ROLECALL_STATE_FILE-/var/lib/haproxy/servers.state}"
 
     # The worker that a reload leaves behind runs no checks: its sessions to a server that is
-    # demoted later are not cut. This bounds how long they can live.
-    hard-stop-after 30s
-
+    # demoted later are not cut. They must end before another node can take writes.
 "#;
 
 const DEFAULTS: &str = "defaults
@@ -332,13 +329,14 @@ const DEFAULTS: &str = "defaults
 const COMPANION: &str = "    load-server-state-from-file global
 
     # The companion check, at the agent's own port. A rolecall that dies leaves its last word standing
-    # in HAProxy; this takes the server out, within fall x inter.
+    # in HAProxy; this takes the server out.
     option tcp-check
 
-    # agent-inter, inter and fall are those of [haproxy] in rolecall's configuration, by which it
-    # counts how long its words live: change them there, and run `rolecall haproxy` again.
+    # agent-inter, inter, fall and `timeout check` are those of [haproxy] in rolecall's configuration,
+    # by which it counts how long its words live: change them there, and run `rolecall haproxy` again.
+    # fastinter and downinter stay unset, so that both are inter.
     # disabled: no server takes a connection before its agent has said READY.
-    # rise 1: a rolecall that is back has its word counted at once.
+    # rise 2: a host that stood still says what was true before, once; a READY after MAINT needs no rise.
     # on-marked-down shutdown-sessions: MAINT or DOWN cuts the sessions of a server.
 ";
 

@@ -50,6 +50,7 @@ pub mod manual;
 pub mod members;
 pub mod metrics;
 pub mod observation;
+pub mod old_worker;
 pub mod order;
 pub mod order_book;
 pub mod order_file;

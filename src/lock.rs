@@ -10,13 +10,17 @@ use crate::policy::{Policy, Trust};
 use crate::role::Role;
 use crate::snapshot::NodeFacts;
 
+/// `ttl - loop_wait - retry_timeout` of a Patroni that nobody tuned: after that long another node may
+/// be the leader.
+pub const USUAL_SPAN: Duration = Duration::from_secs(10);
+
 /// How Patroni's leader lock is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lock {
     /// No yes for a leader that no lock stands behind.
     pub required: bool,
-    /// What is added to `hold` until HAProxy has heard of a look that failed: timeout, interval and
-    /// `agent_inter`.
+    /// What is added to `hold` until HAProxy has forgotten the last READY: timeout, interval and what
+    /// HAProxy remembers.
     pub beside: Duration,
 }
 
@@ -58,8 +62,8 @@ impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "hold is {}, and with timeout, interval and agent_inter {}: not less than Patroni's ttl - \
-             loop_wait - retry_timeout, {}",
+            "hold is {}, and with timeout, interval and what HAProxy remembers {}: not less than \
+             Patroni's ttl - loop_wait - retry_timeout, {}",
             format_duration(self.hold),
             format_duration(self.needs),
             format_duration(self.span)
@@ -111,8 +115,8 @@ mod tests {
         assert_eq!(over.most, Duration::from_millis(6999));
         assert_eq!(
             over.to_string(),
-            "hold is 7s, and with timeout, interval and agent_inter 10s: not less than Patroni's ttl - \
-             loop_wait - retry_timeout, 10s"
+            "hold is 7s, and with timeout, interval and what HAProxy remembers 10s: not less than \
+             Patroni's ttl - loop_wait - retry_timeout, 10s"
         );
         assert_eq!(cut(&[Role::Primary], 6, 0).expect("nothing fits").most, Duration::ZERO);
         assert_eq!(cut(&[Role::Primary], 0, 0), None, "nothing is held");

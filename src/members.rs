@@ -15,7 +15,9 @@ use crate::config::{Config, Kind, LOCAL, Node, Service, Source as Configured};
 use crate::electorate::Registered;
 use crate::failure::{Exit, Failure};
 use crate::haproxy::{Agent, Front, OLDEST, Pool, Server, Serves, server_names};
+use crate::lock::USUAL_SPAN;
 use crate::observation::{ErrorKind, SourceError};
+use crate::old_worker::OldWorker;
 use crate::poller;
 use crate::role::Role;
 use crate::source::Source;
@@ -76,8 +78,33 @@ pub async fn found(
         }
     };
     let pools = pools(config, &members, port)?;
-    let (agent_inter, check_fall) = (config.haproxy.agent_inter, config.haproxy.check_fall);
-    Ok(Found { front: Front { version, from, agent_inter, check_fall, pools }, left_out })
+    let front = Front {
+        version,
+        from,
+        agent_inter: config.haproxy.agent_inter,
+        check_fall: config.haproxy.check_fall,
+        check_timeout: config.haproxy.check_timeout,
+        old_worker: old_worker(config),
+        pools,
+    };
+    Ok(Found { front, left_out })
+}
+
+/// By what the configuration says of every node; the soonest counts. repmgr promotes after
+/// `failover_after` at the earliest, and then the yes settles. Patroni's times are not in it, and nobody
+/// says when the others change.
+fn old_worker(config: &Config) -> OldWorker {
+    let sources = config.nodes.iter().flat_map(|node| &node.sources);
+    let known = |source: &Configured| match &source.kind {
+        Kind::Repmgr(repmgr) => repmgr.failover_after.map(|after| after + repmgr.settle),
+        _ => None,
+    };
+    let of = sources.map(|source| match known(source) {
+        Some(successor) => OldWorker { successor, known: true },
+        None => OldWorker { successor: USUAL_SPAN, known: false },
+    });
+    let usual = OldWorker { successor: USUAL_SPAN, known: false };
+    of.min_by_key(|of| of.successor).unwrap_or(usual)
 }
 
 /// The members that the source of the one node knows.

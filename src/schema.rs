@@ -30,8 +30,15 @@ pub const DEFAULT_PATH: &str = "/etc/rolecall/rolecall.toml";
 /// Longest file, in bytes: a hundred times a long configuration, and read in a moment.
 pub const MAX_FILE: u64 = 256 * 1024;
 
-/// Bounds of `agent_inter`: HAProxy's own least, and what no operator waits for.
+/// Bounds of `agent_inter` and `check_timeout`: HAProxy's own least, and what no operator waits for.
 const AGENT_INTER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
+
+/// What a server is asked every, unless the operator says otherwise; the files in haproxy/ say it too.
+const USUAL_INTER: Duration = Duration::from_millis(500);
+
+/// Least `check_timeout` that is taken for granted: what a busy host needs. An agent-send in the same
+/// HAProxy costs the checks without one 200 ms.
+const LEAST_CHECK: Duration = Duration::from_millis(400);
 
 /// Most failed checks before HAProxy takes a server down.
 const MAX_FALL: u32 = 1000;
@@ -275,11 +282,13 @@ fn http(root: &Table<'_>, services: &[Service], listeners: &mut Vec<Listen>) -> 
 }
 
 fn haproxy(table: &Table<'_>) -> Haproxy {
+    let time = |key| table.take(key, duration(AGENT_INTER.0..=AGENT_INTER.1));
+    let agent_inter = time("agent_inter").unwrap_or(USUAL_INTER);
     let haproxy = Haproxy {
-        agent_inter: table
-            .take("agent_inter", duration(AGENT_INTER.0..=AGENT_INTER.1))
-            .unwrap_or(Duration::from_secs(1)),
+        agent_inter,
         check_fall: table.take("check_fall", integer(1, MAX_FALL)).unwrap_or(2),
+        // What HAProxy takes itself where `timeout check` is not set.
+        check_timeout: time("check_timeout").unwrap_or(agent_inter.max(LEAST_CHECK)),
         version: table
             .take(
                 "version",

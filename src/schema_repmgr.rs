@@ -102,15 +102,16 @@ pub fn fit(table: &Table<'_>, source: &mut Source, haproxy: &Haproxy) {
         repmgr.settle = least;
     } else if !repmgr.settle.is_zero() && repmgr.settle < least {
         let what = format!(
-            "{} is shorter than what an old word can live: {} as an answer, and `agent_inter` x \
-             `check_fall`, {}, in HAProxy",
+            "{} is shorter than what an old word can live: {} as an answer, and {} in HAProxy, which \
+             takes {} checks of a rolecall that hangs, and one under way, to forget it",
             format_duration(repmgr.settle),
             format_duration(life),
-            format_duration(haproxy.agent_inter * haproxy.check_fall)
+            format_duration(haproxy.memory()),
+            haproxy.check_fall
         );
         let expected = format!("at least {}", format_duration(least));
-        let hint = "leave it out, or lower `interval`, `timeout`, or `agent_inter` and `check_fall` \
-                    of [haproxy]";
+        let hint = "leave it out, or lower `interval`, `timeout`, or `agent_inter`, `check_timeout` and \
+                    `check_fall` of [haproxy]";
         table.report("settle", Fault::new(what, expected, hint));
     }
     if !table.has("hold") {

@@ -96,11 +96,11 @@ impl Word {
     }
 
     /// How long the last yes stands unless the operator says otherwise. Patroni's may stand longer,
-    /// because nobody else is promoted before its lock has run out; repmgr's follows from its other
-    /// keys.
+    /// because nobody else is promoted before its lock has run out: with Patroni's own times after
+    /// 10 s, of which a look and what HAProxy remembers take 4.5 s. repmgr's follows from its other keys.
     fn hold(self) -> Duration {
         match self {
-            Self::Patroni => Duration::from_secs(6),
+            Self::Patroni => Duration::from_secs(5),
             Self::Repmgr => Duration::ZERO,
             Self::Postgres | Self::Command | Self::Static => Duration::from_secs(3),
         }
@@ -182,8 +182,8 @@ fn source(table: &Table<'_>, credentials: Option<&Path>, haproxy: &Haproxy) -> O
         table.report(key, Fault::new(what, format!("no `{key}`"), hint));
     }
     table.finish();
-    let beside = interval + timeout + haproxy.agent_inter;
     let memory = haproxy.memory();
+    let beside = interval + timeout + memory;
     let mut source = Source { kind: kind?, interval, timeout, hold, beside, memory };
     schema_repmgr::fit(table, &mut source, haproxy);
     Some(source)

@@ -211,8 +211,12 @@ pub fn hold(source: &SourceFacts, trust: &Trust) -> Duration {
             None => trust.hold,
         };
     }
-    let told = source.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.failover_after);
-    told.filter(|_| trust.hold_by_repmgr).map_or(trust.hold, quorum::usual_hold)
+    match source.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.failover_after) {
+        Some(patience) if trust.hold_by_repmgr => quorum::usual_hold(patience),
+        // Whatever was chosen, it is over before repmgr can have promoted another.
+        Some(patience) => trust.hold.min(quorum::most_hold(patience)),
+        None => trust.hold,
+    }
 }
 
 /// The rule, where it decides: for a repmgr node that was not in recovery when it last answered.

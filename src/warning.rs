@@ -8,15 +8,12 @@ use humantime::format_duration;
 
 use crate::config::{Config, Control, Kind, Node, PasswordFrom, Postgres, Source};
 use crate::last_word::{LAST_ASKS, MAX_LASTS, Word};
+use crate::lock::USUAL_SPAN;
 use crate::role::Role;
 
 /// Longest restart of rolecall that HAProxy's companion check must sit out: the daemon itself needs
 /// a fraction of it, a busy host the rest.
 const RESTART: Duration = Duration::from_secs(1);
-
-/// `ttl - loop_wait - retry_timeout` of a Patroni that nobody tuned: after that long another node may
-/// be the leader.
-const PATRONI_SPAN: Duration = Duration::from_secs(10);
 
 /// Something to be said once, at start and by `check`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +40,7 @@ pub enum Warning {
     },
     /// A yes of Patroni's may stand when another node is the leader.
     LongHold {
-        /// hold + timeout + interval + `agent_inter`.
+        /// hold + timeout + interval + what HAProxy remembers.
         span: Duration,
     },
     /// One agent-send delays the agent checks without one.
@@ -135,10 +132,10 @@ impl fmt::Display for Warning {
             ),
             Self::LongHold { span } => write!(
                 f,
-                "source patroni: hold + timeout + interval + agent_inter is {}, and with Patroni's \
-                 defaults another node may be the leader after {}",
+                "source patroni: hold + timeout + interval and what HAProxy remembers is {}, and with \
+                 Patroni's defaults another node may be the leader after {}",
                 format_duration(*span),
-                format_duration(PATRONI_SPAN)
+                format_duration(USUAL_SPAN)
             ),
             Self::AgentSend => f.write_str(
                 "agent_send: one agent-send in a HAProxy slows every agent check without one by \
@@ -240,7 +237,7 @@ fn of_source(source: &Source, warnings: &mut Vec<Warning>) {
     match &source.kind {
         Kind::Patroni(_) => {
             let span = source.hold + source.beside;
-            if span >= PATRONI_SPAN {
+            if span >= USUAL_SPAN {
                 warnings.push(Warning::LongHold { span });
             }
         }

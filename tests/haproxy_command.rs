@@ -123,10 +123,32 @@ fn every_configured_node_stands_where_its_clients_and_its_agent_are() {
     let server = lines(&text, "default-server");
     assert_eq!(
         server,
-        ["default-server disabled check inter 250ms fall 3 rise 1 agent-check agent-inter 250ms \
+        ["default-server disabled check inter 250ms fall 3 rise 2 agent-check agent-inter 250ms \
           on-marked-down shutdown-sessions"]
     );
     assert_eq!(lines(&text, "timeout check"), ["timeout check   400ms"]);
+}
+
+#[test]
+fn an_old_worker_ends_before_another_node_can_be_ready() {
+    let ends = |config: &str| {
+        let ground = Ground::new();
+        lines(&printed(&ground, config, &[]), "hard-stop-after")
+    };
+    assert_eq!(ends(NODES), ["hard-stop-after 9s"], "nobody says when");
+    let node = |name: &str, after: &str| {
+        format!(
+            "[[node]]\nname = \"n{name}\"\nlisten = {{ primary = \"127.0.0.1:60{name}\" }}\n\
+             source = {{ kind = \"repmgr\", conninfo = \"host=10.0.0.{name}\", \
+             failover_after = \"{after}\" }}\n"
+        )
+    };
+    let service = "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\n";
+    let both = |one: &str, other: &str| [service, &node("11", one), &node("12", other)].concat();
+    // With the settling, 4.3 s, and less a second; the soonest of all nodes.
+    assert_eq!(ends(&both("20s", "50s")), ["hard-stop-after 23s"]);
+    assert_eq!(ends(&both("5s", "2s")), ["hard-stop-after 5s"]);
+    assert_eq!(ends(&both("50s", "60s")), ["hard-stop-after 30s"]);
 }
 
 #[test]

@@ -76,8 +76,15 @@ proptest! {
                 serves: Serves::Writes,
                 servers: vec![server],
             };
-            let (agent_inter, check_fall) = (Duration::from_secs(1), 2);
-            Some(Front { version: OLDEST, from: "a test", agent_inter, check_fall, pools: vec![pool] })
+            Some(Front {
+                version: OLDEST,
+                from: "a test",
+                agent_inter: Duration::from_secs(1),
+                check_fall: 2,
+                check_timeout: Duration::from_millis(800),
+                old_worker: OldWorker { successor: Duration::from_secs(10), known: false },
+                pools: vec![pool],
+            })
         };
         let words = |front: &Front| {
             let text = front.to_string();

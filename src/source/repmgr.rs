@@ -53,8 +53,12 @@ struct Own {
     connector: Connector,
     node: Identity,
     two_node: TwoNode,
-    /// Whether the node's repmgr.conf is looked at: it is wanted, and the server is on this host.
+    /// Whether the node's repmgr.conf can be looked at: the server is on this host.
     ask_conf: bool,
+    /// Whether `hold` follows from it.
+    conf_decides: bool,
+    /// `failover_after`, as it was chosen.
+    failover_after: Option<Duration>,
     /// What was last said of it.
     told_conf: Option<Result<Duration, String>>,
     told_two_nodes: bool,
@@ -79,7 +83,9 @@ impl Repmgr {
                 connector,
                 node: settings.node.clone(),
                 two_node: settings.two_node,
-                ask_conf: settings.ask_conf && settings.server.conninfo.place.is_here(),
+                ask_conf: settings.server.conninfo.place.is_here(),
+                conf_decides: settings.ask_conf,
+                failover_after: settings.failover_after,
                 told_conf: None,
                 told_two_nodes: false,
                 told_lost: Vec::new(),
@@ -246,6 +252,18 @@ impl Own {
         if self.told_conf.as_ref() != Some(&found) {
             let file = path.display();
             match &found {
+                Ok(after) if self.failover_after.is_some_and(|chosen| chosen > *after) => {
+                    let chosen = self.failover_after.unwrap_or_default();
+                    tracing::warn!(
+                        %file,
+                        chosen = %humantime::format_duration(chosen),
+                        waits = %humantime::format_duration(*after),
+                        "`failover_after` is longer than repmgr waits by its repmgr.conf, which counts; \
+                         hint: repmgrd sleeps between its attempts only, so set it to \
+                         (reconnect_attempts - 1) x reconnect_interval, the least of all nodes'"
+                    );
+                }
+                Ok(_) | Err(_) if !self.conf_decides => {}
                 Ok(after) => tracing::info!(
                     %file,
                     failover_after = %humantime::format_duration(*after),
@@ -256,7 +274,7 @@ impl Own {
                     %file,
                     why,
                     "`failover_after` is unknown, `hold` is 0s: one look that fails takes the \
-                     primary out; hint: set it to repmgr's reconnect_attempts x \
+                     primary out; hint: set it to repmgr's (reconnect_attempts - 1) x \
                      reconnect_interval, the least of all nodes'"
                 ),
             }

@@ -24,9 +24,9 @@ fn flags_replace_the_sources_and_the_first_listener() {
         kind,
         interval: ms(1000),
         timeout: ms(1500),
-        hold: ms(6000),
-        beside: ms(3500),
-        memory: ms(2000),
+        hold: ms(5000),
+        beside: ms(5000),
+        memory: ms(2500),
     };
     assert_eq!(config.nodes[0].sources, [source]);
     assert_eq!(config.services[0].listen, [Listen::At(([127, 0, 0, 1], 7777).into())]);

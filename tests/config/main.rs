@@ -44,9 +44,14 @@ fn patroni_at(url: &str) -> Kind {
     Kind::Patroni(Patroni::at(url))
 }
 
+/// What rolecall is told of HAProxy: milliseconds, but for `fall` and the version.
+fn told(inter: u64, check_fall: u32, timeout: u64, version: (u32, u32)) -> Haproxy {
+    Haproxy { agent_inter: ms(inter), check_fall, check_timeout: ms(timeout), version }
+}
+
 fn built_in() -> Config {
     Config {
-        haproxy: Haproxy { agent_inter: ms(1000), check_fall: 2, version: (2, 6) },
+        haproxy: told(500, 2, 500, (2, 6)),
         nodes: vec![Node {
             name: "local".to_owned(),
             cluster: None,
@@ -55,9 +60,9 @@ fn built_in() -> Config {
                 kind: patroni_at("http://127.0.0.1:8008"),
                 interval: ms(500),
                 timeout: ms(1500),
-                hold: ms(6000),
-                beside: ms(3000),
-                memory: ms(2000),
+                hold: ms(5000),
+                beside: ms(4500),
+                memory: ms(2500),
             }],
         }],
         services: vec![Service {

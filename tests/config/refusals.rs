@@ -98,8 +98,9 @@ fn what_may_surprise_is_said() {
                 timeout: Duration::from_millis(1501),
             }],
         ),
+        ([patroni, "hold = \"5499ms\""].concat(), vec![]),
         (
-            [patroni, "hold = \"7s\""].concat(),
+            [patroni, "hold = \"5500ms\""].concat(),
             vec![Warning::LongHold { span: Duration::from_secs(10) }],
         ),
         (

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rolecall::answering::{Answering, Listen};
 use rolecall::config::{
-    Alias, Config, Control, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom,
-    Postgres, Repmgr, Service, Source,
+    Alias, Config, Control, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres,
+    Repmgr, Service, Source,
 };
 use rolecall::electorate::NodeId;
 use rolecall::last_word::{LastWord, Word};
@@ -18,7 +18,7 @@ use rolecall::role::Role;
 use rolecall::schema::{Flags, Loaded, read};
 use rolecall::warning::Warning;
 
-use crate::{FULL, accepted, ms, patroni_at};
+use crate::{FULL, accepted, ms, patroni_at, told};
 
 #[test]
 fn the_poke_socket_lies_beside_the_control_socket() {
@@ -41,7 +41,7 @@ fn every_key_reaches_its_value() {
     };
     let conninfo = "host=/run/postgresql user=rolecall".parse().expect("a connection string");
     let config = Config {
-        haproxy: Haproxy { agent_inter: ms(250), check_fall: 3, version: (3, 2) },
+        haproxy: told(250, 3, 300, (3, 2)),
         nodes: vec![Node {
             name: "local".to_owned(),
             cluster: None,
@@ -51,9 +51,9 @@ fn every_key_reaches_its_value() {
                     kind: patroni_at("http://[::1]:8009"),
                     interval: ms(200),
                     timeout: ms(1500),
-                    hold: ms(8000),
-                    beside: ms(1950),
-                    memory: ms(750),
+                    hold: ms(6000),
+                    beside: ms(3650),
+                    memory: ms(1950),
                 },
                 Source {
                     kind: Kind::Postgres(Postgres {
@@ -63,8 +63,8 @@ fn every_key_reaches_its_value() {
                     interval: ms(200),
                     timeout: ms(1200),
                     hold: ms(4000),
-                    beside: ms(1650),
-                    memory: ms(750),
+                    beside: ms(3350),
+                    memory: ms(1950),
                 },
             ],
         }],
@@ -164,7 +164,7 @@ fn repmgrs_times_follow_from_each_other() {
         two_node: TwoNode::Maint,
         failover_after: None,
         ask_conf: true,
-        settle: ms(3800),
+        settle: ms(4300),
         trust_refused: true,
         addresses: [].into(),
         release: None,
@@ -173,33 +173,59 @@ fn repmgrs_times_follow_from_each_other() {
     let policy = config.services[0].policy(&config.nodes[0]);
     let electorate = Electorate {
         life: ms(1700),
-        memory: ms(2000),
+        memory: ms(2500),
         two_node: TwoNode::Maint,
         trust_refused: true,
     };
-    assert_eq!(policy.settle, ms(3800));
+    assert_eq!(policy.settle, ms(4300));
     assert_eq!(policy.trust[0].electorate, Some(electorate));
     assert!(policy.trust[0].knows_lag);
     let reads = Service { roles: vec![Role::Replica], ..config.services[0].clone() };
     assert_eq!(reads.policy(&config.nodes[0]).settle, ms(0));
 
     for (haproxy, keys, life, settle, hold) in [
-        ("agent_inter = \"500ms\"\ncheck_fall = 1", "", 1700, 2300, 0),
-        ("", "interval = \"2s\"", 2900, 5000, 0),
-        ("", "settle = \"3800ms\"", 1700, 3800, 0),
+        ("agent_inter = \"500ms\"\ncheck_fall = 1", "", 1700, 3300, 0),
+        ("", "interval = \"2s\"", 2900, 5500, 0),
+        ("", "settle = \"4300ms\"", 1700, 4300, 0),
         ("", "settle = \"10s\"", 1700, 10_000, 0),
-        ("", "failover_after = \"9999ms\"", 1700, 3800, 0),
-        ("", "failover_after = \"10s\"", 1700, 3800, 5000),
-        ("", "failover_after = \"1m\"", 1700, 3800, 15_000),
-        ("", "failover_after = \"1m\"\nhold = \"55s\"", 1700, 3800, 55_000),
-        ("", "failover_after = \"6s\"\nhold = \"1s\"", 1700, 3800, 1000),
-        ("", "failover_after = \"1m\"\nhold = \"0s\"", 1700, 3800, 0),
-        ("", "hold = \"0s\"", 1700, 3800, 0),
+        ("", "failover_after = \"9999ms\"", 1700, 4300, 0),
+        ("", "failover_after = \"10s\"", 1700, 4300, 5000),
+        ("", "failover_after = \"1m\"", 1700, 4300, 15_000),
+        ("", "failover_after = \"1m\"\nhold = \"55s\"", 1700, 4300, 55_000),
+        ("", "failover_after = \"6s\"\nhold = \"1s\"", 1700, 4300, 1000),
+        ("", "failover_after = \"1m\"\nhold = \"0s\"", 1700, 4300, 0),
+        ("", "hold = \"0s\"", 1700, 4300, 0),
     ] {
         let (source, _) = repmgr(haproxy, keys);
         assert_eq!(source.life(), ms(life), "{haproxy} {keys}");
         assert_eq!(keys_of(&source).settle, ms(settle), "{haproxy} {keys}");
         assert_eq!(source.hold, ms(hold), "{haproxy} {keys}");
+    }
+}
+
+#[test]
+fn haproxy_remembers_as_long_as_the_companion_needs_to_fail_and_one_check_more() {
+    for (inter, fall, timeout, memory) in [
+        (500, 2, 500, 2500),
+        // No check of a rolecall that hangs is shorter than inter, in no version.
+        (500, 2, 400, 2500),
+        (500, 1, 500, 1500),
+        (1000, 2, 800, 5000),
+        (1000, 2, 2000, 8000),
+        (250, 3, 300, 1950),
+    ] {
+        for version in [(2, 6), (3, 0), (3, 4)] {
+            assert_eq!(told(inter, fall, timeout, version).memory(), ms(memory), "{version:?}");
+        }
+    }
+    let read = |text: &str| read("test.toml", text, &Flags::default(), None).expect("valid").config;
+    for (text, timeout) in [
+        ("", 500),
+        ("[haproxy]\nagent_inter = \"1s\"", 1000),
+        ("[haproxy]\nagent_inter = \"100ms\"", 400),
+        ("[haproxy]\ncheck_timeout = \"300ms\"", 300),
+    ] {
+        assert_eq!(read(text).haproxy.check_timeout, ms(timeout), "{text}");
     }
 }
 

@@ -18,11 +18,10 @@ use crate::screen::{Ink, event, heading, ink, row, say, try_it};
 use crate::timeline::{Happening, await_all};
 use crate::{PATIENCE, keeping, wait_for_the_end};
 
-/// rolecall's `settle` where nothing is set and HAProxy asks every second, twice before it gives up:
-/// how long a node must have had a majority before it is READY.
-const SETTLE: Duration = Duration::from_millis(3800);
+/// rolecall's `settle` where nothing is set: how long a node must have had a majority before it is READY.
+const SETTLE: Duration = Duration::from_millis(4300);
 /// How long the old primary is watched after its return: over twice [`SETTLE`].
-const WATCHED: Duration = Duration::from_secs(8);
+const WATCHED: Duration = Duration::from_secs(9);
 /// What a server lets a client do that asks it directly, and what is left of it: nothing.
 const TRIAL: &str = "begin; insert into rows default values; rollback";
 
@@ -140,7 +139,7 @@ fn fail_over(stage: &mut Stage) -> Result<(), String> {
         "node1 up and promote node2. rolecall needed {} ms more: until the",
         ready.since(promoted).as_millis()
     ));
-    say("witness followed node2, and 3.8 s (`settle`) of a majority without a break. By");
+    say("witness followed node2, and 4.3 s (`settle`) of a majority without a break. By");
     say("then no READY of node1 is in force anywhere, in HAProxy's memory neither.");
     Ok(())
 }

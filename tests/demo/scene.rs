@@ -163,10 +163,10 @@ pub fn latest(changes: &Changes) -> &'static str {
     changes.all().last().map_or("?", |(_, seen)| seen)
 }
 
-/// A rolecall that runs; the rest of its configuration is the defaults.
+/// A rolecall that runs; the rest of its configuration is the defaults, which go with the shipped file.
 fn rolecall(ground: &Ground, needs: &Needs, place: &Place, agent: SocketAddr) -> Rolecall {
     let config = format!(
-        "[haproxy]\nagent_inter = \"1s\"\ncheck_fall = 2\n\n[source]\n{}\n\n\
+        "[source]\n{}\n\n\
          [[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"{agent}\"\n",
         place.source
     );

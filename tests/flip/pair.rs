@@ -17,7 +17,7 @@ use crate::responder::respond;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/haproxy.cfg");
 /// What the shipped file says for both of its checks, and what stands for it here.
-const SHIPPED_INTER: &str = "inter 1s ";
+const SHIPPED_INTER: &str = "inter 500ms ";
 const INTER: &str = "inter 100ms ";
 
 /// The usual way's interval: what the promotions are spread over.

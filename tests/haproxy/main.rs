@@ -6,6 +6,7 @@
 
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod hung;
 mod patterns;
 mod play;
 mod servers;
@@ -14,6 +15,7 @@ mod unit;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use fixtures::{Ground, Haproxy, haproxies, missing, names, say};
 use patterns::{ALL, Pattern};
@@ -101,6 +103,18 @@ fn servers_by_name() {
 }
 
 #[test]
+fn a_rolecall_that_hangs_is_forgotten_as_soon_as_settle_reckons() {
+    let runs = if everything() { 20 } else { 3 };
+    std::thread::scope(|scope| {
+        for (version, program) in programs() {
+            scope.spawn(move || {
+                hung::play(patterns::of("repmgr.cfg"), (&version, &program), runs);
+            });
+        }
+    });
+}
+
+#[test]
 fn every_file_is_of_the_table() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy");
     let names = std::fs::read_dir(folder).expect("haproxy/").map(|e| e.expect("entry").file_name());
@@ -163,4 +177,7 @@ fn rolecall_accepts(pattern: &Pattern) {
         assert_eq!(pattern.setting("default-server", word), key("agent_inter"), "{word}");
     }
     assert_eq!(pattern.setting("default-server", "fall"), key("check_fall"));
+    assert_eq!(pattern.setting("timeout check", "check"), key("check_timeout"));
+    assert_eq!(pattern.setting("default-server", "rise"), "2", "{}", pattern.file);
+    assert_eq!(pattern.falls_within(), Duration::from_millis(2500), "as the files say in words");
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rolecall::config::Haproxy as Told;
+
 use crate::fixtures::{AGENT_PORT, FRONT_PORT, Ground, HTTP_PORT, PG_PORT, names};
 
 /// The agent port of the service for reads.
@@ -41,14 +43,14 @@ pub struct Pattern {
 const PG: [&str; 3] = ["ROLECALL_PG1", "ROLECALL_PG2", "ROLECALL_PG3"];
 const DB: [&str; 3] = ["ROLECALL_DB1", "ROLECALL_DB2", "ROLECALL_DB3"];
 
-const WRITES: &str = "When rolecall dies on the primary, HAProxy takes the server DOWN within fall x \
-    inter + `timeout check` and cuts its sessions: nobody writes until rolecall is back. Then the \
+const WRITES: &str = "When rolecall dies on the primary, HAProxy takes the server DOWN within \
+    2.5 s and cuts its sessions: nobody writes until rolecall is back. Then the \
     server comes in by itself. When rolecall dies on a standby, the standby stays in MAINT for \
     writes, also when it is promoted: nobody writes until rolecall is back.";
 const READS: &str = "In the pool for reads a server whose rolecall dies goes DOWN in the same time, \
     and one that was in MAINT stays there.";
 const EVERYTHING: &str = "When rolecall dies, everything is out: HAProxy takes the primary and every \
-    replica that serves reads DOWN within fall x inter + `timeout check` and cuts their sessions, \
+    replica that serves reads DOWN within 2.5 s and cuts their sessions, \
     and the other servers stay in MAINT, also one that is promoted meanwhile. Nobody writes or \
     reads until rolecall is back; then all comes back by itself.";
 
@@ -174,12 +176,25 @@ impl Pattern {
         value.unwrap_or_else(|| panic!("{}: no `{word}` at `{line}`", self.file)).to_owned()
     }
 
-    /// How long a dead rolecall's server may stay in at most: fall x inter + `timeout check`.
+    /// How long the server of a rolecall that is dead or hangs may stay in at most, by what the file says.
     pub fn falls_within(&self) -> Duration {
+        self.told().memory()
+    }
+
+    /// From the beginning of one check to that of the next, where nothing answers.
+    pub fn round(&self) -> Duration {
+        self.told().agent_inter + self.told().check_timeout
+    }
+
+    /// What a rolecall is told of HAProxy.
+    fn told(&self) -> Told {
         let time = |text: &str| humantime::parse_duration(text).expect("a time");
-        let fall: u32 = self.setting("default-server", "fall").parse().expect("a number");
-        time(&self.setting("default-server", "inter")) * fall
-            + time(&self.setting("timeout check", "check"))
+        Told {
+            agent_inter: time(&self.setting("default-server", "inter")),
+            check_fall: self.setting("default-server", "fall").parse().expect("a number"),
+            check_timeout: time(&self.setting("timeout check", "check")),
+            version: (2, 6),
+        }
     }
 
     /// Fills the file's variables.

@@ -15,7 +15,7 @@ use crate::patterns::{FRONT, Pattern, Place, READ_PORT, role_file};
 use crate::servers::{Met, Server, Visit, WITHIN, visitor};
 use crate::unit;
 
-const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 
 /// The version that forgets clients, as haproxy.cfg tells.
 const FORGETS: &str = "3.0";

@@ -36,7 +36,7 @@ pub fn the_unit_is_in_force(host: &Host) {
     let service = "rolecall.service";
     is(service, "Type", "notify");
     is(service, "Restart", "always");
-    is(service, "RestartUSec", "200ms");
+    is(service, "RestartUSec", "100ms");
     is(service, "WatchdogUSec", "10s");
     is(service, "UnitFileState", "enabled");
     is(service, "DropInPaths", "");
@@ -47,7 +47,7 @@ pub fn the_unit_is_in_force(host: &Host) {
     let grows = growing_delay(host).is_some();
     let known = |value| if grows { value } else { "" };
     is(service, "RestartSteps", known("3"));
-    is(service, "RestartMaxDelayUSec", known("500ms"));
+    is(service, "RestartMaxDelayUSec", known("250ms"));
     let word = if grows { "grows" } else { "is fixed" };
     println!("  the delay of a restart {word}");
 }

@@ -24,7 +24,7 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub const HOLD: Duration = Duration::from_secs(3);
 
 /// `timeout check` of haproxy/haproxy.cfg.
-pub const CHECK_TIMEOUT: Duration = Duration::from_millis(800);
+pub const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The primary in HAProxy's words.
 const PG1: &str = "postgres_rw/pg1";

@@ -115,8 +115,9 @@ pub fn config(ground: &Ground, id: u8, setting: Setting) -> String {
     format!(
         r#"
 [haproxy]
-agent_inter = "1s"
+agent_inter = "500ms"
 check_fall = 2
+check_timeout = "500ms"
 
 [[source]]
 kind = "patroni"

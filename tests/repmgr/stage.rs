@@ -65,8 +65,9 @@ pub fn config(id: u8, setting: Setting, key_file: &Path) -> String {
     format!(
         r#"
 [haproxy]
-agent_inter = "1s"
+agent_inter = "500ms"
 check_fall = 2
+check_timeout = "500ms"
 
 [source]
 kind = "repmgr"
