@@ -62,6 +62,14 @@ pub struct Row {
     pub shares_address: bool,
 }
 
+impl Row {
+    /// Whether another node can be followed to the row's own server: it names hosts, and no socket,
+    /// which is on whatever host reads the row.
+    pub fn leads_to_its_server(&self) -> bool {
+        !self.places.is_empty() && self.places.iter().all(|place| place.socket_dir().is_none())
+    }
+}
+
 /// A node's own copy of `repmgr.nodes`, in the order of `node_id`.
 pub type Table = Arc<[Row]>;
 

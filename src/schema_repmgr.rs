@@ -138,13 +138,13 @@ pub fn too_long(hold: Duration, repmgr: &Repmgr) -> Option<Fault> {
                 format_duration(after)
             ),
             expected,
-            "give a shorter time, or raise reconnect_attempts x reconnect_interval of repmgr on \
+            "give a shorter time, or raise (reconnect_attempts - 1) x reconnect_interval of repmgr on \
              every node and `failover_after` with it",
         ),
         None => Fault::new(
             format!("{} stands without `failover_after`", format_duration(hold)),
             expected,
-            "set `failover_after` to repmgr's reconnect_attempts x reconnect_interval, the least of \
+            "set `failover_after` to repmgr's (reconnect_attempts - 1) x reconnect_interval, the least of \
              all nodes'",
         ),
     })

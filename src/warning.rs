@@ -78,7 +78,7 @@ impl Warning {
                 "let Patroni or repmgr, where there is one, be the source or a second one"
             }
             Self::NoFailoverAfter => {
-                "set it to repmgr's reconnect_attempts x reconnect_interval, the least of all nodes'"
+                "set it to repmgr's (reconnect_attempts - 1) x reconnect_interval, the least of all nodes'"
             }
             Self::StaticRole => "use another kind of source where the role can change",
             Self::ShortFall { .. } => {

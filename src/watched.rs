@@ -317,13 +317,14 @@ pub fn others(seen: &Observation, lag_matters: bool) -> Vec<&Row> {
     let Some(said) = seen.repmgr.as_deref() else { return Vec::new() };
     if seen.role != Some(Role::Primary) {
         let primary = named(&said.table).filter(|_| lag_matters && said.me.is_some());
-        return primary.and_then(|id| row(&said.table, id)).into_iter().collect();
+        let primary = primary.and_then(|id| row(&said.table, id));
+        return primary.filter(|row| row.leads_to_its_server()).into_iter().collect();
     }
     let Some(me) = said.me.filter(|me| {
         said.table.iter().any(|row| row.id == *me && row.registered == Registered::Primary)
     }) else {
         return Vec::new();
     };
-    let others = said.table.iter().filter(|row| row.id != me && !row.places.is_empty());
+    let others = said.table.iter().filter(|row| row.id != me && row.leads_to_its_server());
     others.take(MOST_PEERS).collect()
 }

@@ -285,15 +285,16 @@ impl Own {
 
     /// Says once what an operator should know of the table.
     fn tell(&mut self, table: &[Row], me: Option<NodeId>) {
-        let lost = table.iter().filter(|row| row.places.is_empty() && Some(row.id) != me);
+        let lost = table.iter().filter(|row| !row.leads_to_its_server() && Some(row.id) != me);
         let lost: Vec<NodeId> = lost.map(|row| row.id).collect();
         if lost != self.told_lost {
             for node in &lost {
                 // Not what the row holds: it may be a password.
                 tracing::warn!(
                     %node,
-                    "the `conninfo` of its row in repmgr.nodes cannot be read, so it never votes; \
-                     hint: register it again with a connection string that psql takes"
+                    "the `conninfo` of its row in repmgr.nodes names no host, or cannot be read, so \
+                     nobody can be asked there and it never votes; hint: register it again with \
+                     `host=` or `hostaddr=`: a service file or a socket is another one on every host"
                 );
             }
             self.told_lost = lost;

@@ -254,7 +254,7 @@ fn every_key_of_repmgr_reaches_its_value() {
     assert_eq!(keys.addresses, addresses.into());
     let electorate = Electorate {
         life: ms(1700),
-        memory: ms(2000),
+        memory: ms(2500),
         two_node: TwoNode::Ready,
         trust_refused: false,
     };

@@ -162,11 +162,11 @@ async fn repmgrs_patience_is_read_from_the_own_nodes_file() {
     let said = async |source: &mut Repmgr| {
         answer(&source.observe().await.unwrap()).failover_after.map(|after| after.as_secs())
     };
-    assert_eq!(said(&mut own).await, Some(60), "repmgr's own defaults");
+    assert_eq!(said(&mut own).await, Some(50), "repmgr's own defaults");
     let file = node.sql("SELECT config_file FROM repmgr.nodes WHERE node_id = 1");
     let conf = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{conf}reconnect_attempts=3\nreconnect_interval='2'\n")).unwrap();
-    assert_eq!(said(&mut own).await, Some(6));
+    assert_eq!(said(&mut own).await, Some(4));
     std::fs::write(&file, "node_id=9\n").unwrap();
     assert_eq!(said(&mut own).await, None, "another node's file");
     std::fs::write(&file, conf).unwrap();
@@ -179,11 +179,11 @@ async fn repmgrs_patience_is_read_from_the_own_nodes_file() {
     assert_eq!(said(&mut node.source()).await, None);
     // As packaged again, over the older one.
     node.packaged_role();
-    assert_eq!(said(&mut node.source()).await, Some(60));
+    assert_eq!(said(&mut node.source()).await, Some(50));
 
     let chosen = rolecall::config::Repmgr { ask_conf: false, ..node.with_password() };
-    assert_eq!(said(&mut source(&chosen)).await, None, "nobody asked");
+    assert_eq!(said(&mut source(&chosen)).await, Some(50), "it bounds what was chosen");
     node.sql("DROP SCHEMA rolecall CASCADE");
     let by_repmgrs_own_schema = node.settings("postgres");
-    assert_eq!(said(&mut source(&by_repmgrs_own_schema)).await, Some(60));
+    assert_eq!(said(&mut source(&by_repmgrs_own_schema)).await, Some(50));
 }

@@ -153,7 +153,8 @@ fn parse(text: &str) -> Result<Listed, SourceError> {
 }
 
 /// Where a row leads: of its connection string host, hostaddr and port alone. None where it cannot
-/// be read. A host with a sign that no name has is most likely a piece of a password that was not
+/// be read, and none where it names no host (`service=beta`, `user=u dbname=d`): libpq would take the
+/// default socket of whoever reads it, and that is this host's, not the row's. A host with a sign that no name has is most likely a piece of a password that was not
 /// encoded; it leads nowhere, and is not kept.
 fn reached_at(conninfo: &str) -> Vec<Place> {
     let sane = |host: &str| {
@@ -161,7 +162,9 @@ fn reached_at(conninfo: &str) -> Vec<Place> {
             || host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'))
     };
     let places = places(conninfo).unwrap_or_default();
-    if places.iter().all(|place| place.host.as_deref().is_none_or(sane)) {
+    let named = |place: &Place| place.host.is_some() || place.hostaddr.is_some();
+    if places.iter().all(named) && places.iter().all(|place| place.host.as_deref().is_none_or(sane))
+    {
         places
     } else {
         Vec::new()
@@ -216,6 +219,13 @@ mod tests {
             "host=db3 port=hunter2",
             "hostaddr=hunter2",
             "hunter2",
+            // Without a host it is nobody's but the reader's own server.
+            "service=beta",
+            "user=u dbname=d password=hunter2",
+            "port=5433",
+            "",
+            "host=",
+            "postgresql:///repmgr?password=hunter2",
         ] {
             assert_eq!(shown(conninfo), Vec::<String>::new(), "{conninfo}");
         }
