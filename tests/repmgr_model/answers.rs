@@ -58,7 +58,8 @@ fn written(rows: &Rows) -> Table {
                 Kind::Witness => Registered::Witness,
             },
             active: row.active,
-            places: [Place { host: None, hostaddr: None, port: 5432 }].into(),
+            places: [Place { host: Some(format!("n{}", id + 1)), hostaddr: None, port: 5432 }]
+                .into(),
             shares_address: false,
         })
     };

@@ -91,20 +91,30 @@ fn c1_what_haproxy_remembers() {
         witness: false,
         settings: Settings {
             socket_held: true,
+            proxies: 2,
             file: File { hold: Some(0), ..Settings::usual().file },
             ..Settings::usual()
         },
         script: |play| {
-            let moves = a_vote_moves(play);
-            play.cut(moves + 5, 0, 2);
-            let hangs = play.between(moves + 100, moves + 1500);
+            play.cut(10_000, 0, 1);
+            play.later(30_000, S::Event(E::PromoteByHand(1)));
+            play.run(33_000);
+            play.until_asked(0, 2);
+            // The voter has just answered. The next look is lost, and fails 1.3 s after this one began.
+            play.step(S::Event(E::FollowByHand(2, 1)));
+            play.cut(0, 0, 2);
+            let asked = play.asked(0, 2).expect("a look").since_boot().as_millis();
+            let fails = u64::try_from(asked).unwrap() + 1300;
+            let hangs = fails - play.between(5, 150) - play.sim().now;
             play.later(hangs, S::StopDaemon(0));
         },
         until: 50_000,
     };
-    let file = File { forced_settle: Some(3800), ..hole.settings.file };
+    let Haproxy { inter, fall, .. } = hole.settings.haproxy;
+    let without_the_checks = 1700 + inter * u64::from(fall) + 100;
+    let file = File { forced_settle: Some(without_the_checks), ..hole.settings.file };
     let short = Settings { file, ..hole.settings };
-    hole.opens("C-1", "settle of 0.1.0", short, any);
+    hole.opens("C-1", "inter x fall", short, any);
     hole.closed("C-1", any);
 }
 
@@ -152,15 +162,11 @@ fn c2b_the_patience_that_repmgr_has() {
 #[test]
 fn c4_an_old_workers_sessions() {
     let settings = Settings { automatic: true, ..Settings::usual() };
-    let patience = settings.file.failover_after.unwrap();
-    let with = |hard_stop_after| {
-        let haproxy = Haproxy { hard_stop_after, ..settings.haproxy };
-        Settings { haproxy, ..settings }
-    };
+    let haproxy = Haproxy { hard_stop_after: 40_000, ..settings.haproxy };
     let hole = Hole {
         nodes: 3,
         witness: false,
-        settings: with(patience),
+        settings,
         script: |play| {
             let reload = play.between(20_000, 21_000);
             play.later(reload, S::ReloadHaproxy(0, true));
@@ -169,12 +175,14 @@ fn c4_an_old_workers_sessions() {
         until: 80_000,
     };
     let bad = |totals: &Totals| totals.two_by_old_worker;
-    hole.opens("C-4", "hard-stop-after 40s", with(40_000), bad);
+    hole.opens("C-4", "hard-stop-after 40s", Settings { haproxy, ..settings }, bad);
     hole.closed("C-4", bad);
 }
 
 /// The primary's virtual machine stands still, its clock with it, until another is READY. Two words
-/// cannot be helped then; HAProxy must not believe the first that it hears.
+/// cannot be helped then; HAProxy must not believe the first that it hears. (A look that is late by
+/// chance, at that very moment, was seen to leave two that take writes even so: 0.8 s at 1 of 400
+/// phases. The manual says that such a machine must not go on.)
 #[test]
 fn c3_a_machine_whose_clock_stood_still() {
     let hole = Hole {

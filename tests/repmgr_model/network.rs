@@ -113,9 +113,7 @@ impl Sim {
     fn delay(&mut self, to: Id) -> u64 {
         let usual = self.rng.between(1, 2 + self.settings.slow);
         match self.slow[at(to)] {
-            0 if self.settings.automatic && self.rng.one_in(LATE) => {
-                usual + self.rng.between(20, 800)
-            }
+            0 if self.settings.late && self.rng.one_in(LATE) => usual + self.rng.between(20, 800),
             0 => usual,
             slow => slow,
         }

@@ -67,9 +67,10 @@ impl File {
             ""
         };
         format!(
-            "[haproxy]\nagent_inter = \"{}ms\"\ncheck_fall = {}\n[source]\nkind = \"repmgr\"\n\
+            "[haproxy]\nagent_inter = \"{}ms\"\ncheck_timeout = \"{}ms\"\ncheck_fall = {}\n[source]\nkind = \"repmgr\"\n\
              conninfo = \"host=n{} dbname=repmgr user=rolecall\"\nnode_id = {}\n{keys}{service}",
             haproxy.inter,
+            haproxy.timeout_check,
             haproxy.fall,
             id + 1,
             id + 1

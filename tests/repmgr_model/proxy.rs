@@ -24,14 +24,8 @@ pub struct Haproxy {
 }
 
 /// What the shipped files say.
-pub const SHIPPED: Haproxy = Haproxy {
-    inter: 1000,
-    timeout_check: 800,
-    fall: 2,
-    rise: 1,
-    old: true,
-    hard_stop_after: 30_000,
-};
+pub const SHIPPED: Haproxy =
+    Haproxy { inter: 500, timeout_check: 500, fall: 2, rise: 2, old: true, hard_stop_after: 9000 };
 
 impl Haproxy {
     /// The longest that a check waits for an answer once somebody took its connection.

@@ -57,8 +57,9 @@ pub struct Settings {
     pub mutant: Option<Mutant>,
     /// repmgrd decides by itself; else only the script does.
     pub automatic: bool,
-    /// The longest that a server takes for an answer, beside the rare late one.
+    /// The longest that a server takes for an answer, and whether one is late by chance.
     pub slow: u64,
+    pub late: bool,
     /// The rule's text is asked beside rolecall.
     pub shadow: bool,
     pub trace: bool,
@@ -81,6 +82,7 @@ impl Settings {
             mutant: None,
             automatic: false,
             slow: 20,
+            late: false,
             shadow: false,
             trace: false,
         };
@@ -418,5 +420,15 @@ impl Play {
         let facts = self.sim().processes[at(of)].facts.clone();
         let facts = facts.borrow();
         facts.nodes.first()?.sources[0].peers.get(&node_id(node))?.last_look()
+    }
+
+    /// Until one node's rolecall has had another answer of another node.
+    pub fn until_asked(&self, of: Id, node: Id) {
+        let before = self.asked(of, node);
+        let end = self.sim().now + 10_000;
+        while self.asked(of, node) == before {
+            assert!(self.sim().now < end, "node {} is not asked by node {}", node + 1, of + 1);
+            self.pass(1);
+        }
     }
 }

@@ -32,6 +32,7 @@ fn stage(seed: u64, mutant: Option<Mutant>, trace: bool) -> Stage {
         rng.pick(&[(2, 10_000), (3, 10_000), (3, 5000), (6, 5000)]).unwrap();
     let settings = Settings {
         automatic: true,
+        late: true,
         shadow: trace || seed.is_multiple_of(8),
         mutant,
         trace,

@@ -155,10 +155,7 @@ fn a_record_is_good_as_long_as_its_answers() {
         play.cut(10_000, 0, 1);
         play.later(30_000, S::Event(E::PromoteByHand(1)));
         play.run(33_000);
-        let before = play.asked(0, 2);
-        while play.asked(0, 2) == before {
-            play.pass(1);
-        }
+        play.until_asked(0, 2);
         play.step(S::Event(E::FollowByHand(2, 1)));
         play.cut(0, 0, 2);
         // The first look that is lost takes until 1.3 s after the one that was answered.
