@@ -11,10 +11,10 @@ use crate::sim::Settings;
 
 const MINUTES_10: u64 = 600_000;
 /// Seeds of the default run, and the most that a search for a mutant takes.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 120;
 const SEEDS_FOR_A_HOLE: u64 = 400;
 /// Seeds that are played again.
-const REPLAYED: u64 = 10;
+const REPLAYED: u64 = 4;
 /// Faults that a seed must have at least.
 const FEWEST_FAULTS: u32 = 20;
 

@@ -10,9 +10,9 @@ use crate::sim::{Play, Settings};
 use crate::steps::Step as S;
 
 /// A script is played with so many seeds: each puts the loops and the checks at other moments.
-const PHASES: u64 = 100;
+const PHASES: u64 = 50;
 /// For an overlap that only a few of them show.
-const MANY_PHASES: u64 = 1000;
+const MANY_PHASES: u64 = 200;
 
 type Script = dyn Fn(&Play);
 
