@@ -3,7 +3,7 @@
 use rolecall::observation::ErrorKind;
 
 use crate::cluster::{Cluster, Event, Host, Id};
-use crate::process::File;
+use crate::file::File;
 use crate::sim::{Due, Sim, at};
 use crate::steps::Step;
 
@@ -140,9 +140,6 @@ impl Sim {
             27 => self.register_by_force(one),
             28 if self.settings.machines_stand_still => {
                 self.for_a_while(Step::PauseVm(one), lasts, Step::ResumeVm(one));
-            }
-            28 => {
-                self.for_a_while(Step::StopDaemon(one), 5 * lasts / 100, Step::ContinueDaemon(one))
             }
             29 => self.unregister(other),
             _ => self.backup(one),

@@ -6,11 +6,12 @@
 //! the rule's text as the judge (see text.rs).
 
 use crate::cluster::{Cluster, Event as E};
+use crate::file::File;
 use crate::oracle::Totals;
-use crate::process::File;
+use crate::play::Play;
 use crate::proxy::Haproxy;
 use crate::reference::Mutant;
-use crate::sim::{Play, Settings};
+use crate::sim::Settings;
 use crate::steps::Step as S;
 
 const PHASES: u64 = 50;

@@ -12,7 +12,7 @@ use crate::sim::{Sim, at};
 pub struct Totals {
     /// Two servers out of recovery whose rolecall says READY.
     pub two_words: u64,
-    /// Two servers out of recovery that HAProxys send writes to.
+    /// Two servers out of recovery that some HAProxy sends writes to.
     pub two_written: u64,
     /// The same where one of them is written by sessions of a worker that a reload left behind.
     pub two_by_old_worker: u64,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rolecall::answering::Routes;
 use rolecall::clock::Clock;
-use rolecall::config::{self, Config, Kind, Rhythm};
+use rolecall::config::{self, Config, Rhythm};
 use rolecall::keeper::Keeper;
 use rolecall::metrics::Metrics;
 use rolecall::plan::{Plan, Planned, PlannedNode, Serving};
@@ -16,7 +16,6 @@ use rolecall::poller;
 use rolecall::record::Records;
 use rolecall::releasing::{QUESTIONS_WAITING, Question};
 use rolecall::role::Role;
-use rolecall::schema::{Flags, read};
 use rolecall::snapshot::Facts;
 use rolecall::verdict::State;
 use rolecall::watched::{StartPeer, StartRelease};
@@ -24,74 +23,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::cluster::{Host, Id};
+use crate::file::File;
 use crate::gate::Gate;
 use crate::network::{Asking, AskingToGiveWay};
-use crate::proxy::Haproxy;
 use crate::sim::{Due, Sim, World, at, current};
 use crate::text::Judge;
-
-/// What an operator wrote for one node; `None`: left to rolecall. Milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct File {
-    pub failover_after: Option<u64>,
-    pub hold: Option<u64>,
-    pub settle: Option<u64>,
-    pub interval: Option<u64>,
-    pub timeout: Option<u64>,
-    /// The service is for replicas as well.
-    pub any_role: bool,
-    /// In the place of the values that rolecall chose or would accept: a part of the safety taken back.
-    pub forced_settle: Option<u64>,
-    pub forced_hold: Option<u64>,
-}
-
-impl File {
-    fn written(&self, id: Id, haproxy: &Haproxy, secret: Option<&Path>) -> String {
-        let key = |name: &str, ms: Option<u64>| {
-            ms.map(|ms| format!("{name} = \"{ms}ms\"\n")).unwrap_or_default()
-        };
-        let key_file = secret.map(|file| format!("release_key_file = {file:?}\n"));
-        let key_file = key_file.unwrap_or_default();
-        let keys = [
-            key("failover_after", self.failover_after),
-            key("hold", self.hold),
-            key("settle", self.settle),
-            key("interval", self.interval),
-            key("timeout", self.timeout),
-            key_file,
-        ]
-        .concat();
-        let service = if self.any_role {
-            "[[service]]\nname = \"primary\"\nlisten = \"5555\"\nroles = [\"primary\", \"replica\"]\n"
-        } else {
-            ""
-        };
-        format!(
-            "[haproxy]\nagent_inter = \"{}ms\"\ncheck_timeout = \"{}ms\"\ncheck_fall = {}\n[source]\nkind = \"repmgr\"\n\
-             conninfo = \"host=n{} dbname=repmgr user=rolecall\"\nnode_id = {}\n{keys}{service}",
-            haproxy.inter,
-            haproxy.timeout_check,
-            haproxy.fall,
-            id + 1,
-            id + 1
-        )
-    }
-
-    pub fn config(&self, id: Id, haproxy: &Haproxy, secret: Option<&Path>) -> Config {
-        let text = self.written(id, haproxy, secret);
-        let mut config = read("simulated.toml", &text, &Flags::default(), None)
-            .unwrap_or_else(|problems| panic!("{text}: {problems:?}"))
-            .config;
-        let source = &mut config.nodes[0].sources[0];
-        if let Some(hold) = self.forced_hold {
-            source.hold = Duration::from_millis(hold);
-        }
-        if let (Some(settle), Kind::Repmgr(repmgr)) = (self.forced_settle, &mut source.kind) {
-            repmgr.settle = Duration::from_millis(settle);
-        }
-        config
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
@@ -289,7 +225,7 @@ impl Sim {
             judge.reload(policy.settle, policy.trust[0].hold);
         }
         let key = process.key.clone();
-        let node = planned(id, &config, key, &process.clock, &process.gates, &me);
+        let node = planned(id, &config, key.as_deref(), &process.clock, &process.gates, &me);
         let plan =
             Plan { nodes: vec![node], routes: Routes::default(), http_allow: None, in_force: told };
         // One that is stopped has not taken the last plan yet; the operator's next reload would wait.
@@ -377,7 +313,7 @@ impl Sim {
 fn planned(
     id: Id,
     config: &Config,
-    key_file: Option<PathBuf>,
+    key_file: Option<&Path>,
     clock: &Clock,
     gates: &Gates,
     world: &Weak<World>,
@@ -409,8 +345,15 @@ fn planned(
                 tokio::spawn(gate.around(looking)).abort_handle()
             }),
             start_peer: Some(start_peer),
-            start_release: key_file.clone().map(|key_file| {
-                start_release(id, key_file, rhythm, clocks.clone(), gates_of.clone(), &worlds)
+            start_release: key_file.map(|key_file| {
+                start_release(
+                    id,
+                    key_file.to_owned(),
+                    rhythm,
+                    clocks.clone(),
+                    gates_of.clone(),
+                    &worlds,
+                )
             }),
         }
     };

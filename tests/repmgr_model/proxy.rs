@@ -67,7 +67,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn serves(&self, conf: &Haproxy) -> bool {
+    pub fn serves(self, conf: &Haproxy) -> bool {
         self.ready && self.health >= conf.rise
     }
 

@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use crate::cluster::Cluster;
 use crate::oracle::Totals;
-use crate::sim::{Play, Settings};
+use crate::play::Play;
+use crate::sim::Settings;
 use crate::steps::Step;
 
 pub type Script = Vec<(u64, Step)>;

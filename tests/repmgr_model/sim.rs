@@ -1,4 +1,4 @@
-//! Virtual time: a cluster, a rolecall on each of its nodes, HAProxys, and what happens to them.
+//! Virtual time: a cluster, a rolecall on each of its nodes, one HAProxy or two, and what happens to them.
 //!
 //! The time is Tokio's, paused: keepers, pollers and timers of rolecall itself run in it, and it jumps
 //! to whatever is due next. What the world does (packets, repmgrd, checks, faults) waits in a queue of
@@ -11,18 +11,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
 use rolecall::observation::ErrorKind;
 use rolecall::releasing::Question;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::answers::{Look, node_id};
+use crate::answers::Look;
 use crate::cluster::{Cluster, Event, Id, MOST};
+use crate::file::File;
 use crate::gate::Gate;
 use crate::network::Query;
 use crate::oracle::Totals;
-use crate::process::{File, Process};
+use crate::process::Process;
 use crate::proxy::{Asked, Haproxy, Proxy, SHIPPED};
 use crate::reference::{Mutant, Reference};
 use crate::repmgrd::Repmgrd;
@@ -36,6 +36,7 @@ const WAL: u64 = 300;
 
 /// How a run differs from others; milliseconds.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Settings {
     /// repmgr.conf: `reconnect_attempts`, `reconnect_interval`, `monitor_interval_secs`.
     pub attempts: u64,
@@ -182,12 +183,12 @@ pub struct Sim {
     pub promoted: [u64; MOST],
     pub served: [bool; MOST],
     pub me: Weak<World>,
-    origin: Instant,
+    pub origin: Instant,
     queue: BinaryHeap<Reverse<Entry>>,
     sequence: u64,
     /// What the world waits for; something that is due before it wakes the world.
     awaited: u64,
-    sooner: Arc<Notify>,
+    pub sooner: Arc<Notify>,
     dir: tempfile::TempDir,
 }
 
@@ -211,7 +212,8 @@ pub fn current(world: &World) -> MutexGuard<'_, Sim> {
 
 impl Sim {
     /// Within a paused runtime.
-    fn new(cluster: Cluster, settings: Settings, seed: u64) -> Arc<World> {
+    #[expect(clippy::disallowed_methods, reason = "the beginning of the simulated time")]
+    pub fn new(cluster: Cluster, settings: Settings, seed: u64) -> Arc<World> {
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let sim = Self {
@@ -299,7 +301,7 @@ impl Sim {
     }
 
     /// Does all that is due; the moment of what comes next, `None` at the end.
-    fn advance(&mut self, until: u64) -> Option<u64> {
+    pub fn advance(&mut self, until: u64) -> Option<u64> {
         while let Some(Reverse(entry)) = self.queue.peek() {
             if entry.time > self.now {
                 break;
@@ -340,95 +342,6 @@ impl Sim {
             Due::Check(asked) => self.check(asked),
             Due::Answered(asked, back) => self.answered(asked, back),
             Due::Checked(asked, ready) => self.checked(asked, ready),
-        }
-    }
-}
-
-/// A world and the runtime that it lives in.
-pub struct Play {
-    runtime: tokio::runtime::Runtime,
-    world: Arc<World>,
-}
-
-impl Play {
-    pub fn new(cluster: Cluster, settings: Settings, seed: u64) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        let world = runtime.block_on(async { Sim::new(cluster, settings, seed) });
-        Self { runtime, world }
-    }
-
-    /// The world, between two moments.
-    pub fn sim(&self) -> MutexGuard<'_, Sim> {
-        self.world.lock().unwrap()
-    }
-
-    /// Does this now, as a part of the script.
-    pub fn step(&self, step: Step) {
-        self.runtime.block_on(async { current(&self.world).step(step) });
-    }
-
-    /// Lets time pass until this moment.
-    pub fn run(&self, until: u64) {
-        self.runtime.block_on(async {
-            let (origin, sooner) = {
-                let sim = self.sim();
-                (sim.origin, Arc::clone(&sim.sooner))
-            };
-            loop {
-                let Some(next) = current(&self.world).advance(until) else { return };
-                tokio::select! {
-                    biased;
-                    () = tokio::time::sleep_until(origin + ms(next)) => {}
-                    () = sooner.notified() => {}
-                }
-            }
-        });
-    }
-
-    pub fn pass(&self, time: u64) {
-        let now = self.sim().now;
-        self.run(now + time);
-    }
-
-    /// Does this so many milliseconds from now.
-    pub fn later(&self, delay: u64, step: Step) {
-        self.sim().later(delay, step);
-    }
-
-    /// Cuts a link both ways.
-    pub fn cut(&self, delay: u64, a: Id, b: Id) {
-        self.later(delay, Step::Event(Event::Cut(a, b)));
-        self.later(delay, Step::Event(Event::Cut(b, a)));
-    }
-
-    pub fn heal(&self, delay: u64, a: Id, b: Id) {
-        self.later(delay, Step::Event(Event::Heal(a, b)));
-        self.later(delay, Step::Event(Event::Heal(b, a)));
-    }
-
-    /// By this play's seed.
-    pub fn between(&self, low: u64, high: u64) -> u64 {
-        self.sim().chance.between(low, high)
-    }
-
-    /// When the last finished look of one node's rolecall at another began.
-    pub fn asked(&self, of: Id, node: Id) -> Option<Stamp> {
-        let facts = self.sim().processes[at(of)].facts.clone();
-        let facts = facts.borrow();
-        facts.nodes.first()?.sources[0].peers.get(&node_id(node))?.last_look()
-    }
-
-    /// Until one node's rolecall has had another answer of another node.
-    pub fn until_asked(&self, of: Id, node: Id) {
-        let before = self.asked(of, node);
-        let end = self.sim().now + 10_000;
-        while self.asked(of, node) == before {
-            assert!(self.sim().now < end, "node {} is not asked by node {}", node + 1, of + 1);
-            self.pass(1);
         }
     }
 }

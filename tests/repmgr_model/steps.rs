@@ -3,7 +3,8 @@
 use rolecall::observation::ErrorKind;
 
 use crate::cluster::{Event, Host, Id};
-use crate::process::{File, Life};
+use crate::file::File;
+use crate::process::Life;
 use crate::proxy::{Asked, Check};
 use crate::sim::{Due, Sim, at};
 

@@ -59,13 +59,12 @@ impl Judge {
     }
 
     fn looked(&mut self, now: Stamp, facts: &SourceFacts) {
-        match self.before.replace(facts.clone()) {
-            Some(before) => self.text.looked(now, &before, facts),
-            None => {
-                let me = facts.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.me);
-                let usable = |r: &Record| r.since <= now && now < r.good_until && me.is_some();
-                self.text.begin(now, self.record.filter(usable), facts);
-            }
+        if let Some(before) = self.before.replace(facts.clone()) {
+            self.text.looked(now, &before, facts);
+        } else {
+            let me = facts.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.me);
+            let usable = |r: &Record| r.since <= now && now < r.good_until && me.is_some();
+            self.text.begin(now, self.record.filter(usable), facts);
         }
         if let Some(record) = self.text.record(now, facts) {
             self.record = Some(record);

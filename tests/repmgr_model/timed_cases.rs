@@ -5,8 +5,9 @@ use rolecall::observation::ErrorKind;
 
 use crate::cluster::{Cluster, Event as E};
 use crate::oracle::Totals;
+use crate::play::Play;
 use crate::reference::Mutant;
-use crate::sim::{Play, Settings};
+use crate::sim::Settings;
 use crate::steps::Step as S;
 
 /// A script is played with so many seeds: each puts the loops and the checks at other moments.
