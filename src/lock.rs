@@ -14,6 +14,11 @@ use crate::snapshot::NodeFacts;
 /// be the leader.
 pub const USUAL_SPAN: Duration = Duration::from_secs(10);
 
+/// The least that Patroni's times can leave of its lock where nobody knows them: by its own rule
+/// `loop_wait + 2 x retry_timeout <= ttl` that is `retry_timeout`, which is 3 s at least (`config.py` of
+/// 4.1.5).
+pub const SHORTEST_SPAN: Duration = Duration::from_secs(3);
+
 /// How Patroni's leader lock is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lock {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::lag;
+use crate::lock::SHORTEST_SPAN;
 use crate::observation::{ErrorKind, Observation};
+
 use crate::policy::{OnLag, Policy, Trust};
 use crate::quorum::{self, Electorate, Ruling};
 use crate::reason::{Circumstance, Reason};
@@ -208,7 +210,8 @@ pub fn hold(source: &SourceFacts, trust: &Trust) -> Duration {
         return match patroni.span {
             _ if patroni.failsafe || patroni.lockless() => Duration::ZERO,
             Some(span) => trust.hold.min(lock.most_hold(span)),
-            None => trust.hold,
+            // A bound that is not known must not become no bound.
+            None => trust.hold.min(lock.most_hold(SHORTEST_SPAN)),
         };
     }
     match source.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.failover_after) {

@@ -68,6 +68,8 @@ pub struct Patroni {
     times: Option<Times>,
     /// When they are asked for next; `None`: as soon as possible.
     times_due: Option<Stamp>,
+    /// That they are not known was said, and is so still.
+    told_times: bool,
 }
 
 impl Patroni {
@@ -86,6 +88,7 @@ impl Patroni {
             over_lag: false,
             times: None,
             times_due: None,
+            told_times: false,
         })
     }
 
@@ -136,6 +139,22 @@ impl Patroni {
         Times::read(&self.page("config").await?)
     }
 
+    /// Says once that nobody knows how long a leader may be held; while the times of before are known,
+    /// those count on.
+    fn tell_no_times(&mut self, error: &dyn std::fmt::Display) {
+        if self.times.is_some() || std::mem::replace(&mut self.told_times, true) {
+            tracing::debug!("{}: its times are not known: {error}", self.shown);
+            return;
+        }
+        tracing::warn!(
+            hint = "let rolecall read /config of Patroni's REST API, and write ttl, loop_wait and \
+                    retry_timeout as numbers",
+            "{}: its times are not known, so a leader is held as if they were the shortest that \
+             Patroni allows: {error}",
+            self.shown
+        );
+    }
+
     /// The members of its cluster, by `GET /cluster`. Errors as a look's; without an answer while the
     /// consensus store is lost.
     pub async fn ask_members(&mut self) -> Result<Vec<Member>, SourceError> {
@@ -176,9 +195,10 @@ impl RoleSource for Patroni {
             Ok(Ok(times)) => {
                 self.times_due = Some(now.plus(TIMES_EVERY));
                 self.times = Some(times);
+                self.told_times = false;
             }
-            Ok(Err(error)) => tracing::debug!(%error, "{}: its times are not known", self.shown),
-            Err(_) => tracing::debug!("{}: its times are not known: no answer", self.shown),
+            Ok(Err(error)) => self.tell_no_times(&error),
+            Err(_) => self.tell_no_times(&"no answer"),
         }
     }
 }
