@@ -213,8 +213,25 @@ mod tests {
     #[test]
     fn what_is_no_setting_is_told_by_its_line() {
         for bad in [
-            "a", "a=", "=1", "a==1", "a=1 2", "a='1", "a=/etc/x", "1=a", "a=1e5", "a='x' y",
-            "a b c", "a-b=1", "a.b.c=1", "a=-", "a='x\\", "a b.c", "a=1\0", "a='1\02'", "a='1\\0002'",
+            "a",
+            "a=",
+            "=1",
+            "a==1",
+            "a=1 2",
+            "a='1",
+            "a=/etc/x",
+            "1=a",
+            "a=1e5",
+            "a='x' y",
+            "a b c",
+            "a-b=1",
+            "a.b.c=1",
+            "a=-",
+            "a='x\\",
+            "a b.c",
+            "a=1\0",
+            "a='1\02'",
+            "a='1\\0002'",
         ] {
             assert_eq!(settings(&format!("x=1\n\n{bad}\ny=2")), Err(3), "{bad:?}");
         }

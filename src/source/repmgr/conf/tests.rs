@@ -80,19 +80,28 @@ fn what_cannot_be_trusted_says_nothing() {
         ("node_id=2\nreconnect_attempts=9999999999", "`reconnect_attempts` is no number"),
         ("node_id=2\nreconnect_loop_sync=2", "`reconnect_loop_sync` is neither true nor false"),
         ("node_id=2\na b c", "line 2 of repmgr.conf is no setting as repmgr reads them"),
-        ("node_id=2\ninclude more.conf", "line 2 of repmgr.conf is no setting as repmgr reads them"),
+        (
+            "node_id=2\ninclude more.conf",
+            "line 2 of repmgr.conf is no setting as repmgr reads them",
+        ),
         ("node_id=2\ninclude 'loop.conf'", "more than 64 files, or 5 deep, are included"),
         ("node_id=2\ninclude 'deep2'", "more than 64 files, or 5 deep, are included"),
         ("node_id=2\ninclude ''", "repmgr.conf includes \"\", which is no path"),
         ("node_id=2\ninclude_dir ' '", "repmgr.conf includes \" \", which is no path"),
-        ("node_id=2\ninclude 'long.conf'", "long.conf cannot be read: longer than a repmgr.conf is"),
+        (
+            "node_id=2\ninclude 'long.conf'",
+            "long.conf cannot be read: longer than a repmgr.conf is",
+        ),
         ("node_id=2\ninclude conf", "conf cannot be read: No such file or directory (os error 2)"),
         (
             // repmgr 5.3.3 refuses this, too.
             "node_id=2\ninclude_if_exists conf",
             "conf cannot be read: No such file or directory (os error 2)",
         ),
-        ("node_id=2\ninclude_dir none", "none cannot be read: No such file or directory (os error 2)"),
+        (
+            "node_id=2\ninclude_dir none",
+            "none cannot be read: No such file or directory (os error 2)",
+        ),
         ("node_id=2\ninclude deep", "deep cannot be read: not a regular file"),
     ] {
         assert_eq!(seconds(text), Err(wanted.to_owned()), "{text}");
