@@ -48,7 +48,7 @@ pub fn wall_clock() -> i64 {
 pub enum Clock {
     /// `CLOCK_BOOTTIME` of the host.
     Boot,
-    /// Tokio's own time, which a test can hold still, plus jumps that no timer sees.
+    /// Tokio's own time, which a test can hold still, with jumps and halts that no timer sees.
     Held(Held),
 }
 
@@ -57,6 +57,7 @@ pub enum Clock {
 pub struct Held {
     origin: tokio::time::Instant,
     jumped_ms: Arc<AtomicU64>,
+    stood_ms: Arc<AtomicU64>,
 }
 
 impl Clock {
@@ -65,7 +66,8 @@ impl Clock {
     pub fn held() -> Self {
         Self::Held(Held {
             origin: tokio::time::Instant::now(),
-            jumped_ms: Arc::new(AtomicU64::new(0)),
+            jumped_ms: Arc::default(),
+            stood_ms: Arc::default(),
         })
     }
 
@@ -79,8 +81,9 @@ impl Clock {
                 Stamp(Duration::new(seconds, nanos))
             }
             Self::Held(held) => {
-                let jumped = Duration::from_millis(held.jumped_ms.load(Ordering::Relaxed));
-                Stamp(held.origin.elapsed() + jumped)
+                let of = |ms: &AtomicU64| Duration::from_millis(ms.load(Ordering::Relaxed));
+                let ran = held.origin.elapsed() + of(&held.jumped_ms);
+                Stamp(ran.saturating_sub(of(&held.stood_ms)))
             }
         }
     }
@@ -91,6 +94,16 @@ impl Clock {
         if let Self::Held(held) = self {
             let ms = u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX);
             held.jumped_ms.fetch_add(ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes this time out of a held clock, as a hypervisor does that stops a virtual machine with its
+    /// clocks and lets it go on: whatever runs in there cannot know that the time has passed. Does
+    /// nothing to the host's clock.
+    pub fn stood_still(&self, meanwhile: Duration) {
+        if let Self::Held(held) = self {
+            let ms = u64::try_from(meanwhile.as_millis()).unwrap_or(u64::MAX);
+            held.stood_ms.fetch_add(ms, Ordering::Relaxed);
         }
     }
 }
@@ -115,6 +128,9 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(clock.now().since(first), Duration::from_secs(2));
         clock.jump(Duration::from_secs(60));
+        assert_eq!(clock.now().since(first), Duration::from_secs(62));
+        tokio::time::advance(Duration::from_secs(45)).await;
+        clock.stood_still(Duration::from_secs(45));
         assert_eq!(clock.now().since(first), Duration::from_secs(62));
     }
 }

@@ -144,6 +144,9 @@ impl Keeper {
         loop {
             let next = self.nodes.iter().filter_map(|node| node.next).min();
             tokio::select! {
+                // In this order always, so that a simulation goes the same way twice. Looks are first and
+                // cannot keep the others waiting: a poller has one on its way at most, and then waits.
+                biased;
                 look = looks.recv() => if let Some(look) = look { self.fold(look, &report) },
                 plan = plans.recv() => match plan {
                     Some(plan) => self.stage(plan, &report),

@@ -115,6 +115,7 @@ pub async fn run<S: RoleSource>(
             source.renew();
         }
         tokio::select! {
+            biased;
             () = pace.next(began) => {}
             () = source.between_looks() => pace.next(began).await,
         }
@@ -138,6 +139,8 @@ impl Pace {
         let hurried = self.poked.0.hurry.load(Ordering::Relaxed);
         let pause = if poked { POKED_INTERVAL } else { HURRIED_INTERVAL };
         tokio::select! {
+            // As in the keeper: always in this order.
+            biased;
             _ = self.ticks.tick() => return,
             () = sleep(began.plus(pause).since(now)), if poked || hurried => {}
             () = self.poked.0.look.notified() => {

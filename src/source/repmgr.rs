@@ -17,6 +17,7 @@ mod answer;
 mod conf;
 mod query;
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ impl Repmgr {
                 connector,
                 node: settings.node.clone(),
                 two_node: settings.two_node,
-                ask_conf: settings.server.conninfo.place.is_here(),
+                ask_conf: is_of_this_host(&settings.server.conninfo.place),
                 conf_decides: settings.ask_conf,
                 failover_after: settings.failover_after,
                 told_conf: None,
@@ -223,6 +224,13 @@ impl RoleSource for Repmgr {
 fn is_nobody(kind: ErrorKind) -> bool {
     use ErrorKind::{Credential, ServerDown, Tls, Unreachable, Unresolved};
     matches!(kind, ServerDown | Unreachable | Unresolved | Tls | Credential)
+}
+
+/// Whether the server is on this host: at a socket or a loopback address, or at an address that this
+/// host has, which it may therefore bind to.
+fn is_of_this_host(place: &Place) -> bool {
+    let address = place.hostaddr.or_else(|| place.name().parse().ok());
+    place.is_here() || address.is_some_and(|ip| UdpSocket::bind((ip, 0)).is_ok())
 }
 
 fn nowhere() -> SourceError {

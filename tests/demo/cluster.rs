@@ -22,7 +22,7 @@ pub struct Cluster {
 impl Cluster {
     /// Makes and registers it, node 1 being the primary, and waits until every repmgrd watches.
     pub fn start(ground: &Ground) -> Self {
-        let place = |id| Node::at(ground, ground.host(id), None, id, ATTEMPTS);
+        let place = |id| Node::at(ground, ground.host(id), None, id, (ATTEMPTS, 1));
         let (mut node1, mut standbys, mut witness) = (place(1), [place(2)], place(3));
         found(ground, &mut node1, &mut standbys, &mut witness, MONITOR);
         let [node2] = standbys;

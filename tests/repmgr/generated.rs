@@ -13,7 +13,7 @@ use crate::fixtures::{
     AGENT_PORT, Ground, Haproxy, PG_PORT, PgError, Rolecall, Session, command, eventually,
     haproxies,
 };
-use crate::stage::{ROLECALL, Stage, config};
+use crate::stage::{Stage, config, program};
 
 /// The ports for clients, the second one for reads.
 const BESIDE_PORT: u16 = 25_100;
@@ -84,7 +84,7 @@ roles = ["replica"]
             );
         }
         let client = stage.cluster.net().space(CLIENT);
-        let mut central = Rolecall::new(&ground, "central", ROLECALL, &text).inside(client);
+        let mut central = Rolecall::new(&ground, "central", &program(), &text).inside(client);
         central.start();
         let file = ground.write("central.toml", &text);
         let text = printed(&ground, client, &file, CENTRAL_PORT);
@@ -150,7 +150,7 @@ roles = ["replica"]
 /// printed for its version.
 fn printed(ground: &Ground, space: &Space, config: &Path, port: u16) -> String {
     let print = |version: &str| {
-        let mut rolecall = command(Path::new(ROLECALL), None);
+        let mut rolecall = command(Path::new(&program()), None);
         rolecall.arg("--config").arg(config).args(["haproxy", "--haproxy-version", version]);
         rolecall.args(["--port", &port.to_string()]);
         run(at_home(Some(space), rolecall))

@@ -8,6 +8,7 @@
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod generated;
+mod holes;
 mod scenarios;
 mod stage;
 mod table;

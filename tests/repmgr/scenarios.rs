@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::fixtures::repmgr::{Shape, WITNESS};
 use crate::fixtures::{Shutdown, now};
 use crate::generated::Generated;
+use crate::holes;
 use crate::stage::{Setting, Stage};
 
 /// One story of a cluster.
@@ -35,10 +36,10 @@ const USUAL: Scenario = Scenario {
 };
 
 /// Longer than an answer's life and the settling together: what is to become READY has by then.
-const LONG_ENOUGH: Duration = Duration::from_secs(7);
+pub const LONG_ENOUGH: Duration = Duration::from_secs(7);
 
 /// Everything, in the order of the table.
-pub const ALL: [Scenario; 16] = [
+pub const ALL: [Scenario; 19] = [
     Scenario { name: "switchover", quick: true, ..USUAL },
     Scenario {
         name: "kill -9, old primary back",
@@ -76,8 +77,8 @@ pub const ALL: [Scenario; 16] = [
     Scenario {
         name: "slots full for 3 s",
         setting: Setting {
-            shape: Shape { attempts: 10, ..Shape::FULL },
-            failover_after: Some("10s"),
+            shape: Shape { attempts: 12, ..Shape::FULL },
+            failover_after: Some("11s"),
             ..FULL
         },
         play: slots_full,
@@ -98,6 +99,36 @@ pub const ALL: [Scenario; 16] = [
         fools_simple_rules: true,
         two_by_choice: true,
         play: two_by_choice,
+        ..USUAL
+    },
+    Scenario {
+        name: "links 24 s apart, 3 x 10 s",
+        setting: Setting {
+            shape: Shape { interval: 10, ..Shape::THREE },
+            failover_after: Some("30s"),
+            ..FULL
+        },
+        fools_simple_rules: true,
+        play: holes::staggered,
+        ..USUAL
+    },
+    Scenario {
+        name: "one attempt, 1 x 15 s",
+        setting: Setting {
+            shape: Shape { attempts: 1, interval: 15, ..Shape::THREE },
+            failover_after: Some("15s"),
+            ..FULL
+        },
+        fools_simple_rules: true,
+        quick: true,
+        play: holes::one_attempt,
+        ..USUAL
+    },
+    Scenario {
+        name: "stale witness",
+        setting: Setting { shape: Shape::WITNESSED, ..FULL },
+        fools_simple_rules: true,
+        play: holes::stale_witness,
         ..USUAL
     },
     Scenario { name: "rolling restart", play: rolling_restart, ..USUAL },

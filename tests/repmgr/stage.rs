@@ -19,10 +19,22 @@ use crate::fixtures::{
 use crate::table::Line;
 use crate::watch::{Simple, simple_rules};
 
+/// Name another program and the file of HAProxy that it was shipped with, to see what release 0.1.0 did
+/// in the same schedule.
+const OTHER: [&str; 2] = ["ROLECALL_PROGRAM", "ROLECALL_PROGRAM_CFG"];
+
 /// The program under test.
-pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+pub fn program() -> String {
+    let built = env!("CARGO_BIN_EXE_rolecall");
+    std::env::var(OTHER[0]).unwrap_or_else(|_| built.to_owned())
+}
+
 /// The file as it is shipped.
-pub const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/repmgr.cfg");
+fn shipped_cfg() -> String {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/repmgr.cfg");
+    std::env::var(OTHER[1]).unwrap_or_else(|_| shipped.to_owned())
+}
+
 /// How often every agent port is asked.
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// Longer than an agent may ever take; its answer is to be there at once.
@@ -62,20 +74,24 @@ pub fn config(id: u8, setting: Setting, key_file: &Path) -> String {
     let key = |name: &str, value: Option<&str>| {
         value.map(|v| format!("{name} = \"{v}\"\n")).unwrap_or_default()
     };
+    // What release 0.1.0 was shipped with, and what it has not.
+    let (haproxy, release) = if std::env::var_os(OTHER[0]).is_some() {
+        ("agent_inter = \"1s\"\ncheck_fall = 2", String::new())
+    } else {
+        let file = key_file.display();
+        let release = format!("release_key_file = \"{file}\"\nrelease_port = {HTTP_PORT}\n");
+        ("agent_inter = \"500ms\"\ncheck_fall = 2\ncheck_timeout = \"500ms\"", release)
+    };
     format!(
         r#"
 [haproxy]
-agent_inter = "500ms"
-check_fall = 2
-check_timeout = "500ms"
+{haproxy}
 
 [source]
 kind = "repmgr"
 conninfo = "host={host} port={PG_PORT} dbname=repmgr user=rolecall sslmode=disable"
 node_id = {id}
-release_key_file = "{key_file}"
-release_port = {HTTP_PORT}
-{two_node}{failover_after}
+{release}{two_node}{failover_after}
 [http]
 listen = "{host}:{HTTP_PORT}"
 
@@ -85,7 +101,6 @@ roles = ["primary"]
 listen = "{host}:{AGENT_PORT}"
 "#,
         host = host(id),
-        key_file = key_file.display(),
         two_node = key("two_node", setting.two_node),
         failover_after = key("failover_after", setting.failover_after),
     )
@@ -104,17 +119,23 @@ impl Stage {
             let agent = SocketAddr::from((host(id), AGENT_PORT));
             let records = ground.dir().join(format!("{name}-run"));
             std::fs::create_dir(&records).expect("mkdir");
-            let mut one = Rolecall::new(&ground, &name, ROLECALL, &config(id, setting, &key_file))
-                .inside(node.space())
-                .env("RUNTIME_DIRECTORY", &records.display().to_string())
-                .sockets(vec![node.space().inside(|| held(agent))]);
+            let mut one =
+                Rolecall::new(&ground, &name, &program(), &config(id, setting, &key_file))
+                    .inside(node.space())
+                    .env("RUNTIME_DIRECTORY", &records.display().to_string())
+                    .sockets(vec![node.space().inside(|| held(agent))]);
             one.start();
             roles.insert(id, one);
         }
         let client = cluster.net().space(CLIENT);
         let (_, program) = haproxies().swap_remove(0);
-        let haproxy =
-            Haproxy::start_in(Some(client), &ground, &program, Path::new(CFG), &addresses());
+        let haproxy = Haproxy::start_in(
+            Some(client),
+            &ground,
+            &program,
+            Path::new(&shipped_cfg()),
+            &addresses(),
+        );
         let look = |id: &u8| {
             let agent = SocketAddr::from((host(*id), AGENT_PORT));
             let space = cluster.node(*id).space();

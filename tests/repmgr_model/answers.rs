@@ -17,6 +17,15 @@ use crate::cluster::{Cluster, Host, Id, Kind, Rows};
 /// What a look shows.
 pub type Look = Result<Observation, SourceError>;
 
+/// What the shared memory of a server shows of its repmgrd.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Shown {
+    /// How long ago it last reached its upstream.
+    pub seen: Option<Duration>,
+    /// Whom an elected node told it to follow.
+    pub told: Option<Id>,
+}
+
 pub fn node_id(id: Id) -> NodeId {
     NodeId(i32::from(id) + 1)
 }
@@ -49,7 +58,8 @@ fn written(rows: &Rows) -> Table {
                 Kind::Witness => Registered::Witness,
             },
             active: row.active,
-            places: [Place { host: None, hostaddr: None, port: 5432 }].into(),
+            places: [Place { host: Some(format!("n{}", id + 1)), hostaddr: None, port: 5432 }]
+                .into(),
             shares_address: false,
         })
     };
@@ -64,9 +74,8 @@ pub fn failed(kind: ErrorKind) -> SourceError {
 }
 
 impl Cluster {
-    /// What a look from one host at another's server shows now. `seen`: how long ago the repmgrd
-    /// there last reached its upstream.
-    pub fn look(&self, from: Id, to: Id, seen: Option<Duration>) -> Look {
+    /// What a look from one host at another's server shows now.
+    pub fn look(&self, from: Id, to: Id, shown: Shown) -> Look {
         let node = self.node(to);
         if node.host != Host::Up || !self.reaches(from, to) {
             return Err(failed(ErrorKind::Timeout));
@@ -74,10 +83,10 @@ impl Cluster {
         if !node.postgres {
             return Err(failed(ErrorKind::ServerDown));
         }
-        Ok(self.answer(to, seen))
+        Ok(self.answer(to, shown))
     }
 
-    fn answer(&self, id: Id, seen: Option<Duration>) -> Observation {
+    fn answer(&self, id: Id, shown: Shown) -> Observation {
         let node = self.node(id);
         let witness = self.witness == Some(id);
         let timeline = if witness { 1 } else { node.timeline };
@@ -88,8 +97,8 @@ impl Cluster {
             table: table(&node.rows),
             local_id: node.repmgrd.then(|| node_id(id)),
             upstream: node.upstream.map(node_id),
-            upstream_seen: seen.filter(|_| node.upstream.is_some()),
-            told: None,
+            upstream_seen: shown.seen.filter(|_| node.upstream.is_some()),
+            told: shown.told.map(node_id),
             attached: streams.map_or(Attached::Nobody, |from| Attached::To(node_id(from))),
             repmgrd_running: node.repmgrd,
             repmgrd_paused: false,
@@ -104,23 +113,41 @@ impl Cluster {
     }
 
     /// The contact of a repmgrd as it shows at an instant: now, or too long ago.
-    pub fn seen_now(&self, id: Id) -> Duration {
+    fn shown_now(&self, id: Id) -> Shown {
         let witness = self.witness == Some(id);
         let fresh = if witness { self.node(id).seen } else { self.has_contact(id) };
-        if fresh { Duration::ZERO } else { Duration::from_secs(100) }
+        let seen = if fresh { Duration::ZERO } else { Duration::from_secs(100) };
+        Shown { seen: Some(seen), told: None }
     }
 
     /// Everything a daemon on this node sees at one instant.
     pub fn instant_view(&self, from: Id) -> SourceFacts {
         let now = Stamp::new(Duration::ZERO);
         let mut facts = SourceFacts::default();
-        facts.own.record(now, self.look(from, from, Some(self.seen_now(from))));
+        facts.own.record(now, self.look(from, from, self.shown_now(from)));
         if self.writable(from) {
             for id in self.ids().filter(|id| *id != from && self.row(from, *id).is_some()) {
-                let look = self.look(from, id, Some(self.seen_now(id)));
+                let look = self.look(from, id, self.shown_now(id));
                 facts.peers.entry(node_id(id)).or_default().record(now, look);
             }
         }
         facts
     }
+}
+
+/// The sender's name leads the asking host to another node than the answering one streams from. The
+/// source believes a name only where repmgrd there names the same upstream, or none; see
+/// `src/source/repmgr/address.rs`. `names_alone`: it believes it.
+pub fn mislead(seen: &mut Observation, to: Id, names_alone: bool) {
+    let Some(said) = &seen.repmgr else { return };
+    if !matches!(said.attached, Attached::To(_)) {
+        return;
+    }
+    let agrees = said.upstream.is_none_or(|upstream| upstream == node_id(to));
+    let attached = if agrees || names_alone {
+        Attached::To(node_id(to))
+    } else {
+        Attached::Unknown("names and repmgrd disagree".into())
+    };
+    seen.repmgr = Some(Arc::new(Answer { attached, ..Answer::clone(said) }));
 }

@@ -3,7 +3,9 @@
 use rolecall::observation::ErrorKind;
 
 use crate::cluster::{Cluster, Event, Host, Id};
-use crate::sim::{Sim, Step};
+use crate::file::File;
+use crate::sim::{Due, Sim, at};
+use crate::steps::Step;
 
 /// How long a fault lasts; around the times at which something else changes its mind.
 const LASTS: [u64; 8] = [200, 900, 2500, 5000, 9000, 13_000, 22_000, 45_000];
@@ -15,22 +17,23 @@ const PATIENCE: u64 = 60_000;
 impl Sim {
     /// Faults and repairs from now on.
     pub fn let_things_happen(&mut self) {
-        self.later(8000, Step::Fault);
-        self.later(CARE_EVERY, Step::Caretaker);
+        self.after(8000, Due::Fault);
+        self.after(CARE_EVERY, Due::Caretaker);
     }
 
     fn any(&mut self) -> Id {
-        Id::try_from(self.rng.between(0, u64::from(self.cluster.size))).unwrap()
+        Id::try_from(self.chance.between(0, u64::from(self.cluster.size))).unwrap()
     }
 
     fn server(&mut self) -> Id {
         let servers = self.cluster.size - u8::from(self.cluster.witness.is_some());
-        Id::try_from(self.rng.between(0, u64::from(servers))).unwrap()
+        Id::try_from(self.chance.between(0, u64::from(servers))).unwrap()
     }
 
     /// The node that is READY, where it is one.
     fn the_ready(&self) -> Option<Id> {
-        let mut ready = self.daemons.iter().filter(|d| d.answers() && d.ready).map(|d| d.id);
+        let says = |id: &Id| self.processes.get(at(*id)).is_some_and(|p| p.answers() && p.ready);
+        let mut ready = self.cluster.ids().filter(says);
         ready.next().filter(|_| ready.next().is_none())
     }
 
@@ -59,21 +62,21 @@ impl Sim {
     }
 
     pub fn fault(&mut self) {
-        let wait = self.rng.between(2000, MOST_BETWEEN_FAULTS);
-        self.later(wait, Step::Fault);
+        let wait = self.chance.between(2000, MOST_BETWEEN_FAULTS);
+        self.after(wait, Due::Fault);
         if self.now < self.quiet_until {
             return;
         }
         self.totals.faults += 1;
-        let lasts = self.rng.pick(&LASTS).unwrap();
-        let lasts = self.rng.between(lasts / 2, lasts * 2);
+        let lasts = self.chance.pick(&LASTS).unwrap();
+        let lasts = self.chance.between(lasts / 2, lasts * 2);
         // Mostly it hits the one that matters.
         let one = match self.the_ready() {
-            Some(ready) if self.rng.one_in(2) => ready,
+            Some(ready) if self.chance.one_in(2) => ready,
             _ => self.server(),
         };
         let other = self.any();
-        match self.rng.between(0, 23) {
+        match self.chance.between(0, 31) {
             0 => {
                 self.cut(one, other, lasts);
                 self.cut(other, one, lasts);
@@ -82,7 +85,7 @@ impl Sim {
             2 => self.cut(other, one, lasts),
             3 => self.part(1 << one, lasts),
             4 | 5 => {
-                let mask = self.rng.next();
+                let mask = self.chance.next();
                 self.part(mask, lasts);
             }
             6 | 7 => {
@@ -92,7 +95,7 @@ impl Sim {
             8 => {
                 let back = Step::Event(Event::HostUp(other));
                 self.for_a_while(Step::Event(Event::HostDown(other)), lasts, back);
-                let start = self.rng.between(0, 4000);
+                let start = self.chance.between(0, 4000);
                 self.later(lasts + start, Step::Event(Event::Start(other)));
             }
             9 => {
@@ -101,17 +104,19 @@ impl Sim {
             }
             10 | 11 => self.slots_full(one, lasts),
             12 => {
-                let slow = self.rng.between(300, 1200);
+                let slow = self.chance.between(300, 1200);
                 self.for_a_while(Step::Slow(other, slow), lasts, Step::Slow(other, 0));
             }
             13 => self.for_a_while(Step::StopDaemon(one), lasts, Step::ContinueDaemon(one)),
             14 | 15 => {
-                let lasts = self.rng.between(50, 2500);
+                let lasts = self.chance.between(50, 2500);
                 self.for_a_while(Step::KillDaemon(one), lasts, Step::StartDaemon(one));
             }
             16 => self.for_a_while(Step::KillDaemon(one), lasts, Step::StartDaemon(one)),
             17 => {
-                self.for_a_while(Step::CutHaproxy(one, true), lasts, Step::CutHaproxy(one, false));
+                let proxy = self.any_proxy();
+                let cut = |cut| Step::CutHaproxy(proxy, one, cut);
+                self.for_a_while(cut(true), lasts, cut(false));
             }
             18 => {
                 let back = Step::Event(Event::StartRepmgrd(other));
@@ -124,15 +129,81 @@ impl Sim {
                 }
             }
             21 => self.switchover(),
-            _ => self.move_a_vote(),
+            22 => self.move_a_vote(),
+            23 => {
+                let (proxy, with_state) = (self.any_proxy(), self.chance.one_in(2));
+                self.step(Step::ReloadHaproxy(proxy, with_state));
+            }
+            24 => self.reload(one),
+            25 => self.step(Step::Slept(one, lasts)),
+            26 => self.step(Step::HangRepmgrd(other, lasts)),
+            27 => self.register_by_force(one),
+            28 if self.settings.machines_stand_still => {
+                self.for_a_while(Step::PauseVm(one), lasts, Step::ResumeVm(one));
+            }
+            29 => self.unregister(other),
+            _ => self.backup(one),
+        }
+    }
+
+    fn any_proxy(&mut self) -> usize {
+        let proxies = u64::try_from(self.proxies.len()).unwrap();
+        usize::try_from(self.chance.between(0, proxies)).unwrap()
+    }
+
+    /// How long this node's rolecall may hold by its file.
+    fn hold(&self, id: Id) -> u64 {
+        let file = self.processes[at(id)].file;
+        let hold = file.config(id, &self.settings.haproxy, None).nodes[0].sources[0].hold;
+        u64::try_from(hold.as_millis()).unwrap()
+    }
+
+    /// Another file, with which it is as safe.
+    fn reload(&mut self, id: Id) {
+        let usual = self.settings.file;
+        let file = match self.chance.between(0, 3) {
+            0 => usual,
+            1 => File { hold: Some(0), ..usual },
+            _ => File { settle: Some(20_000), ..usual },
+        };
+        self.step(Step::Reload(id, file));
+    }
+
+    /// What is gone for good is taken out of the tables.
+    fn unregister(&mut self, id: Id) {
+        let Some(ready) = self.the_ready() else { return };
+        if self.cluster.node(id).host == Host::Down {
+            self.step(Step::Event(Event::Unregister(id, ready)));
+        }
+    }
+
+    /// A backup is taken, and later put back; not one that is older than the last failover, which the
+    /// manual warns of.
+    fn backup(&mut self, id: Id) {
+        let Some(ready) = self.the_ready().filter(|ready| *ready != id) else { return };
+        match self.backups[at(id)] {
+            Some(backup) if crate::cluster::named(&backup.rows) == Some(ready) => {
+                self.step(Step::Restore(id));
+                let start = self.chance.between(500, 5000);
+                self.later(start, Step::Event(Event::Start(id)));
+            }
+            _ => self.step(Step::Backup(id)),
+        }
+    }
+
+    /// An operator tells a node that is writable that it is the primary.
+    fn register_by_force(&mut self, id: Id) {
+        if self.the_ready().is_none() {
+            self.step(Step::Event(Event::RegisterPrimary(id)));
         }
     }
 
     /// The server takes no new connections: rolecall's only, or repmgrd's as well.
     fn slots_full(&mut self, id: Id, lasts: u64) {
-        let kind = if self.rng.one_in(2) { ErrorKind::SlotsFull } else { ErrorKind::NotAccepting };
+        let kind =
+            if self.chance.one_in(2) { ErrorKind::SlotsFull } else { ErrorKind::NotAccepting };
         self.for_a_while(Step::Impair(id, kind), lasts, Step::Repair(id));
-        if self.rng.one_in(2) {
+        if self.chance.one_in(2) {
             for from in self.cluster.ids().filter(|from| *from != id) {
                 self.cut(from, id, lasts);
             }
@@ -155,7 +226,7 @@ impl Sim {
         self.later(1000, Step::IfNotWritable(old, Event::PromoteByHand(new)));
         self.later(2400, Step::IfNotWritable(old, Event::Rejoin(old, new)));
         for id in self.cluster.ids().filter(|id| *id != old && *id != new) {
-            let wait = self.rng.between(2500, 3500);
+            let wait = self.chance.between(2500, 3500);
             let event = if self.cluster.witness == Some(id) {
                 Event::WitnessRegister(id, new)
             } else {
@@ -173,33 +244,33 @@ impl Sim {
         if new == old || voter == old || voter == new {
             return;
         }
-        let hold = self.settings.hold;
+        let hold = self.hold(old);
         self.quiet_until = self.now + 2 * hold + 12_000;
         let lasts = hold + 20_000;
         self.cut(old, new, lasts);
         self.cut(new, old, lasts);
         let begins = hold + 3000;
         self.later(begins, Step::Event(Event::PromoteByHand(new)));
-        let wait = begins + self.rng.between(900, 3000);
+        let wait = begins + self.chance.between(900, 3000);
         let event = if self.cluster.witness == Some(voter) {
             Event::WitnessRegister(voter, new)
         } else {
             Event::FollowByHand(voter, new)
         };
-        self.later(wait, Step::Event(event));
+        self.later(wait, Step::IfLatest(new, event));
     }
 
     /// Brings the cluster back to health, with commands that go to the READY node only.
     pub fn caretaker(&mut self) {
-        self.later(CARE_EVERY, Step::Caretaker);
+        self.after(CARE_EVERY, Due::Caretaker);
         if self.now - self.nobody_since > PATIENCE {
-            self.build_anew();
+            self.step(Step::BuildAnew);
             return;
         }
         let Some(ready) = self.the_ready().filter(|_| self.now >= self.quiet_until) else { return };
         for id in self.cluster.ids().filter(|id| *id != ready) {
             let node = *self.cluster.node(id);
-            if node.host != Host::Up || !self.rng.one_in(4) {
+            if node.host != Host::Up || !self.chance.one_in(4) {
                 continue;
             }
             let attached = self.cluster.root(id) == ready;
@@ -212,9 +283,9 @@ impl Sim {
                 self.step(Step::Event(Event::Rejoin(id, ready)));
             } else if !node.postgres && !node.in_recovery {
                 self.step(Step::Event(Event::Rejoin(id, ready)));
-            } else if node.postgres && (!attached || self.rng.one_in(20)) {
+            } else if node.postgres && (!attached || self.chance.one_in(20)) {
                 self.step(Step::Event(Event::FollowByHand(id, ready)));
-            } else if node.postgres && self.rng.one_in(10) {
+            } else if node.postgres && self.chance.one_in(10) {
                 let to = self.server();
                 if self.cluster.root(to) == ready {
                     self.step(Step::Event(Event::FollowByHand(id, to)));
@@ -223,8 +294,10 @@ impl Sim {
         }
     }
 
-    fn build_anew(&mut self) {
+    pub fn build_anew(&mut self) {
         self.nobody_since = self.now;
+        self.promoted = [0; crate::cluster::MOST];
+        self.served = [false; crate::cluster::MOST];
         let healthy = Cluster::healthy(self.cluster.size, self.cluster.witness.is_some());
         let hosts = self.cluster.nodes.map(|node| node.host);
         self.cluster = healthy;

@@ -146,6 +146,7 @@ impl Reference {
         if !witness && standby { named(table) } else { Some(by) }
     }
 
+    #[expect(clippy::too_many_lines, reason = "as the text has it, condition after condition")]
     pub fn evaluate(&self, now: Stamp, facts: &SourceFacts) -> Outcome {
         // 1.
         if let Some((_, error)) = facts.own.failing()

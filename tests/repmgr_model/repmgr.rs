@@ -92,22 +92,34 @@ impl Cluster {
     fn wins(&self, id: Id) -> bool {
         let node = self.node(id);
         let Some(upstream) = node.upstream else { return false };
+        node.repmgrd && !self.answers(id, upstream) && self.can_elect(id)
+    }
+
+    /// The same of a repmgrd that has lost its upstream by its own attempts.
+    pub fn can_elect(&self, id: Id) -> bool {
+        let Some(upstream) = self.node(id).upstream else { return false };
         let of_primary = self.row(id, upstream).is_some_and(|row| row.kind == Kind::Primary);
-        if !node.repmgrd || self.answers(id, upstream) || !of_primary {
-            return false;
-        }
-        let siblings = || {
-            self.ids().filter(|other| {
-                *other != id
-                    && self.row(id, *other).is_some_and(|row| {
-                        row.active && row.upstream == Some(upstream) && row.kind != Kind::Primary
-                    })
-            })
-        };
-        let visible = siblings().filter(|other| self.answers(id, *other)).count();
-        let total = siblings().count();
-        let writable = siblings().any(|other| self.answers(id, other) && self.writable(other));
-        !writable && (total == 0 || 2 * (visible + 1) > total + 1)
+        let total = self.siblings_of(id, Some(upstream)).count();
+        let visible = self.visible_siblings(id).count();
+        let writable = self.visible_siblings(id).any(|other| self.writable(other));
+        of_primary && !writable && (total == 0 || 2 * (visible + 1) > total + 1)
+    }
+
+    /// The active nodes that its own table has on this upstream beside it.
+    pub fn siblings_of(&self, id: Id, upstream: Option<Id>) -> impl Iterator<Item = Id> + use<> {
+        let rows = self.node(id).rows;
+        self.ids().filter(move |other| {
+            *other != id
+                && upstream.is_some()
+                && rows[usize::from(*other)].is_some_and(|row| {
+                    row.active && row.upstream == upstream && row.kind != Kind::Primary
+                })
+        })
+    }
+
+    /// Those of them on its own upstream that answer it.
+    pub fn visible_siblings(&self, id: Id) -> impl Iterator<Item = Id> {
+        self.siblings_of(id, self.node(id).upstream).filter(move |other| self.answers(id, *other))
     }
 
     fn promote(&mut self, id: Id, row_due: bool) -> Option<()> {

@@ -1,16 +1,21 @@
-//! What turns the rule into a word over time: settling, holding, the record over a restart. Once as
-//! rolecall has it, and once as the rule's text has it, with the switches of its mutants.
+//! The rule's text over time: settling, holding, the record over a restart, with the switches that take
+//! one part of it back.
+//!
+//! A keeper cannot take a rule with a part taken back: its switches would have to ship. So a mutant is
+//! judged here, over the very facts that the keeper of rolecall publishes in the same world, in the
+//! place of its verdict; and in every eighth seed the unchanged text is asked beside rolecall, which may
+//! never say READY where the text does not.
 
 use std::time::Duration;
 
 use rolecall::clock::Stamp;
-use rolecall::policy::{Policy, Trust};
-use rolecall::quorum::{self, expiries, rule};
 use rolecall::role::Role;
 use rolecall::snapshot::SourceFacts;
-use rolecall::verdict::{Standing, State, decide};
 
+use crate::cluster::Id;
+use crate::process::Process;
 use crate::reference::{Mutant, Reference, Says};
+use crate::sim::{Sim, at};
 
 /// A yes as it is written down for the next process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,71 +25,97 @@ pub struct Record {
     pub ready: bool,
 }
 
-/// A word, and when it has to be asked for again if nothing new is seen.
-pub struct Word {
-    pub ready: bool,
-    pub until: Option<Stamp>,
+/// The text as the judge of one node's facts, over the processes that run there.
+pub struct Judge {
+    rules: Reference,
+    settle: Duration,
+    hold: Duration,
+    text: Text,
+    before: Option<SourceFacts>,
+    record: Option<Record>,
 }
 
-pub trait Driver {
-    /// The first own look of a process has finished.
-    fn begin(&mut self, now: Stamp, record: Option<Record>, facts: &SourceFacts);
-    fn looked(&mut self, now: Stamp, before: &SourceFacts, after: &SourceFacts);
-    fn word(&mut self, now: Stamp, facts: &SourceFacts) -> Word;
-    fn record(&self, now: Stamp, facts: &SourceFacts) -> Option<Record>;
+impl Judge {
+    pub fn new(rules: Reference, settle: Duration, hold: Duration) -> Self {
+        let text = Text::new(rules, settle, hold);
+        Self { rules, settle, hold, text, before: None, record: None }
+    }
+
+    /// Another configuration.
+    pub fn reload(&mut self, settle: Duration, hold: Duration) {
+        (self.settle, self.hold) = (settle, hold);
+        self.text.reload(settle, hold);
+    }
+
+    /// Another process: what it has is the record.
+    pub fn restart(&mut self) {
+        self.text = Text::new(self.rules, self.settle, self.hold);
+        self.before = None;
+    }
+
+    /// The host was booted.
+    pub fn forget(&mut self) {
+        self.record = None;
+    }
+
+    fn looked(&mut self, now: Stamp, facts: &SourceFacts) {
+        if let Some(before) = self.before.replace(facts.clone()) {
+            self.text.looked(now, &before, facts);
+        } else {
+            let me = facts.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.me);
+            let usable = |r: &Record| r.since <= now && now < r.good_until && me.is_some();
+            self.text.begin(now, self.record.filter(usable), facts);
+        }
+        if let Some(record) = self.text.record(now, facts) {
+            self.record = Some(record);
+        }
+    }
+
+    fn says(&mut self, now: Stamp) -> bool {
+        self.before.as_ref().is_some_and(|facts| self.text.word(now, facts))
+    }
 }
 
-/// rolecall's own.
-pub struct Rolecall {
-    policy: Policy,
-    standing: Standing,
-}
-
-impl Rolecall {
-    pub fn new(rules: &Reference, settle: Duration, hold: Duration, look: Duration) -> Self {
-        let electorate = Some(rules.electorate);
-        let trust = vec![Trust {
-            hold,
-            look,
-            knows_lag: true,
-            electorate,
-            hold_by_repmgr: false,
-            lock: None,
-        }];
-        let policy = Policy { roles: vec![Role::Primary], lag: None, settle, trust };
-        Self { policy, standing: Standing::default() }
-    }
-
-    fn electorate(&self) -> &quorum::Electorate {
-        self.policy.trust[0].electorate.as_ref().unwrap()
+impl Process {
+    /// What the text says at this moment.
+    pub fn judge_says(&mut self) -> bool {
+        let now = self.clock.now();
+        self.judge.as_mut().is_some_and(|judge| judge.says(now))
     }
 }
 
-impl Driver for Rolecall {
-    fn begin(&mut self, now: Stamp, record: Option<Record>, facts: &SourceFacts) {
-        let kept = record.map(|record| Standing {
-            confirmed_since: Some(record.since),
-            restored_until: Some(record.good_until),
-            ..Standing::default()
-        });
-        let after = std::slice::from_ref(facts);
-        self.standing = kept.unwrap_or_default().fold(now, &[], after, &self.policy);
+impl Sim {
+    /// The keeper published other facts.
+    pub fn judged(&mut self, id: Id, number: u32) {
+        let mutant = self.settings.mutant.is_some();
+        let process = &mut self.processes[at(id)];
+        if process.number != number {
+            return;
+        }
+        let now = process.clock.now();
+        let facts = process.facts.borrow().nodes.first().map(|node| node.sources[0].clone());
+        let Some((facts, judge)) = facts.zip(process.judge.as_mut()) else { return };
+        judge.looked(now, &facts);
+        if mutant {
+            self.announced(id, number);
+        } else {
+            self.compare(id);
+        }
     }
 
-    fn looked(&mut self, now: Stamp, before: &SourceFacts, after: &SourceFacts) {
-        let (before, after) = (std::slice::from_ref(before), std::slice::from_ref(after));
-        self.standing = self.standing.fold(now, before, after, &self.policy);
-    }
-
-    fn word(&mut self, now: Stamp, facts: &SourceFacts) -> Word {
-        let verdict = decide(now, std::slice::from_ref(facts), self.standing, &self.policy);
-        Word { ready: verdict.state == State::Ready, until: verdict.until }
-    }
-
-    fn record(&self, now: Stamp, facts: &SourceFacts) -> Option<Record> {
-        let good_until = rule(now, facts, self.electorate()).good_until?;
-        let since = self.standing.confirmed_since?;
-        Some(Record { since, good_until, ready: false })
+    /// rolecall may never say READY where the text does not, but for 8b.
+    pub fn compare(&mut self, id: Id) {
+        if self.settings.mutant.is_some() {
+            return;
+        }
+        let process = &mut self.processes[at(id)];
+        if process.judge.is_some()
+            && process.says_ready()
+            && !process.handed_over()
+            && !process.judge_says()
+        {
+            self.totals.against_text.get_or_insert(self.now);
+        }
     }
 }
 
@@ -104,6 +135,11 @@ pub struct Text {
 }
 
 impl Text {
+    pub fn reload(&mut self, settle: Duration, hold: Duration) {
+        let none = self.rules.mutant == Some(Mutant::NoSettle);
+        (self.settle, self.hold) = (if none { Duration::ZERO } else { settle }, hold);
+    }
+
     pub fn new(rules: Reference, settle: Duration, hold: Duration) -> Self {
         let settle = if rules.mutant == Some(Mutant::NoSettle) { Duration::ZERO } else { settle };
         Self {
@@ -190,7 +226,7 @@ fn silent_alone(now: Stamp, facts: &SourceFacts, life: Duration) -> bool {
     !contrary && (facts.own.failing().is_some() || !answered)
 }
 
-impl Driver for Text {
+impl Text {
     fn begin(&mut self, now: Stamp, record: Option<Record>, facts: &SourceFacts) {
         self.since = record.map(|record| record.since);
         self.ready = record.is_some_and(|record| record.ready);
@@ -204,13 +240,9 @@ impl Driver for Text {
         self.evaluate(now, after);
     }
 
-    fn word(&mut self, now: Stamp, facts: &SourceFacts) -> Word {
+    fn word(&mut self, now: Stamp, facts: &SourceFacts) -> bool {
         self.evaluate(now, facts);
-        let ends = expiries(now, facts, &self.rules.electorate);
-        let settled = self.since.map(|since| since.plus(self.settle));
-        let held = self.last_fresh.map(|at| at.plus(self.hold));
-        let due = [settled, held, self.restored_until].into_iter().flatten().filter(|at| *at > now);
-        Word { ready: self.ready, until: ends.chain(due).min() }
+        self.ready
     }
 
     fn record(&self, now: Stamp, facts: &SourceFacts) -> Option<Record> {
