@@ -14,6 +14,7 @@ use crate::failover;
 use crate::failure::Failure;
 use crate::handover::{self, Way};
 use crate::observation::{Observation, SourceError};
+use crate::patience::{self, Overrated};
 use crate::policy::Policy;
 use crate::poller;
 use crate::quorum::{self, Round};
@@ -44,6 +45,8 @@ struct Looked {
     round: Option<Round>,
     /// How other data nodes have given way to it.
     ways: BTreeMap<NodeId, Way>,
+    /// A `failover_after` that the node's repmgr.conf does not bear out.
+    overrated: Option<Overrated>,
 }
 
 /// Looks once at every source of `config`, all at one time, each within its own timeout, and
@@ -122,7 +125,8 @@ async fn look(
     let ways = electorate.zip(round.as_ref());
     let ways = ways.map(|(electorate, round)| handover::ways(now, &facts, &electorate, round));
     let ways = ways.unwrap_or_default();
-    Looked { kind: configured.kind.as_str(), seen, took_ms, facts, round, ways }
+    let overrated = seen.as_ref().ok().and_then(|seen| Overrated::of(configured, seen));
+    Looked { kind: configured.kind.as_str(), seen, took_ms, facts, round, ways, overrated }
 }
 
 /// Asks the rolecalls beside the servers that do not answer to give way to this candidate, as the daemon
@@ -192,6 +196,9 @@ impl OfNode {
             };
             // Writing to a string cannot fail.
             let _ = writeln!(out, "  source {} ({} ms): {said}", look.kind, look.took_ms);
+            if let Some(overrated) = &look.overrated {
+                let _ = writeln!(out, "    warning: {overrated}\n    hint: {}", patience::HINT);
+            }
             out.push_str(&look.cluster());
         }
         for (service, verdict) in &self.decided {
@@ -208,6 +215,7 @@ impl OfNode {
             Ok(seen) => json!({
                 "kind": look.kind, "took_ms": look.took_ms, "observation": observation(seen),
                 "votes": look.votes(),
+                "warning": look.overrated.map(|overrated| overrated.to_string()),
             }),
             Err(error) => json!({
                 "kind": look.kind, "took_ms": look.took_ms,
@@ -264,7 +272,8 @@ impl Looked {
                     .into_iter()
                     .flatten()
                     .collect(),
-                None => "not asked".to_owned(),
+                None if row.leads_to_its_server() => "not asked".to_owned(),
+                None => "not asked: its row leads to no other host, so it never votes".to_owned(),
             };
             let _ = writeln!(out, "{line}");
         }

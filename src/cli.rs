@@ -22,10 +22,12 @@ use crate::logging;
 use crate::manual;
 use crate::members;
 use crate::overview::{self, Health};
+use crate::patience;
 use crate::patroni_times;
 use crate::poke;
 use crate::schema::{self, Flags, Loaded};
 use crate::secret::Secret;
+use crate::source::patroni::TIMES_HINT;
 use crate::source::resolve::Resolver;
 use crate::source::{self, Source};
 use crate::units;
@@ -217,11 +219,18 @@ impl Cli {
         {
             accounts::group(group)?;
         }
-        let too_long = runtime()?.block_on(patroni_times::held_too_long(&loaded.config));
-        if !too_long.is_empty() {
-            return Err(Failure::new(Exit::Config, too_long.join("\n")));
+        let runtime = runtime()?;
+        let times = runtime.block_on(patroni_times::ask(&loaded.config));
+        if !times.held_too_long.is_empty() {
+            return Err(Failure::new(Exit::Config, times.held_too_long.join("\n")));
         }
         let mut said = String::new();
+        for unknown in times.unknown {
+            let _ = writeln!(said, "warning: {unknown}\n  hint: {}", TIMES_HINT);
+        }
+        for (node, overrated) in runtime.block_on(patience::overrated(&loaded.config)) {
+            let _ = writeln!(said, "warning: {node}: {overrated}\n  hint: {}", patience::HINT);
+        }
         for warning in &loaded.warnings {
             // Writing to a string cannot fail.
             let _ = writeln!(said, "warning: {warning}\n  hint: {}", warning.hint());

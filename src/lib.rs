@@ -55,6 +55,7 @@ pub mod order;
 pub mod order_book;
 pub mod order_file;
 pub mod overview;
+mod patience;
 mod patroni_times;
 pub mod plan;
 pub mod poke;

@@ -7,31 +7,52 @@ use tokio::time::timeout;
 
 use crate::config::{Config, Kind, Node, Source};
 use crate::lock::Cut;
-use crate::source::patroni::Patroni;
+use crate::observation::{ErrorKind, SourceError};
+use crate::source::patroni::{Patroni, Times};
 use crate::source::resolve::Resolver;
 
 /// Longest wait for one Patroni: who checks a file waits for it.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// What is wrong with the `hold` of every source and service for primaries, by the times that Patroni
-/// has now. A Patroni that does not answer is passed over: nothing is known then.
-pub async fn held_too_long(config: &Config) -> Vec<String> {
-    let mut wrong = Vec::new();
+/// What was found out by asking the Patronis of a configuration. One that does not answer is passed over:
+/// it may be stopped while a file is checked.
+#[derive(Default)]
+pub struct Found {
+    /// What is wrong with the `hold` of a source or service for primaries.
+    pub held_too_long: Vec<String>,
+    /// Which Patroni answered, and did not say its times, in words for a warning.
+    pub unknown: Vec<String>,
+}
+
+/// Asks every Patroni of a configuration for its times.
+pub async fn ask(config: &Config) -> Found {
+    let mut found = Found::default();
     for node in &config.nodes {
         for (at, source) in node.sources.iter().enumerate() {
-            if let Some(span) = span(source).await {
-                wrong.extend(of_source(config, node, at, span));
+            match span(source).await {
+                Some(Ok(span)) => found.held_too_long.extend(of_source(config, node, at, span)),
+                Some(Err(error)) if answered(error.kind) => found.unknown.push(format!(
+                    "the times of the Patroni of {} are not known, so a leader is held as if they were \
+                     the shortest that Patroni allows: {error}",
+                    node.name
+                )),
+                Some(Err(_)) | None => {}
             }
         }
     }
-    wrong
+    found
 }
 
-async fn span(source: &Source) -> Option<Duration> {
+/// Whether somebody answered, who will not answer otherwise by himself.
+fn answered(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Status | ErrorKind::Malformed | ErrorKind::TooLong)
+}
+
+async fn span(source: &Source) -> Option<Result<Duration, SourceError>> {
     let Kind::Patroni(patroni) = &source.kind else { return None };
     let mut asked = Patroni::new(patroni, Resolver::system()).ok()?;
-    let times = timeout(WITHIN, asked.ask_times()).await.ok()?.ok()?;
-    Some(times.span())
+    let times = timeout(WITHIN, asked.ask_times()).await.ok()?;
+    Some(times.map(Times::span))
 }
 
 fn of_source(config: &Config, node: &Node, at: usize, span: Duration) -> Vec<String> {

@@ -127,8 +127,10 @@ pub fn contribution(
         let refused = snapshot.failing().is_some_and(|(began, error)| {
             error.kind == ErrorKind::ServerDown && now.since(began) < electorate.life
         });
+        // One address of two rows may be the other one's.
         let leaves = row.registered != Registered::Primary
             && !row.active
+            && !row.shares_address
             && electorate.trust_refused
             && refused;
         return if leaves { Vote::Refused } else { Vote::Unreachable };

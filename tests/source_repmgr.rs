@@ -4,8 +4,12 @@
 mod authority;
 #[path = "source_repmgr/cluster.rs"]
 mod cluster;
+#[path = "source_repmgr/conf.rs"]
+mod conf;
 #[path = "source_repmgr/grants.rs"]
 mod grants;
+#[path = "source_repmgr/nowhere.rs"]
+mod nowhere;
 #[path = "source_repmgr/secrets.rs"]
 mod secrets;
 #[path = "source_postgres/server.rs"]

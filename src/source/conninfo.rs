@@ -74,12 +74,15 @@ impl Place {
         }
     }
 
-    /// Whether the server is on this host: behind a socket of it, or at a loopback address.
+    /// Whether the server is on this host: behind a socket of it, or at a loopback address, for which
+    /// the system takes the unspecified one, too.
     pub fn is_here(&self) -> bool {
-        let addr = self.hostaddr.or_else(|| self.name().parse().ok());
+        let addr =
+            self.hostaddr.or_else(|| self.name().parse().ok()).map(|addr| addr.to_canonical());
+        let name = self.name().trim_end_matches('.');
         self.socket_dir().is_some()
-            || addr.is_some_and(|addr| addr.is_loopback())
-            || (self.hostaddr.is_none() && self.name() == "localhost")
+            || addr.is_some_and(|addr| addr.is_loopback() || addr.is_unspecified())
+            || (self.hostaddr.is_none() && name.eq_ignore_ascii_case("localhost"))
     }
 
     /// The host as it was given, or the default.

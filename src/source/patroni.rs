@@ -50,11 +50,15 @@ const NO_BODY_WAIT: Duration = Duration::from_millis(250);
 const TIMES_EVERY: Duration = Duration::from_secs(300);
 
 /// How soon they are asked for again where that failed: Patroni may be starting, and until they are
-/// known nothing bounds `hold`.
+/// known a leader is held as if they were the shortest.
 const TIMES_AGAIN: Duration = Duration::from_secs(10);
 
 /// Longest wait for them: `/config` hangs while the consensus store is lost.
 const TIMES_WITHIN: Duration = Duration::from_secs(1);
+
+/// What an operator can do where its times are not known.
+pub const TIMES_HINT: &str = "let rolecall read /config of Patroni's REST API, and write ttl, loop_wait and \
+                              retry_timeout as numbers";
 
 /// One Patroni.
 pub struct Patroni {
@@ -147,8 +151,7 @@ impl Patroni {
             return;
         }
         tracing::warn!(
-            hint = "let rolecall read /config of Patroni's REST API, and write ttl, loop_wait and \
-                    retry_timeout as numbers",
+            hint = TIMES_HINT,
             "{}: its times are not known, so a leader is held as if they were the shortest that \
              Patroni allows: {error}",
             self.shown

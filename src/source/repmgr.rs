@@ -160,6 +160,9 @@ impl Repmgr {
             Attached::Nobody
         };
         if let Some(own) = &mut self.own {
+            if let Some(me) = me {
+                address::only_elsewhere(&mut table, me);
+            }
             // Only a candidate asks the others.
             if !role.in_recovery() {
                 address::mark_shared(&mut table, &self.resolver).await;
@@ -300,9 +303,10 @@ impl Own {
                 // Not what the row holds: it may be a password.
                 tracing::warn!(
                     %node,
-                    "the `conninfo` of its row in repmgr.nodes names no host, or cannot be read, so \
-                     nobody can be asked there and it never votes; hint: register it again with \
-                     `host=` or `hostaddr=`: a service file or a socket is another one on every host"
+                    "the `conninfo` of its row in repmgr.nodes cannot be read, or leads to no host but \
+                     the one that reads it, so nobody can be asked there and it never votes; hint: \
+                     register it again with the `host=` or `hostaddr=` by which all others reach it: a \
+                     service file, a socket, and localhost are others on every host"
                 );
             }
             self.told_lost = lost;

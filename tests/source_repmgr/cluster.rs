@@ -128,6 +128,11 @@ impl Node {
         source(&self.with_password())
     }
 
+    /// A source for the superuser, who needs no role of its own.
+    pub fn source_as_postgres(&self) -> Repmgr {
+        source(&self.settings("postgres"))
+    }
+
     /// Settings for the packaged role.
     pub fn with_password(&self) -> config::Repmgr {
         settings(&format!("{} password={PASSWORD} sslmode=disable", self.conninfo("rolecall")))

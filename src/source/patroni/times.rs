@@ -10,6 +10,9 @@ use crate::observation::{ErrorKind, SourceError};
 /// Patroni's own defaults, in seconds; a key that is not in its configuration has them.
 const DEFAULTS: (u64, u64, u64) = (30, 10, 10);
 
+/// How much of a value that is no time is shown, in characters.
+const MOST_SHOWN: usize = 40;
+
 /// The times of a Patroni cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
@@ -18,34 +21,49 @@ pub struct Times {
     retry_timeout: Duration,
 }
 
+/// The least `loop_wait` and `retry_timeout`, in seconds: Patroni 3 and 4 take them for anything shorter,
+/// whatever `/config` says (`_validate_and_adjust_timeouts` of 3.3.11 and 4.1.5). They raise a short
+/// `ttl`, too, which 2.1.7 does not; and where `loop_wait + 2 x retry_timeout` is longer than `ttl`, they
+/// shorten both. Neither is counted on here: it leaves more of the lock.
+const LEAST: (u64, u64) = (1, 3);
+
 /// The keys that are read; the configuration has many more.
 #[derive(Deserialize)]
 struct Config {
+    #[serde(default, deserialize_with = "as_it_stands")]
     ttl: Option<Value>,
+    #[serde(default, deserialize_with = "as_it_stands")]
     loop_wait: Option<Value>,
+    #[serde(default, deserialize_with = "as_it_stands")]
     retry_timeout: Option<Value>,
 }
 
+/// A key that is there, `null` among its values: Patroni refuses that one.
+fn as_it_stands<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
+}
+
 /// Seconds as Patroni takes them: it hands whatever stands there to Python's `int()`, so that a quoted
-/// number counts, and a fraction is cut (tried on 2.1.7, 3.3.11 and 4.1.5). Below zero they are none.
+/// number counts, and a fraction is cut. What is below zero is as good as nothing. `None` where `int()`
+/// raises, and Patroni goes on with what it had; tests/patroni_times.rs asks it.
 fn seconds(value: &Value) -> Option<u64> {
     match value {
-        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
+        Value::Bool(truth) => Some(u64::from(*truth)),
+        Value::Number(number) => {
+            let whole = |number: f64| Duration::try_from_secs_f64(number.max(0.0)).ok();
+            number.as_u64().or_else(|| Some(whole(number.as_f64()?)?.as_secs()))
+        }
         Value::String(text) => {
-            let digits = text.trim().strip_prefix('+').unwrap_or(text.trim());
+            let text = text.trim();
+            let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
             // Python lets single underscores stand between digits.
             let groups = || digits.split('_');
             let fit = groups().all(|g| !g.is_empty() && g.bytes().all(|b| b.is_ascii_digit()));
-            fit.then(|| groups().collect::<String>().parse().ok()).flatten()
+            let number = fit.then(|| groups().collect::<String>().parse().ok()).flatten();
+            number.map(|seconds| if text.starts_with('-') { 0 } else { seconds })
         }
-        _ => None,
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-/// A number without its fraction; `None` where it is below zero or beyond any time.
-fn whole(number: f64) -> Option<u64> {
-    let seconds = Duration::try_from_secs_f64(number).ok()?;
-    Some(seconds.as_secs())
 }
 
 impl Times {
@@ -55,17 +73,19 @@ impl Times {
             let what = format_args!("expected Patroni's configuration as JSON: {error}");
             SourceError::new(ErrorKind::Malformed, what)
         })?;
-        let read = |key: &str, value: Option<Value>, default| {
-            let known = value.as_ref().map_or(Some(default), seconds);
-            known.map(Duration::from_secs).ok_or_else(|| {
-                let what = format_args!("expected seconds as Patroni's `{key}`");
+        let read = |key: &str, value: Option<Value>, default, least: u64| {
+            let Some(value) = value else { return Ok(Duration::from_secs(default)) };
+            let seconds = seconds(&value).ok_or_else(|| {
+                let shown: String = value.to_string().chars().take(MOST_SHOWN).collect();
+                let what = format_args!("expected seconds as Patroni's `{key}`, got {shown}");
                 SourceError::new(ErrorKind::Malformed, what)
-            })
+            })?;
+            Ok(Duration::from_secs(seconds.max(least)))
         };
         Ok(Self {
-            ttl: read("ttl", config.ttl, DEFAULTS.0)?,
-            loop_wait: read("loop_wait", config.loop_wait, DEFAULTS.1)?,
-            retry_timeout: read("retry_timeout", config.retry_timeout, DEFAULTS.2)?,
+            ttl: read("ttl", config.ttl, DEFAULTS.0, 0)?,
+            loop_wait: read("loop_wait", config.loop_wait, DEFAULTS.1, LEAST.0)?,
+            retry_timeout: read("retry_timeout", config.retry_timeout, DEFAULTS.2, LEAST.1)?,
         })
     }
 
@@ -91,19 +111,35 @@ mod tests {
             (r#"{"ttl":"20","loop_wait":"10","retry_timeout":"5"}"#, 5),
             (r#"{"ttl":" 20 ","loop_wait":"+1","retry_timeout":"0_3"}"#, 16),
             (r#"{"ttl":20.9,"loop_wait":1.0,"retry_timeout":3.5}"#, 16),
+            (r#"{"ttl":"-5"}"#, 0),
+            (r#"{"ttl":-1}"#, 0),
+            (r#"{"ttl":true,"loop_wait":true,"retry_timeout":false}"#, 0),
+            // Patroni takes 1 and 3 for these.
+            (r#"{"ttl":20,"loop_wait":0,"retry_timeout":"0"}"#, 16),
+            (r#"{"ttl":20,"loop_wait":0.5,"retry_timeout":2.9}"#, 16),
+            (r#"{"ttl":20,"loop_wait":-10,"retry_timeout":-10}"#, 16),
         ] {
             assert_eq!(Times::read(body.as_bytes()).unwrap().span().as_secs(), seconds, "{body}");
         }
-        for body in ["", "[]", "null", r#"{"ttl":-1}"#, "<html>", r#"{"ttl":30"#]
-            .into_iter()
-            .chain([r#"{"ttl":"20s"}"#, r#"{"ttl":"2__0"}"#, r#"{"ttl":"_20"}"#, r#"{"ttl":""}"#])
-            .chain([r#"{"ttl":"-5"}"#, r#"{"ttl":[]}"#, r#"{"ttl":1e300}"#, r#"{"ttl":true}"#])
-        {
+    }
+
+    #[test]
+    fn what_patroni_cannot_read_is_not_known() {
+        for body in ["", "[]", "null", "<html>", r#"{"ttl":30"#, r#"{"ttl":1e300}"#] {
             assert_eq!(
                 Times::read(body.as_bytes()).unwrap_err().kind,
                 ErrorKind::Malformed,
                 "{body}"
             );
+        }
+        for value in
+            [r#""20s""#, r#""2__0""#, r#""_20""#, r#""""#, r#""+ 20""#, r#""20.0""#, "[]", "null"]
+        {
+            for key in ["ttl", "loop_wait", "retry_timeout"] {
+                let error = Times::read(format!(r#"{{"{key}":{value}}}"#).as_bytes()).unwrap_err();
+                let wanted = format!("expected seconds as Patroni's `{key}`, got {value}");
+                assert_eq!((error.kind, &*error.detail), (ErrorKind::Malformed, &*wanted));
+            }
         }
     }
 }

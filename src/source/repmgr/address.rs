@@ -144,6 +144,19 @@ fn shown(host: &str, port: u16) -> Arc<str> {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }.into()
 }
 
+/// Takes the places from the rows of other nodes that lead to this host, unless the own row does, too:
+/// whole clusters on one host are registered by loopback addresses. `host=localhost` in the row of a node
+/// that is elsewhere is true for that node alone; asked here it is this host that answers, or refuses.
+pub fn only_elsewhere(table: &mut [Row], me: NodeId) {
+    let here = |row: &Row| row.places.iter().any(Place::is_here);
+    if table.iter().any(|row| row.id == me && here(row)) {
+        return;
+    }
+    for row in table.iter_mut().filter(|row| row.id != me && here(row)) {
+        row.places = Arc::default();
+    }
+}
+
 /// Marks the rows that lead to where another row leads.
 pub async fn mark_shared(table: &mut [Row], resolver: &Resolver) {
     let leads_to = |place: &Place| match place.hostaddr {
@@ -266,6 +279,43 @@ mod tests {
         let unknown = Attached::Unknown("10.0.0.2:5432".into());
         assert_eq!(follows(&table, "10.0.0.2", 5432, None).await, unknown);
         assert_eq!(follows(&table, "vip", 5432, None).await, to(1));
+    }
+
+    #[test]
+    fn a_row_of_another_node_that_leads_to_this_host_leads_nowhere() {
+        let left = |own: &str, other: &str| {
+            let mut table = [row(1, own), row(2, other), row(3, "host=db3")];
+            only_elsewhere(&mut table, NodeId(1));
+            assert_eq!(table[2].places.len(), 1, "the third one is elsewhere");
+            assert!(!table[0].places.is_empty(), "its own places are its own");
+            !table[1].places.is_empty()
+        };
+        for here in [
+            "host=localhost",
+            "host=LOCALHOST. port=5433",
+            "host=127.0.0.1",
+            "host=127.9.9.9",
+            "hostaddr=::1",
+            "host=::ffff:127.0.0.1",
+            "host=0.0.0.0",
+            "host=db2,localhost",
+            "host=/run/postgresql",
+        ] {
+            for own in ["host=db1", "hostaddr=10.0.0.1"] {
+                assert!(!left(own, here), "{own}; {here}");
+            }
+            // All of it on one host.
+            assert!(left("host=127.0.0.1 port=5434", here), "{here}");
+        }
+        for elsewhere in [
+            "host=db2",
+            "host=localhost.example",
+            "host=10.0.0.2",
+            "host=localhost hostaddr=10.0.0.2",
+        ] {
+            assert!(left("host=db1", elsewhere), "{elsewhere}");
+            assert!(left("host=localhost", elsewhere), "{elsewhere}");
+        }
     }
 
     #[tokio::test]

@@ -19,15 +19,15 @@ struct Malformed;
 fn setting(line: &str) -> Result<Option<Setting>, Malformed> {
     let mut rest = Rest(line);
     let Some(name) = rest.token()? else { return Ok(None) };
-    let Token::Name(name) = name else { return Err(Malformed) };
+    let (Token::Word(name) | Token::Dotted(name)) = name else { return Err(Malformed) };
     let value = match rest.token()? {
         Some(Token::Equals) => rest.token()?,
         value => value,
     };
     let value = match value {
         Some(Token::Quoted(value)) => value,
-        Some(Token::Name(value) | Token::Bare(value)) => value.to_owned(),
-        Some(Token::Equals) | None => return Err(Malformed),
+        Some(Token::Word(value) | Token::Bare(value)) => value.to_owned(),
+        Some(Token::Dotted(_) | Token::Equals) | None => return Err(Malformed),
     };
     match rest.token()? {
         Some(_) => Err(Malformed),
@@ -36,8 +36,11 @@ fn setting(line: &str) -> Result<Option<Setting>, Malformed> {
 }
 
 enum Token<'a> {
-    /// A word that a setting may be called.
-    Name(&'a str),
+    /// A word that is a name or a value.
+    Word(&'a str),
+    /// Two of them joined by a point: a name, and no value unless it is quoted, so that
+    /// `include more.conf` is an error.
+    Dotted(&'a str),
     Equals,
     Quoted(String),
     /// A number, or a word that is no name.
@@ -61,7 +64,11 @@ impl<'a> Rest<'a> {
             '\'' => self.quoted().map(|value| Some(Token::Quoted(value))),
             c if is_letter(c) => {
                 let word = self.take(|c| is_letter(c) || is_digit(c) || "-.:/".contains(c));
-                Ok(Some(if is_name(word) { Token::Name(word) } else { Token::Bare(word) }))
+                Ok(Some(match word.split_once('.') {
+                    None if is_name(word) => Token::Word(word),
+                    Some((group, name)) if is_name(group) && is_name(name) => Token::Dotted(word),
+                    _ => Token::Bare(word),
+                }))
             }
             _ => {
                 let number = self.number().ok_or(Malformed)?;
@@ -118,7 +125,9 @@ impl<'a> Rest<'a> {
                 }
                 '\'' => {
                     self.0 = chars.as_str();
-                    return String::from_utf8(value).map_err(|_| Malformed);
+                    // repmgr's string would end at a NUL.
+                    let value = String::from_utf8(value).ok().filter(|value| !value.contains('\0'));
+                    return value.ok_or(Malformed);
                 }
                 '\\' => escaped(&mut chars, &mut value)?,
                 c => value.extend(c.encode_utf8(&mut [0; 4]).bytes()),
@@ -160,13 +169,9 @@ fn is_digit(c: char) -> bool {
     c.is_ascii_digit()
 }
 
-/// A word, or two joined by a point.
+/// Letters and digits, beginning with a letter.
 fn is_name(word: &str) -> bool {
-    let part = |part: &str| {
-        part.starts_with(is_letter) && part.chars().all(|c| is_letter(c) || is_digit(c))
-    };
-    let mut parts = word.split('.');
-    parts.next().is_some_and(part) && parts.next().is_none_or(part) && parts.next().is_none()
+    word.starts_with(is_letter) && word.chars().all(|c| is_letter(c) || is_digit(c))
 }
 
 #[cfg(test)]
@@ -179,7 +184,7 @@ mod tests {
         settings(line).ok()?.into_iter().next()
     }
 
-    /// Each was put to repmgr 5.3.3 (`repmgr -f FILE cluster show` names the errors of the file).
+    /// tests/repmgr_conf.rs puts such spellings to repmgr itself.
     #[test]
     fn a_setting_in_all_its_spellings() {
         for (line, value) in [
@@ -197,6 +202,7 @@ mod tests {
             ("reconnect_attempts='a''b\\'c\\\\\\101\\n'", "a'b'c\\A\n"),
             ("reconnect_attempts=on", "on"),
             ("reconnect_attempts=a-b:c/d", "a-b:c/d"),
+            ("reconnect_attempts=a.b.c", "a.b.c"),
             ("reconnect_attempts=''", ""),
         ] {
             let read = one(line).unwrap_or_else(|| panic!("{line:?}"));
@@ -207,8 +213,25 @@ mod tests {
     #[test]
     fn what_is_no_setting_is_told_by_its_line() {
         for bad in [
-            "a", "a=", "=1", "a==1", "a=1 2", "a='1", "a=/etc/x", "1=a", "a=1e5", "a='x' y",
-            "a b c", "a-b=1", "a.b.c=1", "a=-", "a='x\\",
+            "a",
+            "a=",
+            "=1",
+            "a==1",
+            "a=1 2",
+            "a='1",
+            "a=/etc/x",
+            "1=a",
+            "a=1e5",
+            "a='x' y",
+            "a b c",
+            "a-b=1",
+            "a.b.c=1",
+            "a=-",
+            "a='x\\",
+            "a b.c",
+            "a=1\0",
+            "a='1\02'",
+            "a='1\\0002'",
         ] {
             assert_eq!(settings(&format!("x=1\n\n{bad}\ny=2")), Err(3), "{bad:?}");
         }
