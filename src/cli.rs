@@ -18,6 +18,7 @@ use crate::control::{self, Question};
 use crate::daemon;
 use crate::document::Problem;
 use crate::failure::{Exit, Failure};
+use crate::fencing;
 use crate::logging;
 use crate::manual;
 use crate::members;
@@ -217,11 +218,26 @@ impl Cli {
         {
             accounts::group(group)?;
         }
-        let too_long = runtime()?.block_on(patroni_times::held_too_long(&loaded.config));
+        let runtime = runtime()?;
+        let too_long = runtime.block_on(patroni_times::held_too_long(&loaded.config));
         if !too_long.is_empty() {
             return Err(Failure::new(Exit::Config, too_long.join("\n")));
         }
+        let fence = runtime.block_on(fencing::check(&loaded.config));
+        // A name look-up that hangs must not keep the answer from being printed.
+        runtime.shutdown_background();
+        let unsure = fence.map_err(|error| {
+            Failure::new(Exit::Config, format_args!("fence: {error}")).hint(error.kind.hint())
+        })?;
         let mut said = String::new();
+        if let Some(error) = unsure {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                said,
+                "warning: fence: whether it can end sessions is not known: {error}\n  hint: {}",
+                error.kind.hint()
+            );
+        }
         for warning in &loaded.warnings {
             // Writing to a string cannot fail.
             let _ = writeln!(said, "warning: {warning}\n  hint: {}", warning.hint());
