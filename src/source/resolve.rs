@@ -89,6 +89,7 @@ impl Resolver {
 
     /// The same resolver for another source: what is known is shared, the share of the look-ups that
     /// may be under way (4 of 16) is its own.
+    #[must_use]
     pub fn for_source(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), share: Arc::new(Semaphore::new(SHARE)) }
     }

@@ -45,7 +45,7 @@ fn as_it_stands<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Valu
 
 /// Seconds as Patroni takes them: it hands whatever stands there to Python's `int()`, so that a quoted
 /// number counts, and a fraction is cut. What is below zero is as good as nothing. `None` where `int()`
-/// raises, and Patroni goes on with what it had; tests/patroni_times.rs asks it.
+/// raises, and Patroni goes on with what it had; `tests/patroni_times.rs` asks it.
 fn seconds(value: &Value) -> Option<u64> {
     match value {
         Value::Bool(truth) => Some(u64::from(*truth)),
