@@ -151,7 +151,7 @@ fn settling_is_no_evidence() {
     let mut young = node(&[("postgres", &[(fresh, is(Role::Primary))])]);
     let service = &mut young.services[0];
     service.policy = Arc::new(Policy { settle: ms(10_000), ..(*service.policy).clone() });
-    service.standing.yes_since = Some(at(NOW - 200));
+    service.standing.confirmed_since = Some(at(NOW - 200));
     assert_eq!(young.seen(at(NOW), &young.services[0]).reason.label(), "settling");
     assert_eq!(due(&young), Due::Never);
 }

@@ -126,6 +126,7 @@ fn every_key_reaches_its_value() {
             state: "/var/lib/rolecall/o.json".into(),
             poke: "/run/rolecall/wake.sock".into(),
         }),
+        fence: None,
         log: Log { to: LogTo::Journald, format: LogFormat::Json, level: tracing::Level::DEBUG },
     };
     let span = Duration::from_millis(750);
