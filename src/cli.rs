@@ -226,7 +226,7 @@ impl Cli {
         }
         let mut said = String::new();
         for unknown in times.unknown {
-            let _ = writeln!(said, "warning: {unknown}\n  hint: {}", TIMES_HINT);
+            let _ = writeln!(said, "warning: {unknown}\n  hint: {TIMES_HINT}");
         }
         for (node, overrated) in runtime.block_on(patience::overrated(&loaded.config)) {
             let _ = writeln!(said, "warning: {node}: {overrated}\n  hint: {}", patience::HINT);
