@@ -88,14 +88,14 @@ const CONFIGS: [&str; 8] = [
 
 fn bodies() -> Vec<String> {
     let times = [("ttl", 90), ("loop_wait", 1), ("retry_timeout", 3)];
-    let with = |key, value| {
+    let with = |key: &str, value: &str| {
         let each = times.map(|(of, usual)| {
             let usual = usual.to_string();
             format!("\"{of}\":{}", if of == key { value } else { &usual })
         });
         format!("{{{}}}", each.join(","))
     };
-    let each = times.iter().flat_map(|(key, _)| VALUES.map(|value| with(*key, value)));
+    let each = times.iter().flat_map(|(key, _)| VALUES.map(|value| with(key, value)));
     CONFIGS.into_iter().map(str::to_owned).chain(each).collect()
 }
 
