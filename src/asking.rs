@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -74,12 +74,7 @@ impl Asker {
         let said = async {
             stream.write_all(&line).await?;
             stream.shutdown().await?;
-            let mut left = LINGER_BYTES;
-            let mut discarded = [0; 512];
-            while let Some(rest) = left.checked_sub(stream.read(&mut discarded).await?.max(1)) {
-                left = rest;
-            }
-            std::io::Result::Ok(())
+            to_the_end(&mut stream).await
         };
         // A peer that is gone, or that never ends, needs nothing more.
         let _ = timeout(LINGER, said).await;
@@ -155,6 +150,19 @@ pub fn tell_stranger(asks: &Asks, service: &str, peer: Option<IpAddr>) {
     }
 }
 
+/// Reads what still comes, to its end or to the bound.
+async fn to_the_end(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
+    let mut left = LINGER_BYTES;
+    let mut discarded = [0; 512];
+    loop {
+        let count = stream.read(&mut discarded).await?;
+        match left.checked_sub(count) {
+            Some(rest) if count > 0 => left = rest,
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// Reads a question to the end of its line, to a silence, to its bounds or to the end of what comes.
 async fn read(stream: &mut TcpStream) -> Vec<u8> {
     // One byte more than it may have shows that it is too long.
@@ -177,4 +185,43 @@ async fn read(stream: &mut TcpStream) -> Vec<u8> {
     // What came until then is what is asked.
     let _ = timeout(WITHIN, reading).await;
     question[..len].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// A peer that sent a few bytes, or goes on for ever; counts how often it is read.
+    struct Peer {
+        sent: usize,
+        reads: usize,
+    }
+
+    impl AsyncRead for Peer {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            into: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            let count = self.sent.min(into.remaining());
+            into.put_slice(&vec![b'x'; count]);
+            self.sent -= count;
+            self.reads += 1;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_what_comes_is_read_once_and_what_never_ends_is_bounded() {
+        for (sent, reads) in [(0, 1), (7, 2), (512, 2), (usize::MAX, LINGER_BYTES / 512 + 1)] {
+            let mut peer = Peer { sent, reads: 0 };
+            to_the_end(&mut peer).await.unwrap();
+            assert_eq!(peer.reads, reads, "{sent} bytes came");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::control::{self, Question};
 use crate::daemon;
 use crate::document::Problem;
 use crate::failure::{Exit, Failure};
+use crate::fencing;
 use crate::logging;
 use crate::manual;
 use crate::members;
@@ -224,12 +225,27 @@ impl Cli {
         if !times.held_too_long.is_empty() {
             return Err(Failure::new(Exit::Config, times.held_too_long.join("\n")));
         }
+        let fence = runtime.block_on(fencing::check(&loaded.config));
+        let overrated = runtime.block_on(patience::overrated(&loaded.config));
+        // A name look-up that hangs must not keep the answer from being printed.
+        runtime.shutdown_background();
+        let unsure = fence.map_err(|error| {
+            Failure::new(Exit::Config, format_args!("fence: {error}")).hint(error.kind.hint())
+        })?;
         let mut said = String::new();
         for unknown in times.unknown {
             let _ = writeln!(said, "warning: {unknown}\n  hint: {TIMES_HINT}");
         }
-        for (node, overrated) in runtime.block_on(patience::overrated(&loaded.config)) {
+        for (node, overrated) in overrated {
             let _ = writeln!(said, "warning: {node}: {overrated}\n  hint: {}", patience::HINT);
+        }
+        if let Some(error) = unsure {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                said,
+                "warning: fence: whether it can end sessions is not known: {error}\n  hint: {}",
+                error.kind.hint()
+            );
         }
         for warning in &loaded.warnings {
             // Writing to a string cannot fail.

@@ -42,6 +42,8 @@ pub struct Config {
     pub http: Option<Http>,
     /// Where operators give orders, where there is such a place.
     pub control: Option<Control>,
+    /// Whose sessions a node keeps that is out: nobody's of these; `None`: everybody's.
+    pub fence: Option<Fence>,
     /// Where the log goes.
     pub log: Log,
 }
@@ -62,6 +64,28 @@ pub struct Http {
     pub listen: Vec<Listen>,
     /// Who may ask; empty: everybody.
     pub allow: Vec<IpNet>,
+}
+
+/// Whose sessions end on a node that is out of recovery and not READY for primaries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// Whose.
+    pub whose: Whose,
+    /// The node's own server.
+    pub server: Postgres,
+    /// Between two attempts, and for one.
+    pub rhythm: Rhythm,
+    /// From the end of a yes until every HAProxy that lives has asked again: `agent_inter`.
+    pub heard: Duration,
+}
+
+/// The sessions that are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Of clients at these addresses; never empty.
+    Clients(Vec<IpNet>),
+    /// Of these roles of PostgreSQL; never empty.
+    Roles(Vec<String>),
 }
 
 /// Where operators give orders.

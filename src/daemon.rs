@@ -20,6 +20,7 @@ use crate::clock::{Clock, wall_clock};
 use crate::config::{self, Config, Control, Node, Rhythm, Service};
 use crate::desk::Desk;
 use crate::failure::{Exit, Failure};
+use crate::fencing::{self, Fenced};
 use crate::http::Pages;
 use crate::keeper::Keeper;
 use crate::logging::{self, Logging};
@@ -72,6 +73,15 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let records = Records::from_env();
     let metrics = Metrics::default();
     let counted = metrics.clone();
+    let (fences, fence_in_force) = watch::channel(None);
+    let resolver = Resolver::system();
+    let guarding = fencing::run(
+        clock.clone(),
+        facts.clone(),
+        fence_in_force,
+        resolver.clone(),
+        counted.fence.clone(),
+    );
     let keeper = Keeper::new(clock.clone(), facts_out, announced_out, records, counted.clone());
     let exposed = Arc::new(Exposed::new(&counted, facts.clone(), clock.clone()));
     let (questions, questions_in) = mpsc::channel::<Question>(QUESTIONS_WAITING);
@@ -87,6 +97,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let looking_thread = std::thread::Builder::new()
         .name("sources".to_owned())
         .spawn(move || {
+            looking.spawn(guarding);
             looking.block_on(keeper.run(plans_in, pokes_in));
             // Dropping the pollers ends what they started; a name look-up that hangs is left behind.
             looking.shutdown_timeout(STOP_WITHIN);
@@ -99,7 +110,8 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let daemon = Daemon {
         load,
         logging,
-        resolver: Resolver::system(),
+        resolver,
+        fences,
         pages,
         asks: BTreeMap::new(),
         plans,
@@ -148,6 +160,8 @@ struct Daemon<'a> {
     load: &'a Load<'a>,
     logging: Logging,
     resolver: Resolver,
+    /// Says what is fenced.
+    fences: watch::Sender<fencing::Settings>,
     /// What every port answers from.
     pages: Pages,
     /// Who asked each service about each node, over reloads.
@@ -353,6 +367,7 @@ impl Daemon<'_> {
                 self.warned.push(warning);
             }
         }
+        self.fences.send_replace(Fenced::of(&config));
         self.ports.serve(sockets);
         self.ports.close_others(&config);
         if self.logging.apply(config.log) {

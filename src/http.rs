@@ -232,7 +232,8 @@ impl Pages {
             let mut said = announced.iter().flat_map(|said| &**said);
             said.find(|a| &*a.node == node && &*a.service == service).map(|a| a.since)
         };
-        Status::of(now, &self.facts.borrow(), self.counted.strays.kept(), since)
+        let (strays, fence) = (self.counted.strays.kept(), self.counted.fence.deeds());
+        Status::of(now, &self.facts.borrow(), strays, fence, since)
     }
 
     /// `/SERVICE` is about the only node; where there are several the question must name one: a check

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Stamp};
 use crate::failover;
+use crate::fence::{Deeds, Record};
 use crate::order;
 use crate::poller::Look;
 use crate::question::Unknown;
@@ -58,6 +59,8 @@ pub struct Metrics {
     pub strays: Strays,
     /// When READY for primaries was last said; no metric, but known where answers are counted.
     pub spoken: Spoken,
+    /// What the fence did, for the status.
+    pub fence: Record,
 }
 
 /// Why an HTTP connection is not served.
@@ -97,6 +100,7 @@ impl Default for Metrics {
             reload_time: Gauge::default(),
             strays: Strays::default(),
             spoken: Spoken::default(),
+            fence: Record::default(),
         }
     }
 }
@@ -183,7 +187,8 @@ impl Exposed {
             "When the configuration in force was read",
             counted.reload_time.clone(),
         );
-        registry.register_collector(Box::new(Known { facts, clock }));
+        let fence = counted.fence.clone();
+        registry.register_collector(Box::new(Known { facts, clock, fence }));
         Self(registry)
     }
 
@@ -207,6 +212,7 @@ impl Exposed {
 struct Known {
     facts: watch::Receiver<Facts>,
     clock: Clock,
+    fence: Record,
 }
 
 impl fmt::Debug for Known {
@@ -282,6 +288,25 @@ impl Collector for Known {
             "How long ago a service was last asked about a node; absent before the first time";
         metric("last_check_age_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| last_checks(lines, now, node))
+        })?;
+        let deeds = self.fence.deeds();
+        let fenced = |lines: &mut Lines<'_>, count: &dyn Fn(&Deeds) -> u64| {
+            let Some(deeds) = &deeds else { return Ok(()) };
+            each(&facts, |node| lines.counter(&[("node", &*node.name)], count(deeds)))
+        };
+        let help = "How often the fence told a session to end; absent without one";
+        metric("fence_sessions_ended", help, MetricType::Counter, &|lines| {
+            fenced(lines, &|deeds| deeds.ended)
+        })?;
+        let help = "Attempts of the fence that failed; absent without one";
+        metric("fence_attempts_failed", help, MetricType::Counter, &|lines| {
+            fenced(lines, &|deeds| deeds.failed)
+        })?;
+        let help = "Whether the fence ends sessions now; absent without one";
+        metric("fence_acts", help, MetricType::Gauge, &|lines| {
+            let Some(deeds) = &deeds else { return Ok(()) };
+            let acts = i64::from(deeds.acting.is_some());
+            each(&facts, |node| lines.gauge(&[("node", &*node.name)], &acts))
         })
     }
 }

@@ -221,6 +221,8 @@ error_kinds! {
     TooLong => "too_long", "is this the right server? an answer is read up to a fixed bound";
     /// The command could not be started, or ended in a way its contract does not know.
     Command => "command", "run the command by hand as the user rolecall runs as";
+    /// Only the rolecall beside a server may do this, and this one is not.
+    Elsewhere => "elsewhere", "`[fence]` is for the rolecall beside the server: what its source and its own `conninfo` name must be this host itself";
     /// A password or certificate file could not be read.
     Credential => "credential", "check that the file exists and that rolecall's user may read it";
 }

@@ -34,6 +34,10 @@ pub fn health(status: &Value) -> Health {
     if list(&status["unknown_questions"]).any(asked_wrong) {
         worst = Health::Warning;
     }
+    // It acts, or it cannot.
+    if status["fence"]["acts"] == Value::Bool(true) || status["fence"]["error"].is_object() {
+        worst = Health::Warning;
+    }
     for node in list(&status["nodes"]) {
         let troubled = |source: &Value| {
             source["error"].is_object() || list(&source["repmgrd"]).next().is_some()
@@ -105,6 +109,7 @@ pub fn text(status: &Value, colour: bool) -> String {
         notes.push(format!("{order} (counts nowhere: a narrower one does, or its target is gone)"));
     }
     notes.extend(list(&status["unknown_questions"]).map(unknown));
+    notes.extend(fence(&status["fence"]));
     if let Some(damaged) = status["orders_damaged"].as_str() {
         notes.push(format!("orders: {}", shown(damaged)));
     }
@@ -145,6 +150,24 @@ fn order(order: &Value) -> Option<String> {
     let waits = if waits { ", waits until a look shows the node fit" } else { "" };
     let (wish, target, by) = (of("order"), of("target"), of("by"));
     Some(format!("order {wish} about {target} by {by}{forced}, {ends}{waits}{why}"))
+}
+
+/// What the fence does or did, in one line; nothing where it never had to.
+fn fence(fence: &Value) -> Option<String> {
+    let ended = fence["ended"].as_u64()?;
+    let failed = fence["error"]["detail"].as_str();
+    let failed = failed.map(|detail| format!("; the last attempt failed: {}", shown(detail)));
+    let failed = failed.unwrap_or_default();
+    if fence["acts"] == Value::Bool(true) {
+        let (since, why) = (ago(&fence["since_ms"]), word(&fence["because"]["detail"]));
+        return Some(format!("fence: ends sessions for {since} ({why}), {ended} so far{failed}"));
+    }
+    let last = ago(&fence["last_ms"]);
+    match (ended, failed.is_empty()) {
+        (0, true) => None,
+        (0, false) => Some(format!("fence: no session was ended{failed}")),
+        _ => Some(format!("fence: {ended} sessions were ended, the last one {last} ago{failed}")),
+    }
 }
 
 /// A question of agent-send that names nothing, in one line: its server stays in MAINT.

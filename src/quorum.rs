@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::clock::Stamp;
 use crate::electorate::{NodeId, Registered, Row, named, row};
 use crate::reason::Reason;
+use crate::release::MARGIN;
 use crate::role::Role;
 use crate::snapshot::{Snapshot, SourceFacts};
 use crate::vote::{Heard, Vote, contribution, heard, usable, watches_a_standby};
@@ -35,6 +36,14 @@ pub struct Electorate {
     /// Whether a refused connection comes from the host itself: not so where a firewall answers
     /// with resets.
     pub trust_refused: bool,
+}
+
+impl Electorate {
+    /// The least time for which a confirmation must have stood before it counts: longer than an answer
+    /// lives here, and then a word in HAProxy.
+    pub fn least_settle(&self) -> Duration {
+        self.life + self.memory + MARGIN
+    }
 }
 
 /// What a primary does where two nodes vote and the other one is lost.

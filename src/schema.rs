@@ -18,6 +18,7 @@ use crate::config::{
 };
 use crate::document::{Document, Fault, Problem, Table};
 use crate::poke;
+use crate::schema_fence::fence;
 use crate::schema_node::{check_clash, nodes};
 use crate::schema_service::{addresses, allow, services, values};
 use crate::secret::Secret;
@@ -191,8 +192,10 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
     let http = http(root, services.as_deref().unwrap_or_default(), &mut listeners);
     let log = log(&root.table("log"));
     let control = control(root);
+    let nodes = nodes.into_nodes();
+    let fence = fence(root, credentials, &haproxy, nodes.as_deref(), services.as_deref());
     root.finish();
-    let (mut nodes, services) = (nodes.into_nodes()?, services?);
+    let (mut nodes, services) = (nodes?, services?);
     let bytes = services.iter().find_map(|service| service.lag?.bytes);
     let lag = bytes.map(|bytes| PatroniLag { max: bytes.max, resume: bytes.resume });
     // Where PostgreSQL itself is asked, it knows better and at once.
@@ -204,7 +207,7 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
             }
         }
     }
-    Some(Config { haproxy, nodes, services, http, control, log })
+    Some(Config { haproxy, nodes, services, http, control, fence, log })
 }
 
 /// The control socket; off unless the section is there.

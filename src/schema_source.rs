@@ -32,7 +32,7 @@ const CREDENTIALS: &str = "/run/credentials/rolecall.service";
 
 const URL: &str = "http://HOST:PORT or https://HOST:PORT";
 const PATH: &str = "a path that begins with `/`";
-const CONNINFO: &str = "a libpq connection string";
+pub const CONNINFO: &str = "a libpq connection string";
 const COMMAND: &str = "an array of the program's absolute path and its arguments";
 const COMMAND_HINT: &str = r#"such as ["/usr/local/bin/myrole", "--quiet"]; no shell reads it"#;
 const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";
@@ -294,7 +294,7 @@ fn is_domain(name: &str) -> bool {
 }
 
 /// The keys of kind `postgres`; no password's place only where a problem was reported.
-fn postgres(
+pub fn postgres(
     table: &Table<'_>,
     credentials: Option<&Path>,
 ) -> (Option<Conninfo>, Option<PasswordFrom>) {

@@ -10,8 +10,8 @@
 //! lapses and has a majority again at `r`. Every vote that X counted at `u` was asked for after
 //! `u - life`. Another node Y needs a majority of the same rows, so it needs one of these voters, which
 //! left X after `u - life`: Y has been confirmed since `u - life` at the earliest, and is READY by 8a no
-//! sooner than `u - life + settle`. X counts at `r` what was asked for after `r - life`; so with
-//! `r <= u + settle - 2 x life` nobody else has been READY since `u`, and it is as if X had never
+//! sooner than `u - life + settle`, where `settle` is the least that the rule allows. X counts at `r` what
+//! was asked for after `r - life`; so with `r <= u + settle - 2 x life` nobody else has been READY since `u`, and it is as if X had never
 //! lapsed. By 8b Y is READY only after X was seen in recovery or has released; both end this privilege
 //! here. Where X's own server refused connections and came back, nobody else can even have been promoted
 //! before `fresh + hold`: at `fresh` all who could be elected were in contact, and `hold` is shorter than
@@ -150,9 +150,11 @@ impl Standing {
         if majority_at < counted {
             return None;
         }
-        let lives = policy.trust.iter().filter_map(|trust| trust.electorate.as_ref());
-        let life = lives.map(|electorate| electorate.life).max()?;
-        let short = majority_at.plus(settle(before, policy).saturating_sub(2 * life));
+        // Another node may settle for no longer than it must, whatever is configured here.
+        let rules = policy.trust.iter().filter_map(|trust| trust.electorate.as_ref());
+        let bounds =
+            rules.map(|rule| rule.least_settle().min(policy.settle).saturating_sub(2 * rule.life));
+        let short = majority_at.plus(bounds.min()?);
         let until = self
             .nobody_promoted_before(before, after, policy)
             .map_or(short, |held| held.max(short));

@@ -13,6 +13,7 @@ use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
 use crate::failover::{self, Trouble};
+use crate::fence::Deeds;
 use crate::observation::SourceError;
 use crate::order;
 use crate::reason::Reason;
@@ -38,6 +39,29 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// Questions of agent-send that named nothing and were answered with `unknown`, the newest first.
     pub unknown_questions: Vec<Question>,
+    /// What was done about the sessions of a node that is out; `null` where `[fence]` is not
+    /// configured.
+    pub fence: Option<Fence>,
+}
+
+/// The fence, and what it did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Fence {
+    /// Whether it ends sessions now: the server is out of recovery, and the node not READY.
+    pub acts: bool,
+    /// For how long it has; `null` where it does not.
+    pub since_ms: Option<u64>,
+    /// Why, where it does.
+    pub because: Option<Explained>,
+    /// How often a session was told to end.
+    pub ended: u64,
+    /// How long ago the last one was.
+    pub last_ms: Option<u64>,
+    /// How many attempts failed.
+    pub failed: u64,
+    /// How the last attempt failed, where it did.
+    pub error: Option<Explained>,
 }
 
 /// A question that names nothing here.
@@ -223,6 +247,7 @@ impl Status {
         now: Stamp,
         facts: &Facts,
         strays: Vec<Stray>,
+        fence: Option<Deeds>,
         since: impl Fn(&str, &str) -> Option<Stamp>,
     ) -> Self {
         let nodes = facts.nodes.iter().map(|node| of_node(now, node, &since));
@@ -231,6 +256,7 @@ impl Status {
             rolecall: env!("CARGO_PKG_VERSION"),
             nodes: nodes.collect(),
             unknown_questions: strays.into_iter().map(|stray| of_stray(now, stray)).collect(),
+            fence: fence.map(|deeds| of_fence(now, &deeds)),
         }
     }
 
@@ -238,6 +264,18 @@ impl Status {
     pub fn service(&self, node: &str, service: &str) -> Option<&Service> {
         let node = self.nodes.iter().find(|of| of.node == node)?;
         node.services.iter().find(|of| of.service == service)
+    }
+}
+
+fn of_fence(now: Stamp, deeds: &Deeds) -> Fence {
+    Fence {
+        acts: deeds.acting.is_some(),
+        since_ms: deeds.acting.as_ref().map(|(since, _)| ago(now, *since)),
+        because: deeds.acting.as_ref().map(|(_, reason)| explained(reason)),
+        ended: deeds.ended,
+        last_ms: deeds.last.map(|last| ago(now, last)),
+        failed: deeds.failed,
+        error: deeds.error.as_ref().map(failure),
     }
 }
 

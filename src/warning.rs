@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
+use crate::answering::Listen;
 use crate::config::{Config, Control, Kind, Node, PasswordFrom, Postgres, Source};
 use crate::last_word::{LAST_ASKS, MAX_LASTS, Word};
 use crate::lock::USUAL_SPAN;
@@ -22,6 +23,10 @@ pub enum Warning {
     PostgresAlone,
     /// repmgr's own patience is not known, so none can be had with a primary that is silent.
     NoFailoverAfter,
+    /// No rolecall of another node can prove that it gives way, so every failover settles.
+    NoRelease,
+    /// The rolecalls of the other nodes are asked to give way, and this one cannot be.
+    ReleaseUnheard,
     /// Nothing is looked at.
     StaticRole,
     /// HAProxy takes the server DOWN while rolecall restarts.
@@ -80,6 +85,14 @@ impl Warning {
             Self::NoFailoverAfter => {
                 "set it to repmgr's (reconnect_attempts - 1) x reconnect_interval, the least of all nodes'"
             }
+            Self::NoRelease => {
+                "put one secret of 16 bytes or more into a file on every data node, name it by \
+                 `release_key_file`, and let [http] listen where the other nodes reach it"
+            }
+            Self::ReleaseUnheard => {
+                "let [http] listen at an address that the other nodes reach, at their `release_port`, \
+                 and name them in its `allow`"
+            }
             Self::StaticRole => "use another kind of source where the role can change",
             Self::ShortFall { .. } => {
                 "raise `fall` or `inter` of HAProxy's health check, and tell it to [haproxy]"
@@ -114,6 +127,13 @@ impl fmt::Display for Warning {
             Self::NoFailoverAfter => f.write_str(
                 "a source of kind `repmgr` without `failover_after` has `hold` 0s: one look that \
                  fails takes the primary out",
+            ),
+            Self::NoRelease => f.write_str(
+                "a source of kind `repmgr` without `release_key_file`: nothing that another node's \
+                 rolecall says is proven, so a new primary waits for `settle` after a crash of the old one",
+            ),
+            Self::ReleaseUnheard => f.write_str(
+                "`release_key_file` is set, and no rolecall of another node can ask this one to give way",
             ),
             Self::StaticRole => f.write_str("a source of kind `static` looks at nothing"),
             Self::ShortFall { span } => write!(
@@ -193,6 +213,7 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     for source in config.nodes.iter().flat_map(|node| &node.sources) {
         of_source(source, &mut warnings);
     }
+    of_release(config, &mut warnings);
     // The unit makes the usual one.
     let usual = Control::default();
     let dir = config.control.as_ref().and_then(|control| control.state.parent());
@@ -223,6 +244,25 @@ fn of_node(node: &Node, primaries: bool, warnings: &mut Vec<Warning>) {
     }
 }
 
+/// Whether a rolecall beside its own node can be let ahead, and lets others ahead. One for many nodes is
+/// no node's own.
+fn of_release(config: &Config, warnings: &mut Vec<Warning>) {
+    let [node] = config.nodes.as_slice() else { return };
+    let primaries = config.services.iter().any(|of| of.roles.contains(&Role::Primary));
+    for source in node.sources.iter().filter(|_| primaries) {
+        let Kind::Repmgr(repmgr) = &source.kind else { continue };
+        let heard = config.http.iter().flat_map(|http| &http.listen).any(|listen| match listen {
+            Listen::At(addr) => !addr.ip().is_loopback(),
+            Listen::Everywhere(_) => true,
+        });
+        match &repmgr.release {
+            None => warnings.push(Warning::NoRelease),
+            Some(_) if !heard => warnings.push(Warning::ReleaseUnheard),
+            Some(_) => {}
+        }
+    }
+}
+
 fn of_source(source: &Source, warnings: &mut Vec<Warning>) {
     let look = source.interval + source.timeout;
     let memory = match source.kind {
@@ -242,7 +282,12 @@ fn of_source(source: &Source, warnings: &mut Vec<Warning>) {
             }
         }
         Kind::Postgres(postgres) => no_password(postgres, warnings),
-        Kind::Repmgr(repmgr) => no_password(&repmgr.server, warnings),
+        Kind::Repmgr(repmgr) => {
+            no_password(&repmgr.server, warnings);
+            if let Some(release) = &repmgr.release {
+                no_file("release_key_file", &release.key_file, warnings);
+            }
+        }
         Kind::Command(argv) => {
             if let Some(program) = argv.first() {
                 no_file("command", Path::new(program), warnings);

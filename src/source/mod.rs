@@ -64,7 +64,7 @@ impl Source {
     /// # Errors
     /// A certificate file cannot be read, or a URL is not one.
     pub fn new(source: &config::Source, resolver: &Resolver) -> Result<Self, Failure> {
-        let resolver = resolver.clone();
+        let resolver = resolver.for_source();
         let unusable = |what: &dyn std::fmt::Display| {
             let kind = source.kind.as_str();
             Failure::new(Exit::Config, format_args!("source of kind {kind}: {what}"))

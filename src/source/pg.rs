@@ -5,6 +5,7 @@
 //! as HAProxy's clients will. All of it lives in one future: no task, and no socket, outlives it.
 
 pub mod role;
+pub mod sessions;
 mod wire;
 
 use std::io;
@@ -131,6 +132,18 @@ impl Connector {
     ///
     /// The error's kind says what stands in the way; see [`ErrorKind`]. No deadline of its own.
     pub async fn ask(&mut self, query: &str) -> Result<Row, SourceError> {
+        match self.ask_if(query, || true).await? {
+            Some(row) => Ok(row),
+            None => Err(self.failed(ErrorKind::Query, "nothing was asked")),
+        }
+    }
+
+    /// As [`Self::ask`], if `still` says so once the connection stands; `None` where it did not.
+    pub async fn ask_if(
+        &mut self,
+        query: &str,
+        still: impl FnOnce() -> bool,
+    ) -> Result<Option<Row>, SourceError> {
         let mut startup = self.startup.clone();
         if let Some(password) = self.password()? {
             startup.password(password.expose());
@@ -138,7 +151,9 @@ impl Connector {
         let tls = self.tls.connector()?;
         let (client, connection) = self.open(startup, tls).await?;
         // The connection ends by itself once the client is gone and its goodbye is written.
-        let answer = async move { client.query_typed_one(query, &[]).await };
+        let answer = async move {
+            if still() { client.query_typed_one(query, &[]).await.map(Some) } else { Ok(None) }
+        };
         match tokio::join!(answer, connection) {
             (Ok(row), _) => Ok(row),
             (Err(answer), Err(broken)) if answer.is_closed() => {

@@ -3,6 +3,8 @@
 //!
 //! `getaddrinfo` blocks and cannot be cancelled; each look-up therefore has a thread of its own,
 //! which outlives the look that asked for it and keeps neither the runtime nor the process alive.
+//! These threads are few, and each source has a share of them: where no look-up can begin, whoever
+//! has good addresses goes on with those, and whoever has none waits for a place.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,7 +12,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::observation::{ErrorKind, SourceError};
@@ -25,36 +27,49 @@ const MAX_NAMES: usize = 256;
 /// Addresses kept of one name. More are not tried within the timeout of a look anyway.
 const MAX_ADDRESSES: usize = 16;
 
+/// Look-ups at a time, each a thread: a quarter of the shipped unit's `TasksMax`.
+const THREADS: usize = 16;
+
+/// Look-ups at a time of one source, so that the names of one cannot hold up those of the others.
+const SHARE: usize = 4;
+
 type LookUp = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 type Outcome = Result<Arc<[IpAddr]>, SourceError>;
 
 /// Holds the outcome once there is one.
 type Pending = watch::Receiver<Option<Outcome>>;
 
-/// Looks names up; clones share what is known and what is under way.
+/// Looks names up; clones share what is known, what is under way, and the share of their source.
 #[derive(Clone)]
-pub struct Resolver(Arc<Shared>);
+pub struct Resolver {
+    shared: Arc<Shared>,
+    share: Arc<Semaphore>,
+}
 
 struct Shared {
     look_up: Box<LookUp>,
-    names: Mutex<HashMap<String, Known>>,
+    names: Mutex<Names>,
+    threads: Arc<Semaphore>,
 }
 
-/// What is known of one name.
 #[derive(Default)]
-struct Known {
-    good: Option<Arc<[IpAddr]>>,
-    /// The look-up under way; holds its outcome once it has ended.
-    under_way: Option<Pending>,
+struct Names {
+    good: HashMap<String, Good>,
+    /// The look-ups that have a thread.
+    under_way: HashMap<String, Pending>,
+    /// How often any name was asked for: the clock of [`Good::used`].
+    uses: u64,
 }
 
-/// A look-up, and what was known before.
-struct Asked {
-    under_way: Pending,
-    good: Option<Arc<[IpAddr]>>,
-    /// How long one waits who has good addresses.
-    patience: Duration,
+/// The last good addresses of a name.
+struct Good {
+    addresses: Arc<[IpAddr]>,
+    /// When it was asked for last. Whoever asks least recently is forgotten first.
+    used: u64,
 }
+
+/// The right to one look-up: of the share of its source, and of the threads of all.
+type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 impl Resolver {
     /// Asks the host's resolver (`getaddrinfo`: `/etc/hosts`, DNS and what else nsswitch.conf names).
@@ -64,25 +79,38 @@ impl Resolver {
 
     /// Asks `look_up`, which may block for as long as it likes and is called from a thread of its own.
     pub fn with(look_up: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Shared { look_up: Box::new(look_up), names: Mutex::default() }))
+        let shared = Shared {
+            look_up: Box::new(look_up),
+            names: Mutex::default(),
+            threads: Arc::new(Semaphore::new(THREADS)),
+        };
+        Self { shared: Arc::new(shared), share: Arc::new(Semaphore::new(SHARE)) }
+    }
+
+    /// The same resolver for another source: what is known is shared, the share of the look-ups that
+    /// may be under way (4 of 16) is its own.
+    #[must_use]
+    pub fn for_source(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), share: Arc::new(Semaphore::new(SHARE)) }
     }
 
     /// The addresses of `host`, best first, at least one and at most 16.
     ///
     /// An address is its own answer and is never looked up. Where good addresses are known, they are
-    /// the answer when the look-up fails, takes longer than 100 ms, or was under way before; it goes
-    /// on by itself and the next call has its result. Where none are known this waits for as long as
-    /// the look-up takes: the caller's deadline bounds it.
+    /// the answer when the look-up fails, cannot begin, takes longer than 100 ms, or was under way
+    /// before; it goes on by itself and the next call has its result. Where none are known this waits
+    /// for as long as the look-up and its place take: the caller's deadline bounds it.
     ///
     /// Errors with [`ErrorKind::Unresolved`] where the name has no address and never had one.
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, SourceError> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let Asked { under_way, good, patience } = self.under_way(host)?;
-        let ended = outcome(host, under_way);
-        let Some(good) = good else { return Ok(ended.await?.to_vec()) };
-        let fresh = timeout(patience, ended).await.ok().and_then(Result::ok);
+        let Some(good) = self.shared.names().good(host) else {
+            return Ok(self.first(host).await?.to_vec());
+        };
+        let Some(started) = self.refresh(host) else { return Ok(good.to_vec()) };
+        let fresh = timeout(PATIENCE, outcome(host, started)).await.ok().and_then(Result::ok);
         Ok(fresh.unwrap_or(good).to_vec())
     }
 
@@ -93,47 +121,72 @@ impl Resolver {
         if let Ok(address) = host.parse() {
             return vec![address];
         }
-        let Ok(asked) = self.under_way(host) else { return Vec::new() };
-        if let Some(good) = asked.good {
+        let good = self.shared.names().good(host);
+        if let Some(good) = good {
+            self.refresh(host);
             return good.to_vec();
         }
-        let found = timeout(PATIENCE, outcome(host, asked.under_way)).await;
+        let found = timeout(PATIENCE, self.first(host)).await;
         found.ok().and_then(Result::ok).map(|found| found.to_vec()).unwrap_or_default()
     }
 
-    /// Begins a look-up of `host`, or joins the one that is under way.
-    fn under_way(&self, host: &str) -> Result<Asked, SourceError> {
-        let mut names = self.0.names();
-        make_room(&mut names, host)?;
-        let known = names.entry(host.to_owned()).or_default();
-        let good = known.good.clone();
-        if let Some(earlier) = &known.under_way {
-            return Ok(Asked { under_way: earlier.clone(), good, patience: Duration::ZERO });
-        }
-        let started = self.start(host)?;
-        known.under_way = Some(started.clone());
-        Ok(Asked { under_way: started, good, patience: PATIENCE })
+    /// Looks up a name of which nothing is known.
+    async fn first(&self, host: &str) -> Outcome {
+        let earlier = self.shared.names().under_way.get(host).cloned();
+        let under_way = match earlier {
+            Some(earlier) => earlier,
+            None => match self.place().await {
+                Some(place) => self.begin(host, place).map_err(|error| unresolved(host, error))?,
+                None => return Err(unresolved(host, "no look-up can begin")),
+            },
+        };
+        outcome(host, under_way).await
     }
 
-    /// Starts the one look-up of `host`; its thread waits for the names' lock before it records.
-    fn start(&self, host: &str) -> Result<Pending, SourceError> {
+    /// Begins a look-up of a name that has good addresses. `None` where one is under way already, or
+    /// where none can begin now: too many are under way, or the host gives no thread.
+    fn refresh(&self, host: &str) -> Option<Pending> {
+        if self.shared.names().under_way.contains_key(host) {
+            return None;
+        }
+        let share = Arc::clone(&self.share).try_acquire_owned().ok()?;
+        let thread = Arc::clone(&self.shared.threads).try_acquire_owned().ok()?;
+        self.begin(host, (share, thread)).ok()
+    }
+
+    /// Waits for a place. The semaphores are never closed.
+    async fn place(&self) -> Option<Place> {
+        let share = Arc::clone(&self.share).acquire_owned().await.ok()?;
+        let thread = Arc::clone(&self.shared.threads).acquire_owned().await.ok()?;
+        Some((share, thread))
+    }
+
+    /// Starts the one look-up of `host`, or joins it where another has started it meanwhile.
+    ///
+    /// # Errors
+    /// The host gives no thread.
+    fn begin(&self, host: &str, place: Place) -> io::Result<Pending> {
+        let mut names = self.shared.names();
+        if let Some(earlier) = names.under_way.get(host) {
+            return Ok(earlier.clone());
+        }
         let (done, under_way) = watch::channel(None);
-        let (shared, name) = (Arc::clone(&self.0), host.to_owned());
-        std::thread::Builder::new()
-            .name("resolve".into())
-            .spawn(move || {
-                let outcome = shared.ask(&name);
-                shared.record(&name, &outcome);
-                done.send_replace(Some(outcome));
-            })
-            .map_err(|error| unresolved(host, error))?;
+        let (shared, name) = (Arc::clone(&self.shared), host.to_owned());
+        // The thread waits for the names' lock before it records.
+        std::thread::Builder::new().name("resolve".into()).spawn(move || {
+            let outcome = shared.ask(&name);
+            shared.names().record(&name, &outcome);
+            done.send_replace(Some(outcome));
+            drop(place);
+        })?;
+        names.under_way.insert(host.to_owned(), under_way.clone());
         Ok(under_way)
     }
 }
 
 impl Shared {
     /// The names; a panic elsewhere leaves them as true as they were.
-    fn names(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+    fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,14 +198,28 @@ impl Shared {
         }
         Ok(addresses.into())
     }
+}
 
-    fn record(&self, host: &str, outcome: &Outcome) {
-        let mut names = self.names();
-        let known = names.entry(host.to_owned()).or_default();
-        known.under_way = None;
-        if let Ok(addresses) = outcome {
-            known.good = Some(Arc::clone(addresses));
+impl Names {
+    fn good(&mut self, host: &str) -> Option<Arc<[IpAddr]>> {
+        self.uses += 1;
+        let good = self.good.get_mut(host)?;
+        good.used = self.uses;
+        Some(Arc::clone(&good.addresses))
+    }
+
+    /// A failed look-up takes nothing from anybody: only good addresses need a place here.
+    fn record(&mut self, host: &str, outcome: &Outcome) {
+        self.under_way.remove(host);
+        let Ok(addresses) = outcome else { return };
+        if self.good.len() >= MAX_NAMES && !self.good.contains_key(host) {
+            let unused = self.good.iter().min_by_key(|(_, good)| good.used);
+            if let Some(unused) = unused.map(|(name, _)| name.clone()) {
+                self.good.remove(&unused);
+            }
         }
+        let good = Good { addresses: Arc::clone(addresses), used: self.uses };
+        self.good.insert(host.to_owned(), good);
     }
 }
 
@@ -161,19 +228,6 @@ async fn outcome(host: &str, mut under_way: Pending) -> Outcome {
     let outcome = under_way.wait_for(Option::is_some).await.ok();
     let outcome = outcome.and_then(|outcome| outcome.clone());
     outcome.unwrap_or_else(|| Err(unresolved(host, "the look-up broke off")))
-}
-
-/// Forgets a name that nobody looks up now where a new one would be one too many.
-fn make_room(names: &mut HashMap<String, Known>, host: &str) -> Result<(), SourceError> {
-    if names.len() < MAX_NAMES || names.contains_key(host) {
-        return Ok(());
-    }
-    let idle = names.iter().find(|(_, known)| known.under_way.is_none());
-    let Some(idle) = idle.map(|(name, _)| name.clone()) else {
-        return Err(unresolved(host, format_args!("{MAX_NAMES} look-ups are under way")));
-    };
-    names.remove(&idle);
-    Ok(())
 }
 
 fn unresolved(host: &str, why: impl std::fmt::Display) -> SourceError {
@@ -321,6 +375,76 @@ mod tests {
             let found = resolver.lookup(&format!("db{number}")).await.unwrap();
             assert_eq!(found.len(), MAX_ADDRESSES);
         }
-        assert!(resolver.0.names().len() <= MAX_NAMES);
+        assert!(resolver.shared.names().good.len() <= MAX_NAMES);
+    }
+
+    /// A resolver that knows every `db` and hangs at every other name until `release` is dropped.
+    fn hanging() -> (Resolver, mpsc::Sender<()>) {
+        let (release, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let resolver = Resolver::with(move |host| {
+            if !host.starts_with("db") {
+                let _ = held.lock().unwrap().recv();
+            }
+            Ok(vec![address(1)])
+        });
+        (resolver, release)
+    }
+
+    #[tokio::test]
+    async fn hanging_names_of_one_source_leave_the_look_ups_of_the_others() {
+        let (resolver, release) = hanging();
+        let row = resolver.for_source();
+        let hang = |number| {
+            let row = row.clone();
+            tokio::spawn(async move { row.lookup(&format!("hangs{number}")).await })
+        };
+        let hanging: Vec<_> = (0..62).map(hang).collect();
+        while resolver.shared.names().under_way.len() < SHARE {
+            tokio::task::yield_now().await;
+        }
+        for number in 0..80 {
+            let found = resolver.for_source().lookup(&format!("db{number}")).await;
+            assert_eq!(found, Ok(vec![address(1)]));
+            assert_eq!(resolver.shared.names().under_way.len(), SHARE);
+        }
+        drop(release);
+        for hanging in hanging {
+            assert_eq!(hanging.await.unwrap(), Ok(vec![address(1)]));
+        }
+    }
+
+    #[tokio::test]
+    async fn where_no_look_up_can_begin_good_addresses_are_used_at_once() {
+        let (resolver, _, _) = led();
+        resolver.shared.names().record("db1", &Ok([address(1)].into()));
+        let all = Arc::clone(&resolver.shared.threads);
+        let _taken = all.acquire_many_owned(u32::try_from(THREADS).unwrap()).await.unwrap();
+        let began = std::time::Instant::now();
+        assert_eq!(resolver.lookup("db1").await, Ok(vec![address(1)]));
+        assert_eq!(resolver.glance("db1").await, [address(1)]);
+        assert!(began.elapsed() < PATIENCE, "it waited");
+    }
+
+    #[tokio::test]
+    async fn names_without_an_address_never_push_out_one_that_has() {
+        let resolver = Resolver::with(|host| match host {
+            "db1" => Ok(vec![address(1)]),
+            _ => no_such_name(),
+        });
+        resolver.lookup("db1").await.unwrap();
+        for number in 0..2 * MAX_NAMES {
+            assert!(resolver.lookup(&format!("bad{number}")).await.is_err());
+        }
+        let known = resolver.shared.names().good("db1");
+        assert_eq!(known.as_deref(), Some(&[address(1)][..]));
+    }
+
+    #[test]
+    fn the_threads_are_a_small_part_of_what_the_shipped_unit_grants() {
+        let unit = include_str!("../../packaging/systemd/rolecall.service");
+        let tasks = unit.lines().find_map(|line| line.strip_prefix("TasksMax=")).unwrap();
+        assert!(THREADS <= tasks.parse::<usize>().unwrap() / 4, "TasksMax={tasks}");
+        const { assert!(SHARE < THREADS) };
     }
 }

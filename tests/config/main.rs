@@ -76,6 +76,7 @@ fn built_in() -> Config {
         }],
         http: None,
         control: None,
+        fence: None,
         log: Log { to: LogTo::Auto, format: LogFormat::Text, level: tracing::Level::INFO },
     }
 }

@@ -18,7 +18,7 @@ pub const LIFE: u64 = 1700;
 
 pub const RULES: Electorate = Electorate {
     life: Duration::from_millis(LIFE),
-    memory: Duration::from_secs(2),
+    memory: Duration::from_secs(4),
     two_node: TwoNode::Maint,
     trust_refused: true,
 };

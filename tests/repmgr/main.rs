@@ -5,6 +5,7 @@
 //! they count time; each on its own network namespaces, for which an ordinary user gets a user
 //! namespace. Without namespaces they fail.
 
+mod fence;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod generated;
@@ -26,9 +27,12 @@ use scenarios::Scenario;
 use stage::Stage;
 use table::Line;
 
-/// What the role `rolecall` needs on the primary and on the witness, as shipped.
-const MONITOR: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/sql/rolecall.sql"));
+/// What the role `rolecall` needs on the primary and on the witness, as shipped, and what `[fence]`
+/// takes.
+const MONITOR: &str = concat!(
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/sql/rolecall.sql")),
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/sql/fence.sql"))
+);
 
 /// Set once an ordinary user has got namespaces of its own.
 const INSIDE: &str = "ROLECALL_TEST_INSIDE";

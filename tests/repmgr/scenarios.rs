@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::fence;
 use crate::fixtures::repmgr::{Shape, WITNESS};
 use crate::fixtures::{Shutdown, now};
 use crate::generated::Generated;
@@ -22,8 +23,11 @@ pub struct Scenario {
     pub play: fn(&mut Stage) -> u8,
 }
 
-const FULL: Setting = Setting { shape: Shape::FULL, two_node: None, failover_after: None };
-const TWO: Setting = Setting { shape: Shape::TWO, two_node: Some("maint"), failover_after: None };
+const FULL: Setting =
+    Setting { shape: Shape::FULL, two_node: None, failover_after: None, fence: false };
+const TWO: Setting = Setting { shape: Shape::TWO, two_node: Some("maint"), ..FULL };
+/// With `[fence]`.
+const FENCED: Setting = Setting { fence: true, ..FULL };
 
 /// Most scenarios in one way or the other.
 const USUAL: Scenario = Scenario {
@@ -39,7 +43,7 @@ const USUAL: Scenario = Scenario {
 pub const LONG_ENOUGH: Duration = Duration::from_secs(7);
 
 /// Everything, in the order of the table.
-pub const ALL: [Scenario; 19] = [
+pub const ALL: [Scenario; 25] = [
     Scenario { name: "switchover", quick: true, ..USUAL },
     Scenario {
         name: "kill -9, old primary back",
@@ -133,6 +137,23 @@ pub const ALL: [Scenario; 19] = [
     },
     Scenario { name: "rolling restart", play: rolling_restart, ..USUAL },
     Scenario { name: "rolecall restart, kill -9", quick: true, play: daemon_restarts, ..USUAL },
+    Scenario {
+        name: "HAProxys reloaded, cut; fence",
+        quick: true,
+        setting: FENCED,
+        play: fence::reloaded,
+        ..USUAL
+    },
+    Scenario { name: "HAProxys reloaded, cut; none", play: fence::reloaded, ..USUAL },
+    Scenario {
+        name: "host and HAProxy paused; fence",
+        setting: FENCED,
+        play: fence::paused,
+        ..USUAL
+    },
+    Scenario { name: "host and HAProxy paused; none", play: fence::paused, ..USUAL },
+    Scenario { name: "HAProxy frozen; fence", setting: FENCED, play: fence::frozen, ..USUAL },
+    Scenario { name: "HAProxy frozen; none", play: fence::frozen, ..USUAL },
 ];
 
 fn switchover(stage: &mut Stage) -> u8 {
@@ -347,7 +368,8 @@ fn daemon_restarts(stage: &mut Stage) -> u8 {
     1
 }
 
-fn lives(beats: &[crate::fixtures::Beat]) {
+/// Asserts that it was one session all the while.
+pub fn lives(beats: &[crate::fixtures::Beat]) {
     assert!(beats.len() > 10, "too few signs of life: {}", beats.len());
     let backend = beats[0].answer.clone().expect("the session's first answer");
     let lost = beats.iter().find(|b| b.answer.as_ref() != Ok(&backend));

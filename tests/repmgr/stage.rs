@@ -48,6 +48,8 @@ pub struct Setting {
     pub two_node: Option<&'static str>,
     /// `failover_after`, where it is known.
     pub failover_after: Option<&'static str>,
+    /// Whether a node that is out ends the sessions of HAProxy's host.
+    pub fence: bool,
 }
 
 /// Everything; stopped from the top down.
@@ -99,8 +101,13 @@ listen = "{host}:{HTTP_PORT}"
 name = "primary"
 roles = ["primary"]
 listen = "{host}:{AGENT_PORT}"
-"#,
+{fence}"#,
         host = host(id),
+        fence = if setting.fence {
+            format!("[fence]\nclients = \"{}\"\n", host(CLIENT))
+        } else {
+            String::new()
+        },
         two_node = key("two_node", setting.two_node),
         failover_after = key("failover_after", setting.failover_after),
     )
@@ -182,13 +189,18 @@ impl Stage {
 
     /// Waits until one of the other nodes is READY and takes rows, and returns it.
     pub fn wait_new_primary(&self, old: u8) -> u8 {
-        let marks: BTreeMap<u8, usize> = self.answers.iter().map(|(n, a)| (*n, a.mark())).collect();
-        let new = eventually(PATIENCE, "another node is READY", || {
-            let ready = |n: &u8| self.answers[n].since(marks[n]).iter().any(|c| is_ready(&c.heard));
-            marks.keys().filter(|n| **n != old).copied().find(ready).ok_or("nobody")
-        });
+        let new = self.wait_new_ready(old);
         self.wait_row(new);
         new
+    }
+
+    /// Waits until one of the other nodes is READY, and returns it.
+    pub fn wait_new_ready(&self, old: u8) -> u8 {
+        let marks: BTreeMap<u8, usize> = self.answers.iter().map(|(n, a)| (*n, a.mark())).collect();
+        eventually(PATIENCE, "another node is READY", || {
+            let ready = |n: &u8| self.answers[n].since(marks[n]).iter().any(|c| is_ready(&c.heard));
+            marks.keys().filter(|n| **n != old).copied().find(ready).ok_or("nobody")
+        })
     }
 
     /// Waits until the agent of node `id` says MAINT.
@@ -301,18 +313,23 @@ pub fn is_ready(heard: &Heard) -> bool {
 }
 
 /// Where clients connect.
-fn front() -> SocketAddr {
+pub fn front() -> SocketAddr {
     (host(CLIENT), FRONT_PORT).into()
 }
 
 /// Fills the shipped file's variables.
 pub fn addresses() -> Vec<(&'static str, String)> {
+    addresses_at(front())
+}
+
+/// The same for a HAProxy whose clients connect elsewhere.
+pub fn addresses_at(front: SocketAddr) -> Vec<(&'static str, String)> {
     let server = |id| format!("{}:{PG_PORT}", host(id));
     vec![
         ("ROLECALL_DB1", server(1)),
         ("ROLECALL_DB2", server(2)),
         ("ROLECALL_DB3", server(3)),
         ("ROLECALL_AGENT_PORT", AGENT_PORT.to_string()),
-        ("ROLECALL_BIND_RW", front().to_string()),
+        ("ROLECALL_BIND_RW", front.to_string()),
     ]
 }

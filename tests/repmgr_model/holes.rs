@@ -274,7 +274,7 @@ fn d6_a_longer_settle_allows_no_longer_lapse() {
         },
         until: 60_000,
     };
-    hole.stays_open("D6, lapse", any);
+    hole.closed("D6, lapse", any);
 }
 
 /// On one host the name that the voter streams from leads to another node: one vote for two.
