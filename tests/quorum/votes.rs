@@ -98,6 +98,33 @@ fn a_row_that_shares_its_address_has_no_vote() {
     );
 }
 
+/// It may be the other one's server that refuses.
+#[test]
+fn a_refusal_at_an_address_of_two_rows_takes_neither_out_of_the_count() {
+    let own = primary().by(&[(1, Primary, true), (2, Standby, false), (3, Standby, false)]);
+    let refused = |shared: bool| {
+        let mut own = own.clone();
+        let mut rows = own.answer.table.to_vec();
+        rows[1].shares_address = shared;
+        rows[2].shares_address = shared;
+        own.answer.table = rows.into();
+        let facts = with(seen(own, []), 2, fails(ErrorKind::ServerDown));
+        ruled(&with(facts, 3, fails(ErrorKind::ServerDown)))
+    };
+    assert_eq!((refused(false).votes, refused(false).electors), (1, 1));
+    assert_eq!(refused(true).ruling, isolated(1, 3));
+}
+
+/// A row that leads nowhere is never looked at: it has no vote, is not down, and counts.
+#[test]
+fn a_row_that_leads_nowhere_stays_in_the_count() {
+    let mut own = primary().by(&[(1, Primary, true), (2, Standby, false)]);
+    let mut rows = own.answer.table.to_vec();
+    rows[1].places = [].into();
+    own.answer.table = rows.into();
+    assert_eq!(ruled(&seen(own, [])).ruling, isolated(1, 2));
+}
+
 // 5. Votes.
 
 #[test]

@@ -58,10 +58,23 @@ async fn a_row_that_leads_nowhere_is_no_evidence_and_still_counts() {
         for part in [
             "node 2 db2 (registered as standby, inactive): not asked: its row leads to no other host",
             "1 of 2 nodes vote for this one",
-            "service primary: not ready",
+            "service primary: unknown, no majority: 1 of 2 votes",
         ] {
             assert!(said.contains(part), "{conninfo:?}: {said}");
         }
+    }
+    // Where the own row names another host than whoever reads it, localhost is no other node's.
+    let rows = |own: &str, other: &str| {
+        for (id, conninfo) in [(1, own), (2, other)] {
+            node.sql(&format!(
+                "UPDATE repmgr.nodes SET conninfo = '{conninfo}' WHERE node_id = {id}"
+            ));
+        }
+    };
+    for (own, followed) in [("host=db1", false), ("host=127.0.0.1", true)] {
+        rows(own, "host=localhost port=5433");
+        let seen = node.source().observe().await.unwrap();
+        assert_eq!(others(&seen, false).len(), usize::from(followed), "{own}");
     }
     // A port that is missing is the usual one, and an address alone leads to its server.
     for conninfo in ["host=10.9.8.7", "hostaddr=10.9.8.7"] {

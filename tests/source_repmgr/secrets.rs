@@ -176,7 +176,7 @@ fn the_daemon_counts_the_votes_and_keeps_the_secrets() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while watched.load(Ordering::Relaxed) {
-                tell_witness()
+                tell_witness();
             }
         });
         // Whatever fails in here must not leave that one going on.

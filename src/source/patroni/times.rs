@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::observation::{ErrorKind, SourceError};
 
@@ -26,22 +25,6 @@ pub struct Times {
 /// `ttl`, too, which 2.1.7 does not; and where `loop_wait + 2 x retry_timeout` is longer than `ttl`, they
 /// shorten both. Neither is counted on here: it leaves more of the lock.
 const LEAST: (u64, u64) = (1, 3);
-
-/// The keys that are read; the configuration has many more.
-#[derive(Deserialize)]
-struct Config {
-    #[serde(default, deserialize_with = "as_it_stands")]
-    ttl: Option<Value>,
-    #[serde(default, deserialize_with = "as_it_stands")]
-    loop_wait: Option<Value>,
-    #[serde(default, deserialize_with = "as_it_stands")]
-    retry_timeout: Option<Value>,
-}
-
-/// A key that is there, `null` among its values: Patroni refuses that one.
-fn as_it_stands<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(from).map(Some)
-}
 
 /// Seconds as Patroni takes them: it hands whatever stands there to Python's `int()`, so that a quoted
 /// number counts, and a fraction is cut. What is below zero is as good as nothing. `None` where `int()`
@@ -69,13 +52,13 @@ fn seconds(value: &Value) -> Option<u64> {
 impl Times {
     /// Reads the body of `/config`. [`ErrorKind::Malformed`] where it is no object, or a time no number.
     pub fn read(body: &[u8]) -> Result<Self, SourceError> {
-        let config: Config = serde_json::from_slice(body).map_err(|error| {
+        let config: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
             let what = format_args!("expected Patroni's configuration as JSON: {error}");
             SourceError::new(ErrorKind::Malformed, what)
         })?;
-        let read = |key: &str, value: Option<Value>, default, least: u64| {
-            let Some(value) = value else { return Ok(Duration::from_secs(default)) };
-            let seconds = seconds(&value).ok_or_else(|| {
+        let read = |key: &str, default, least: u64| {
+            let Some(value) = config.get(key) else { return Ok(Duration::from_secs(default)) };
+            let seconds = seconds(value).ok_or_else(|| {
                 let shown: String = value.to_string().chars().take(MOST_SHOWN).collect();
                 let what = format_args!("expected seconds as Patroni's `{key}`, got {shown}");
                 SourceError::new(ErrorKind::Malformed, what)
@@ -83,9 +66,9 @@ impl Times {
             Ok(Duration::from_secs(seconds.max(least)))
         };
         Ok(Self {
-            ttl: read("ttl", config.ttl, DEFAULTS.0, 0)?,
-            loop_wait: read("loop_wait", config.loop_wait, DEFAULTS.1, LEAST.0)?,
-            retry_timeout: read("retry_timeout", config.retry_timeout, DEFAULTS.2, LEAST.1)?,
+            ttl: read("ttl", DEFAULTS.0, 0)?,
+            loop_wait: read("loop_wait", DEFAULTS.1, LEAST.0)?,
+            retry_timeout: read("retry_timeout", DEFAULTS.2, LEAST.1)?,
         })
     }
 
