@@ -59,7 +59,9 @@ fn service(roles: &[Role], sources: usize) -> ServiceFacts {
 fn node(sources: &[(&'static str, &[(u64, Looked)])]) -> NodeFacts {
     let seen = |looks: &[(u64, Looked)]| {
         let mut own = Snapshot::default();
-        looks.iter().for_each(|(began, look)| own.record(at(*began), look.clone()));
+        for (began, look) in looks {
+            own.record(at(*began), look.clone());
+        }
         SourceFacts::of(own)
     };
     NodeFacts {
@@ -71,6 +73,7 @@ fn node(sources: &[(&'static str, &[(u64, Looked)])]) -> NodeFacts {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a look, beside those that fail")]
 fn is(role: Role) -> Looked {
     Ok(Observation::of(role))
 }

@@ -65,7 +65,7 @@ fn problems_of_flags_name_the_flags() {
     };
     let wanted = "\
 test.toml:1: zzz: unknown key
-  expected: one of haproxy, defaults, node, source, service, http, log, control
+  expected: one of haproxy, defaults, node, source, service, http, log, control, fence
   hint: see the commented configuration that comes with rolecall
 command line: --conninfo: missing
   expected: a libpq connection string

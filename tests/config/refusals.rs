@@ -82,9 +82,17 @@ fn what_may_surprise_is_said() {
         ([postgres, fixed].concat(), vec![Warning::StaticRole]),
         (fixed.to_owned(), vec![Warning::StaticRole]),
         (patroni.to_owned(), vec![]),
-        (repmgr.to_owned(), vec![Warning::NoFailoverAfter]),
+        (repmgr.to_owned(), vec![Warning::NoFailoverAfter, Warning::NoRelease]),
         ([repmgr, reads].concat(), vec![]),
-        (patient, vec![]),
+        (patient.clone(), vec![Warning::NoRelease]),
+        (
+            [&*patient, "release_key_file = \"/etc/hostname\""].concat(),
+            vec![Warning::ReleaseUnheard],
+        ),
+        (
+            [&*patient, "release_key_file = \"/etc/hostname\"\n[http]\nlisten = \"5580\""].concat(),
+            vec![],
+        ),
         (
             "[haproxy]\nagent_inter = \"499ms\"".to_owned(),
             vec![Warning::ShortFall { span: Duration::from_millis(998) }],

@@ -297,14 +297,14 @@ fn release() -> Release {
 }
 
 /// How long the candidate takes where node 2's server is gone and its rolecall says this.
-fn with_release(said: Option<Release>) -> u64 {
+fn with_release(said: Option<&Release>) -> u64 {
     let (mut life, own) = promoted(SETTLE);
     let from = life.now;
     loop {
         let asked = at(life.now + EVERY + 1);
         life.see(EVERY, &own, &[(2, fails(ErrorKind::ServerDown)), third()]);
         let before = life.facts.clone();
-        life.facts.releases.insert(id(2), (asked, said.clone()));
+        life.facts.releases.insert(id(2), (asked, said.cloned()));
         life.fold(&before);
         if life.state() == State::Ready || life.now > from + 20_000 {
             return life.now - from;
@@ -314,7 +314,7 @@ fn with_release(said: Option<Release>) -> u64 {
 
 #[test]
 fn a_release_stands_for_an_answer_in_recovery() {
-    assert_eq!(with_release(Some(release())), EVERY);
+    assert_eq!(with_release(Some(&release())), EVERY);
     for (what, said) in [
         ("none", None),
         ("it claims something", Some(Release { claims: true, ..release() })),
@@ -326,7 +326,7 @@ fn a_release_stands_for_an_answer_in_recovery() {
             Some(Release { last_ready: Duration::from_millis(2400), ..release() })
         }),
     ] {
-        let took = with_release(said);
+        let took = with_release(said.as_ref());
         assert!((SETTLE..=SETTLE + EVERY).contains(&took), "{what}: {took}");
     }
 }
@@ -335,7 +335,7 @@ fn a_release_stands_for_an_answer_in_recovery() {
 #[test]
 fn the_longest_word_that_another_node_tells_of_is_waited_for() {
     let slow = Release { claims: true, memory: Duration::from_secs(8), ..release() };
-    let took = with_release(Some(slow));
+    let took = with_release(Some(&slow));
     assert!((9800..=9900).contains(&took), "1.7 + 8 + 0.1 s: {took}");
 }
 
