@@ -66,10 +66,10 @@ impl Beside {
             }
             Right::None => {}
         }
-        Some(Self::beside(ground, server, whose))
+        Some(Self::of(ground, server, whose))
     }
 
-    fn beside(ground: Ground, server: Postgres, whose: impl Fn(&Ground) -> String) -> Self {
+    fn of(ground: Ground, server: Postgres, whose: impl Fn(&Ground) -> String) -> Self {
         let word = ground.write("word", "primary\n");
         let (http, agent) = (ground.addr(1, HTTP_PORT), ground.addr(1, AGENT_PORT));
         let config = format!(
@@ -284,7 +284,7 @@ fn a_standby_is_never_touched() {
     standby.execute("alter system set log_connections = on");
     standby.execute("select pg_reload_conf()");
     let haproxy = ground.host(HAPROXY);
-    let beside = Beside::beside(ground, standby, |_| format!("clients = \"{haproxy}\""));
+    let beside = Beside::of(ground, standby, |_| format!("clients = \"{haproxy}\""));
     let mut app = beside.session(HAPROXY, "app");
     beside.says("replica", "MAINT");
     beside.attempts(5);

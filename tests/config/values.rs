@@ -30,6 +30,7 @@ fn the_poke_socket_lies_beside_the_control_socket() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one value of the whole configuration")]
 fn every_key_reaches_its_value() {
     let net = |text: &str| text.parse().expect("a network");
     let at = |text: &str| Listen::At(text.parse().expect("an address"));

@@ -15,7 +15,7 @@ use crate::fixtures::repmgr::{CLIENT, PATIENCE, WITNESS};
 use crate::fixtures::rows::{Row, Taken, keeping_writer};
 use crate::fixtures::{FRONT_PORT, Ground, Haproxy, Recorder, haproxies, now};
 use crate::scenarios::lives;
-use crate::stage::{CFG, Stage, addresses_at, front};
+use crate::stage::{Stage, addresses_at, front, shipped_cfg};
 
 /// Clients that keep a session at each HAProxy.
 const CLIENTS: usize = 3;
@@ -37,7 +37,8 @@ impl Pair {
         let client = stage.cluster.net().space(CLIENT);
         let (_, program) = haproxies().swap_remove(0);
         let at = SocketAddr::from((host(CLIENT), SECOND_PORT));
-        let cfg = Path::new(CFG);
+        let shipped = shipped_cfg();
+        let cfg = Path::new(&shipped);
         let second = Haproxy::start_in(Some(client), &ground, &program, cfg, &addresses_at(at));
         second.wait("postgres_rw/db1", PATIENCE, "is up", |s| s.status == "UP");
         let keep = |at| client.inside(move || keeping_writer(at));

@@ -30,7 +30,7 @@ pub fn program() -> String {
 }
 
 /// The file as it is shipped.
-fn shipped_cfg() -> String {
+pub fn shipped_cfg() -> String {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/repmgr.cfg");
     std::env::var(OTHER[1]).unwrap_or_else(|_| shipped.to_owned())
 }
