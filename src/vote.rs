@@ -22,7 +22,7 @@ pub const FRESH: Duration = Duration::from_secs(3);
 /// What one other node contributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vote {
-    /// It votes for this node; `fresh` as in [`Ruling::Yes`].
+    /// It votes for this node; `fresh` as in [`crate::quorum::Ruling::Yes`].
     ForMe {
         /// See above.
         fresh: bool,

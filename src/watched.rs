@@ -173,7 +173,7 @@ impl Watched {
         self.poller.poked.poke();
     }
 
-    /// Says of each repmgrd that has been missing, paused or hung for [`TELL_AFTER`] that the next
+    /// Says of each repmgrd that has been missing, paused or hung for 30 s that the next
     /// failover may not come, and when it is well again.
     pub fn log_troubles(&mut self, node: &str, now: Stamp) {
         let found = failover::troubles(&self.facts);

@@ -1,4 +1,4 @@
-//! HAProxys that no answer reaches: their sessions on the old primary, with `[fence]` and without.
+//! Two HAProxy processes that no answer reaches: their sessions on the old primary, with `[fence]` and without.
 //!
 //! The nodes' agents say READY on one node at a time throughout. What is counted is rows that the old
 //! primary took after the new one was READY, by clients that keep their sessions, as pools do.
@@ -97,7 +97,7 @@ fn heal(stage: &mut Stage, new: u8, ready: Stamp) -> u8 {
     new
 }
 
-/// Both HAProxys are reloaded, and their old workers, which check nobody any more, keep the sessions.
+/// Both of them are reloaded, and their old workers, which check nobody any more, keep the sessions.
 pub fn reloaded(stage: &mut Stage) -> u8 {
     let pair = Pair::start(stage);
     let session = stage.session();

@@ -84,7 +84,7 @@ roles = ["replica"]
             );
         }
         let client = stage.cluster.net().space(CLIENT);
-        let mut central = Rolecall::new(&ground, "central", &program(), &text).inside(client);
+        let mut central = Rolecall::new(&ground, "central", program(), &text).inside(client);
         central.start();
         let file = ground.write("central.toml", &text);
         let text = printed(&ground, client, &file, CENTRAL_PORT);

@@ -126,11 +126,10 @@ impl Stage {
             let agent = SocketAddr::from((host(id), AGENT_PORT));
             let records = ground.dir().join(format!("{name}-run"));
             std::fs::create_dir(&records).expect("mkdir");
-            let mut one =
-                Rolecall::new(&ground, &name, &program(), &config(id, setting, &key_file))
-                    .inside(node.space())
-                    .env("RUNTIME_DIRECTORY", &records.display().to_string())
-                    .sockets(vec![node.space().inside(|| held(agent))]);
+            let mut one = Rolecall::new(&ground, &name, program(), &config(id, setting, &key_file))
+                .inside(node.space())
+                .env("RUNTIME_DIRECTORY", &records.display().to_string())
+                .sockets(vec![node.space().inside(|| held(agent))]);
             one.start();
             roles.insert(id, one);
         }
