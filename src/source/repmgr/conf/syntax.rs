@@ -184,7 +184,7 @@ mod tests {
         settings(line).ok()?.into_iter().next()
     }
 
-    /// tests/repmgr_conf.rs puts such spellings to repmgr itself.
+    /// `tests/source_repmgr/conf.rs` puts such spellings to repmgr itself.
     #[test]
     fn a_setting_in_all_its_spellings() {
         for (line, value) in [
@@ -230,7 +230,7 @@ mod tests {
             "a='x\\",
             "a b.c",
             "a=1\0",
-            "a='1\02'",
+            "a='1\u{0}2'",
             "a='1\\0002'",
         ] {
             assert_eq!(settings(&format!("x=1\n\n{bad}\ny=2")), Err(3), "{bad:?}");

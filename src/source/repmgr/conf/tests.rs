@@ -1,4 +1,4 @@
-//! repmgr.conf, read as repmgr reads it; tests/repmgr_conf.rs compares the two.
+//! repmgr.conf, read as repmgr reads it; `tests/source_repmgr/conf.rs` compares the two.
 
 use super::*;
 
