@@ -71,10 +71,15 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let records = Records::from_env();
     let metrics = Metrics::default();
     let counted = metrics.clone();
-    let (fences, fenced) = watch::channel(None);
+    let (fences, guarded) = watch::channel(None);
     let resolver = Resolver::system();
-    let guarding =
-        fencing::run(clock.clone(), facts.clone(), fenced, resolver.clone(), counted.fence.clone());
+    let guarding = fencing::run(
+        clock.clone(),
+        facts.clone(),
+        guarded,
+        resolver.clone(),
+        counted.fence.clone(),
+    );
     let keeper = Keeper::new(clock.clone(), facts_out, announced_out, records, counted.clone());
     let exposed = Arc::new(Exposed::new(&counted, facts.clone(), clock.clone()));
     let pages = Pages { facts, announced, clock, counted, exposed };
