@@ -27,6 +27,10 @@ use crate::source::resolve::Resolver;
 /// new ones until it hears the next answer.
 const AGAIN: Duration = Duration::from_millis(75);
 
+/// Time between two questions whether it could act, while it need not: a right that is missing is to be
+/// known before it is needed, and an attempt then takes one connection.
+const ASKED_EVERY: Duration = Duration::from_secs(60);
+
 /// For so long after the first attempt, and after the last session that was found.
 const OFTEN_FOR: Duration = Duration::from_secs(3);
 
@@ -86,6 +90,7 @@ async fn guard(
         sessions: None,
         episode: None,
         failing: None,
+        asked: None,
     };
     loop {
         let wait = guard.step().await;
@@ -103,11 +108,13 @@ struct Guard {
     fenced: Arc<Fenced>,
     resolver: Resolver,
     record: Record,
-    /// Made at the first attempt, and again after one that hung.
+    /// Made when it is first needed.
     sessions: Option<Sessions>,
     episode: Option<Episode>,
     /// How the attempts fail, where they do; each way is warned of once.
     failing: Option<ErrorKind>,
+    /// When it was last asked whether it could act.
+    asked: Option<Stamp>,
 }
 
 /// From the first attempt until the node is not out any more.
@@ -134,6 +141,10 @@ impl Guard {
         match due {
             Due::Never => {
                 self.over();
+                if self.asked.is_none_or(|asked| now >= asked.plus(ASKED_EVERY)) {
+                    self.asked = Some(now);
+                    self.ask().await;
+                }
                 interval
             }
             Due::At(moment) => moment.since(now).min(interval),
@@ -162,14 +173,7 @@ impl Guard {
             told: false,
         });
         episode.tried = now;
-        let within = self.fenced.fence.rhythm.timeout;
-        let ended = match timeout(within, self.end()).await {
-            Ok(ended) => ended,
-            Err(_) => Err(SourceError::new(
-                ErrorKind::Timeout,
-                format_args!("no answer within {}", humantime::format_duration(within)),
-            )),
-        };
+        let ended = self.within(Self::end).await;
         match ended {
             Ok(Ended::Told(count)) => self.told(now, reason, count),
             Ok(Ended::InRecovery | Ended::CalledOff) => self.succeeded(),
@@ -177,25 +181,52 @@ impl Guard {
         }
     }
 
-    /// One attempt: what must be on this host is looked for anew each time, since names and addresses
-    /// move.
-    async fn end(&mut self) -> Result<Ended, SourceError> {
-        let fence = &self.fenced.fence;
-        for source in &self.fenced.sources {
-            beside::of_source(source, &self.resolver).await?;
+    /// Asks whether it could act. What only time cures is said when it is needed.
+    /// News go first: it may be needed now.
+    async fn ask(&mut self) {
+        let mut news = self.facts.clone();
+        news.mark_unchanged();
+        let asked = tokio::select! {
+            asked = self.within(async |guard| guard.sessions().await?.survey().await) => asked,
+            _ = news.changed() => return,
+        };
+        match asked {
+            Ok(()) => self.succeeded(),
+            Err(error) if is_lasting(error.kind) => self.failed(&error),
+            Err(error) => debug!(node = LOCAL, "whether the fence could act is not known: {error}"),
         }
-        beside::of_place(&fence.server.conninfo.place, &self.resolver).await?;
-        let mut sessions = match self.sessions.take() {
-            Some(sessions) => sessions,
-            None => fenced_sessions(fence, &self.resolver)?,
+    }
+
+    /// Does `work` within the source's timeout.
+    async fn within<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Self) -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
+        let within = self.fenced.fence.rhythm.timeout;
+        match timeout(within, work(self)).await {
+            Ok(done) => done,
+            Err(_) => Err(late(within)),
+        }
+    }
+
+    /// Ends them, if it is still due once the server has let it in.
+    async fn end(&mut self) -> Result<Ended, SourceError> {
+        let (facts, watch, clock) = (self.facts.clone(), self.watch.clone(), self.clock.clone());
+        let still = move || {
+            let facts = facts.borrow();
+            facts.node(LOCAL).is_some_and(|node| watch.stands(clock.now(), node))
         };
-        let still = || {
-            let facts = self.facts.borrow();
-            facts.node(LOCAL).is_some_and(|node| self.watch.stands(self.clock.now(), node))
-        };
-        let ended = sessions.end(still).await;
-        self.sessions = Some(sessions);
-        ended
+        self.sessions().await?.end(still).await
+    }
+
+    /// The sessions of this host's server. What must be on this host is looked for anew each time, since
+    /// names and addresses move.
+    async fn sessions(&mut self) -> Result<&mut Sessions, SourceError> {
+        are_here(&self.fenced, &self.resolver).await?;
+        if self.sessions.is_none() {
+            self.sessions = Some(sessions(&self.fenced.fence, &self.resolver)?);
+        }
+        self.sessions.as_mut().ok_or_else(|| late(Duration::ZERO))
     }
 
     /// The server is out of recovery, and so many sessions were told to end.
@@ -259,7 +290,7 @@ impl Guard {
             node = LOCAL,
             error = kind.label(),
             hint,
-            "the fence cannot end sessions on {LOCAL}, which is not READY: {error}"
+            "the fence cannot end sessions on {LOCAL}: {error}"
         );
     }
 
@@ -274,7 +305,25 @@ impl Guard {
     }
 }
 
-fn fenced_sessions(fence: &Fence, resolver: &Resolver) -> Result<Sessions, SourceError> {
+/// What only an operator cures.
+fn is_lasting(kind: ErrorKind) -> bool {
+    use ErrorKind::{Credential, Denied, Elsewhere, Grant, Tls};
+    matches!(kind, Credential | Denied | Elsewhere | Grant | Tls)
+}
+
+fn late(within: Duration) -> SourceError {
+    let within = humantime::format_duration(within);
+    SourceError::new(ErrorKind::Timeout, format_args!("no answer within {within}"))
+}
+
+async fn are_here(fenced: &Fenced, resolver: &Resolver) -> Result<(), SourceError> {
+    for source in &fenced.sources {
+        beside::of_source(source, resolver).await?;
+    }
+    beside::of_place(&fenced.fence.server.conninfo.place, resolver).await
+}
+
+fn sessions(fence: &Fence, resolver: &Resolver) -> Result<Sessions, SourceError> {
     let connector = Connector::new(&fence.server, fence.rhythm.timeout, resolver.clone())?;
     Ok(Sessions::new(connector, &fence.whose))
 }
@@ -286,17 +335,12 @@ fn fenced_sessions(fence: &Fence, resolver: &Resolver) -> Result<Sessions, Sourc
 pub async fn check(config: &Config) -> Result<Option<SourceError>, SourceError> {
     let Some(fenced) = Fenced::of(config) else { return Ok(None) };
     let resolver = Resolver::system();
-    let fence = &fenced.fence;
     let asked = async {
-        for source in &fenced.sources {
-            beside::of_source(source, &resolver).await?;
-        }
-        beside::of_place(&fence.server.conninfo.place, &resolver).await?;
-        fenced_sessions(fence, &resolver)?.survey().await
+        are_here(&fenced, &resolver).await?;
+        sessions(&fenced.fence, &resolver)?.survey().await
     };
-    let late = || SourceError::new(ErrorKind::Timeout, "no answer in time");
-    let asked = timeout(fence.rhythm.timeout, asked).await.unwrap_or_else(|_| Err(late()));
-    match asked {
+    let within = fenced.fence.rhythm.timeout;
+    match timeout(within, asked).await.unwrap_or_else(|_| Err(late(within))) {
         Ok(()) => Ok(None),
         Err(error) if matches!(error.kind, ErrorKind::Grant | ErrorKind::Elsewhere) => Err(error),
         Err(error) => Ok(Some(error)),

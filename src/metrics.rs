@@ -298,7 +298,8 @@ impl Collector for Known {
         metric("fence_sessions_ended", help, MetricType::Counter, &|lines| {
             fenced(lines, &|deeds| deeds.ended)
         })?;
-        let help = "Attempts of the fence that failed; absent without one";
+        let help =
+            "How often the fence could not act, or found that it could not; absent without one";
         metric("fence_attempts_failed", help, MetricType::Counter, &|lines| {
             fenced(lines, &|deeds| deeds.failed)
         })?;

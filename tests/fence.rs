@@ -415,6 +415,15 @@ fn orders_by_hand_are_the_operators_own_business() {
     wait_ended(app);
 }
 
+/// One rule, whichever way it goes.
+#[test]
+fn the_function_is_the_statement_that_rolecall_sends() {
+    let source = include_str!("../src/source/pg/sessions.rs");
+    let (_, after) = source.split_once("const STATEMENT: &str = \"").expect("the statement");
+    let (statement, _) = after.split_once("\";").expect("its end");
+    assert!(GRANT.contains(statement), "packaging/sql/fence.sql has another one");
+}
+
 /// Only the rolecall beside a server may do it.
 #[test]
 fn a_rolecall_that_is_not_beside_the_node_is_refused() {

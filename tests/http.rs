@@ -148,6 +148,8 @@ fn the_status_says_everything_that_is_known() {
     keys.extend(["target", "why", "ends_ms", "forced", "waits"].map(str::to_owned));
     // Of a question; tests/agent_send.rs reads one.
     keys.extend(["question", "count"].map(str::to_owned));
+    // Of a fence; tests/fence.rs reads one.
+    keys.extend(["acts", "because", "ended", "failed"].map(str::to_owned));
     assert_eq!(documented, keys.iter().map(String::as_str).collect());
     // The schema, which is made of the types, has no other.
     let schema: Value =

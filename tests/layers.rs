@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 28] = [
+const PURE: [&str; 29] = [
+    "fence",
     "old_worker",
     "last_word",
     "haproxy",
@@ -45,7 +46,9 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 21] = [
+const NAMED_ONLY_BY: [(&str, &[&str]); 23] = [
+    ("beside", &["fencing"]),
+    ("fencing", &["daemon", "cli"]),
     ("unix_socket", &["desk", "poke"]),
     ("shutdown", &["daemon"]),
     ("control", &["desk", "order_book", "cli"]),

@@ -1,6 +1,6 @@
 //! The file of the packages, and what is built in.
 
-use rolecall::config::Control;
+use rolecall::config::{Control, Whose};
 use rolecall::policy::{Hysteresis, LagLimit, OnLag};
 use rolecall::schema::Loaded;
 
@@ -40,6 +40,14 @@ fn the_commented_node_of_the_packaged_file_is_right() {
     let config = accepted(&format!("{services}{}", commented("[[node]]"))).config;
     assert_eq!(config.nodes[0].cluster.as_deref(), Some("orders"));
     assert_eq!(config.listens().count(), 2);
+}
+
+#[test]
+fn the_commented_fence_of_the_packaged_file_is_right() {
+    let config = accepted(&commented("[fence]")).config;
+    let fence = config.fence.expect("a fence");
+    assert!(matches!(fence.whose, Whose::Clients(nets) if nets.len() == 2));
+    assert_eq!(fence.heard, config.haproxy.agent_inter);
 }
 
 #[test]
