@@ -274,7 +274,9 @@ fn d6_a_longer_settle_allows_no_longer_lapse() {
         },
         until: 60_000,
     };
-    hole.closed("D6, lapse", any);
+    // That it settles in full, and is then READY on an old timeline behind a witness that was registered
+    // to it by hand, is what the manual says of such commands.
+    hole.closed("D6, lapse", words);
 }
 
 /// On one host the name that the voter streams from leads to another node: one vote for two.
