@@ -13,8 +13,8 @@ use crate::host::{CHECK_TIMEOUT, HOLD, Host, SOON, all_ready, hear, timed};
 /// Deaths in a row: as many as the delay has steps, and two more.
 const DEATHS: u32 = 5;
 /// The first and the longest delay, from the unit.
-const FIRST_DELAY: Duration = Duration::from_millis(200);
-const LONGEST_DELAY: Duration = Duration::from_millis(500);
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_millis(250);
 /// Starts that fail: more than systemd's own limit of 5 in 10 s.
 const FAILURES: u32 = 12;
 /// What a start may cost beside the delay, on a loaded machine.
