@@ -51,6 +51,7 @@ pub fn stale_witness(stage: &mut Stage) -> u8 {
     stage.cluster.rejoin(2, 1);
     stage.wait_ready(1);
     stage.look_on(LONG_ENOUGH);
+    stage.begin_here();
 
     stage.fault();
     stage.cluster.partition(&[&[1], &[2, WITNESS]]);

@@ -67,6 +67,8 @@ pub struct Stage {
     /// As it was asked for.
     pub setting: Setting,
     began: Stamp,
+    /// The same moment by the servers' clock, in seconds since 1970.
+    begins_at: f64,
     fault: Option<Stamp>,
     _ground: Ground,
 }
@@ -164,6 +166,7 @@ impl Stage {
             cluster,
             setting,
             began,
+            begins_at: 0.0,
             fault,
             _ground: ground,
         };
@@ -173,6 +176,13 @@ impl Stage {
         stage.haproxy.wait("postgres_rw/db1", PATIENCE, "is up", |s| s.status == "UP");
         stage.began = now();
         stage
+    }
+
+    /// What happened until now only made the stage what the story needs.
+    pub fn begin_here(&mut self) {
+        let now_there = self.cluster.node(1).postgres.sql("select extract(epoch from now())");
+        self.begins_at = now_there.trim().parse().expect("seconds since 1970");
+        self.began = now();
     }
 
     /// The moment from which the table counts.
@@ -280,9 +290,11 @@ impl Stage {
             };
             none_and_two(&self.simple.iter().map(series).collect(), from, to).1
         };
-        let rows = self.rows.all();
+        let rows: Vec<Row> = self.rows.all().into_iter().filter(|r| r.began >= from).collect();
         let data = self.cluster.nodes().iter().filter(|n| DATA.contains(&n.id));
-        let left: Vec<_> = data.flat_map(|n| promotions(n.id, &n.postgres.log_text())).collect();
+        let left = data.flat_map(|n| promotions(n.id, &n.postgres.log_text()));
+        // One that came to nothing before the story begins is no part of it.
+        let left: Vec<_> = left.filter(|p| p.server_time >= self.begins_at).collect();
         let (none, two) = none_and_two(&ready, from, to);
         Line {
             name,
