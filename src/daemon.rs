@@ -62,6 +62,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     };
     let loaded = load()?;
     let logging = logging::start(loaded.config.log)?;
+    let _last_lines = logging.flushed_at_the_end();
     let mut inherited = Inherited::from_env()?;
     let held = inherited.addresses();
 

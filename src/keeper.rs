@@ -316,26 +316,37 @@ impl Keeper {
         let poller = look.poller;
         let known = self.nodes.iter_mut().enumerate().find_map(|(at, node)| {
             let watched = node.watched.iter_mut().find(|watched| watched.has(poller))?;
-            Some((at, &*node.name, watched))
+            Some((at, node.name.clone(), watched))
         });
         if let Some((at, name, watched)) = known {
-            watched.log_failing(name, &look);
-            self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
+            let news = watched.news(&look);
+            self.metrics.looked(&name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(self.clock.now(), look, &mut self.ids, report);
-            watched.log_troubles(name, self.clock.now());
+            // Facts before words: whatever the log does, what was seen is answered from now on.
             self.publish(at);
+            news.log(&name);
+            self.log_troubles(at);
             self.hurry(at, report);
             self.warn_of_cuts(at);
             if self.announce(at) {
                 self.publish_announced();
             }
         } else if let Some((name, watched)) = self.staged.as_mut().and_then(|s| s.added(poller)) {
-            watched.log_failing(name, &look);
-            self.metrics.looked(name, watched.source.kind.as_str(), self.clock.now(), &look);
+            let (name, news) = (name.to_owned(), watched.news(&look));
+            self.metrics.looked(&name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(self.clock.now(), look, &mut self.ids, report);
             self.enforce_when_looked();
+            news.log(&name);
         }
         // Else its poller was stopped while the look was on its way.
+    }
+
+    fn log_troubles(&mut self, at: usize) {
+        let now = self.clock.now();
+        let Node { name, watched, .. } = &mut self.nodes[at];
+        for watched in watched {
+            watched.log_troubles(name, now);
+        }
     }
 
     /// Looks at once at the node of this name, or at all of them, and often for a moment.

@@ -48,6 +48,7 @@ pub mod keeper;
 pub mod lag;
 pub mod last_word;
 pub mod lock;
+pub mod log_queue;
 pub mod logging;
 pub mod manual;
 pub mod members;

@@ -1,11 +1,15 @@
 //! What systemd is told: ready, reloading, stopping, the present verdict, still alive.
 //!
-//! Everything here does nothing where no service manager asked for it.
+//! Everything here does nothing where no service manager asked for it. A thread of its own says it: the
+//! socket of a manager that stands still takes no more after a while, and nothing else may wait for that.
 
+use std::sync::LazyLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::announced::Said;
 use crate::clock::Stamp;
@@ -18,26 +22,34 @@ const STATUS_BYTES: usize = 512;
 /// What is asked for beyond the time for which the last word is said.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
+/// Words that may wait for a service manager that stands still; one more is not said.
+pub const WORDS_WAITING: usize = 16;
+
+enum Word {
+    States(Vec<NotifyState<'static>>),
+    Status(String),
+}
+
 /// Every socket answers.
 pub fn ready() {
-    send(&[NotifyState::Ready]);
+    send(vec![NotifyState::Ready]);
 }
 
 /// The configuration is being read again; [`ready`] ends it.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => send(&[NotifyState::Reloading, now]),
-        Err(_) => send(&[NotifyState::Reloading]),
+        Ok(now) => send(vec![NotifyState::Reloading, now]),
+        Err(_) => send(vec![NotifyState::Reloading]),
     }
 }
 
 /// The daemon ends, after it has spoken for this long.
 pub fn stopping(after: Duration) {
-    send(&[NotifyState::Stopping]);
+    send(vec![NotifyState::Stopping]);
     if !after.is_zero() {
         // It only ever lengthens `TimeoutStopSec=`, which can so stay short for a daemon that hangs.
         let most = u32::try_from((after + STOP_MARGIN).as_micros()).unwrap_or(u32::MAX);
-        send(&[NotifyState::ExtendTimeoutUsec(most)]);
+        send(vec![NotifyState::ExtendTimeoutUsec(most)]);
     }
 }
 
@@ -46,7 +58,7 @@ pub fn status(announced: &[Said]) {
     let mut line = summary(announced).replace('\n', " ");
     let end = (0..=STATUS_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
     line.truncate(end.unwrap_or(0));
-    send(&[NotifyState::Status(&line)]);
+    say(Word::Status(line));
 }
 
 /// Every verdict with its reason where there is one node; of several, the nodes by their state.
@@ -72,7 +84,7 @@ fn summary(announced: &[Said]) -> String {
 
 /// The daemon and all its pollers live.
 pub fn alive() {
-    send(&[NotifyState::Watchdog]);
+    send(vec![NotifyState::Watchdog]);
 }
 
 /// How often to say [`alive`]: a quarter of the time after which systemd would end the daemon, so
@@ -96,8 +108,34 @@ fn beats_of(now: Stamp, node: &NodeFacts) -> bool {
         })
 }
 
-fn send(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+fn send(states: Vec<NotifyState<'static>>) {
+    say(Word::States(states));
+}
+
+fn say(word: Word) {
+    static WORDS: LazyLock<Option<SyncSender<Word>>> = LazyLock::new(manager);
+    if let Some(words) = &*WORDS
+        && let Err(error) = words.try_send(word)
+    {
         debug!(%error, "the service manager could not be told");
     }
+}
+
+/// Starts the thread that tells the service manager, where there is one.
+fn manager() -> Option<SyncSender<Word>> {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let (words, said) = sync_channel(WORDS_WAITING);
+    let run = move || {
+        for word in said {
+            let told = match &word {
+                Word::States(states) => sd_notify::notify(states),
+                Word::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
+            };
+            if let Err(error) = told {
+                debug!(%error, "the service manager could not be told");
+            }
+        }
+    };
+    let started = thread::Builder::new().name("systemd".to_owned()).spawn(run);
+    started.map(|_| words).map_err(|error| warn!(%error, "the service manager is not told")).ok()
 }

@@ -12,7 +12,7 @@ use crate::clock::Stamp;
 use crate::config::Source;
 use crate::electorate::{NodeId, Registered, Row, named, row};
 use crate::failover::{self, Trouble};
-use crate::observation::{ErrorKind, Observation};
+use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::poller::{Look, Poked, PollerId};
 use crate::role::Role;
 use crate::snapshot::{Snapshot, SourceFacts};
@@ -205,41 +205,12 @@ impl Watched {
         self.poller.id == poller || self.peer(poller).is_some() || self.asker(poller).is_some()
     }
 
-    /// A failing source is warned of once, and again when it fails in another way.
-    pub fn log_failing(&self, node: &str, look: &Look) {
+    /// What there is to say of a look, which is not folded in yet.
+    pub fn news(&self, look: &Look) -> News {
         let source = self.source.kind.as_str();
-        if let Some(id) = self.asker(look.poller) {
-            // Asked for a moment only, and of a host that may well be gone with its server.
-            if let Err(error) = &look.result {
-                debug!(node, peer = id.0, error = error.kind.label(), "no release: {error}");
-            }
-            return;
-        }
         let (before, peer) = self.failing(look.poller);
-        match &look.result {
-            Err(error) if before == Some(error.kind) => {
-                debug!(
-                    node,
-                    source,
-                    peer,
-                    error = error.kind.label(),
-                    "look failed again: {error}"
-                );
-            }
-            Err(error) => {
-                let (label, hint) = (error.kind.label(), error.kind.hint());
-                warn!(
-                    node,
-                    source,
-                    peer,
-                    error = label,
-                    hint,
-                    "look failed: {source} of {node}: {error}"
-                );
-            }
-            Ok(_) if before.is_some() => info!(node, source, peer, "looks succeed again"),
-            Ok(_) => {}
-        }
+        let asked = self.asker(look.poller);
+        News { source, peer, asked, before, error: look.result.as_ref().err().cloned() }
     }
 
     /// How the looks of this poller fail now, and the other node's number where it is not the own.
@@ -308,6 +279,49 @@ impl Watched {
         }
         self.facts.peers.retain(|id, _| self.peers.contains_key(id));
         self.facts.releases.retain(|id, _| self.peers.contains_key(id));
+    }
+}
+
+/// What there is to say of a look once it is folded in.
+pub struct News {
+    source: &'static str,
+    /// Whose server was looked at; `None`: the own one.
+    peer: Option<i32>,
+    /// Whose rolecall was asked to give way, where this is about that.
+    asked: Option<NodeId>,
+    /// How looks failed until then.
+    before: Option<ErrorKind>,
+    error: Option<SourceError>,
+}
+
+impl News {
+    /// A failing source is warned of once, and again when it fails in another way.
+    pub fn log(self, node: &str) {
+        let Self { source, peer, asked, before, error } = self;
+        match (error, asked) {
+            // Asked for a moment only, and of a host that may well be gone with its server.
+            (Some(error), Some(id)) => {
+                debug!(node, peer = id.0, error = error.kind.label(), "no release: {error}");
+            }
+            (None, Some(_)) => {}
+            (Some(error), None) if before == Some(error.kind) => {
+                let label = error.kind.label();
+                debug!(node, source, peer, error = label, "look failed again: {error}");
+            }
+            (Some(error), None) => {
+                let (label, hint) = (error.kind.label(), error.kind.hint());
+                warn!(
+                    node,
+                    source,
+                    peer,
+                    error = label,
+                    hint,
+                    "look failed: {source} of {node}: {error}"
+                );
+            }
+            (None, None) if before.is_some() => info!(node, source, peer, "looks succeed again"),
+            (None, None) => {}
+        }
     }
 }
 
