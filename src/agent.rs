@@ -19,27 +19,28 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::answering::allowed;
-use crate::asking::{ASKING, Asker, tell_stranger};
+use crate::asking::{Asker, tell_stranger};
+use crate::awake::{Awake, GLANCES, looked_again};
 use crate::clock::{Clock, Stamp};
+use crate::descriptors::Shares;
 use crate::metrics::Metrics;
+use crate::places::Places;
+use crate::seldom::Seldom;
 use crate::snapshot::Facts;
 use crate::spoken::Spoken;
 
-/// Connections that are read to their end at one time; over it the line is still written and the
-/// connection closed at once. A HAProxy that checks 1,000 times a second keeps about ten here.
-const LINGERING: usize = 256;
 /// How long a connection is read to its end.
 const LINGER: Duration = Duration::from_secs(1);
 /// How often all lingering connections are looked at. A timer set anew for each connection costs more
 /// than the answer; this one runs on by itself, and every answer looks at the oldest connections too.
-const SWEEP: Duration = Duration::from_millis(250);
+const SWEEP: Duration = GLANCES;
 /// Lingering connections looked at before an answer, so that their number falls under any load.
 const SWEPT_PER_ANSWER: usize = 2;
 /// Bytes read from one connection before it is closed all the same.
@@ -59,6 +60,26 @@ pub struct Port {
     pub clock: Clock,
     /// What is counted here beside the answers.
     pub counted: Metrics,
+    /// Room for connections, the same for all ports.
+    pub room: Room,
+}
+
+/// Room for the connections of all agent ports.
+#[derive(Clone)]
+pub struct Room {
+    /// Those whose questions are read, by their addresses.
+    pub asking: Places<Option<IpAddr>>,
+    /// Those that are read to their end. Without a permit the line is still written, and the connection
+    /// closed at once. A HAProxy that checks 1,000 times a second keeps about ten here.
+    pub lingering: Arc<Semaphore>,
+}
+
+impl Room {
+    /// As much as the process can have open.
+    pub fn of(shares: &Shares) -> Self {
+        let lingering = Arc::new(Semaphore::new(shares.lingering));
+        Self { asking: Places::new(shares.asking), lingering }
+    }
 }
 
 impl Port {
@@ -77,6 +98,7 @@ impl Port {
         let addr = listener.get_ref().local_addr()?;
         let spoken = self.counted.spoken.clone();
         let asker = Asker::new(addr, self.facts.clone(), self.clock.clone(), self.counted);
+        let awake = Awake::new(self.clock.now());
         let mut door = Door {
             addr,
             asker: Arc::new(asker),
@@ -85,7 +107,9 @@ impl Port {
             clock: self.clock,
             spoken,
             lingering: VecDeque::new(),
-            failing: false,
+            room: self.room,
+            failing: Seldom::default(),
+            awake,
         };
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -102,6 +126,7 @@ impl Port {
                 }
                 ready = poll_fn(|cx| listener.poll_read_ready(cx)) => {
                     let mut ready = ready?;
+                    door.wake(&stop).await;
                     match door.answer_batch(listener.get_ref()) {
                         Waiting::None => ready.clear_ready(),
                         Waiting::Some => tokio::task::yield_now().await,
@@ -113,7 +138,10 @@ impl Port {
                     }
                 }
                 Some(_) = door.asking.join_next() => {}
-                _ = sweeps.tick() => door.sweep(),
+                _ = sweeps.tick() => {
+                    door.wake(&stop).await;
+                    door.sweep();
+                }
             }
         }
     }
@@ -135,14 +163,17 @@ struct Door {
     clock: Clock,
     spoken: Spoken,
     lingering: VecDeque<Lingering>,
-    /// Accept fails now, and that was warned of.
-    failing: bool,
+    room: Room,
+    /// Warnings that accept fails.
+    failing: Seldom,
+    awake: Awake,
 }
 
 struct Lingering {
     socket: OwnedFd,
     until: Stamp,
     read: usize,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Door {
@@ -150,9 +181,11 @@ impl Door {
         for _ in 0..BATCH {
             match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC) {
                 Ok((socket, peer)) => {
-                    self.failing = false;
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    self.answer(socket, peer.map(|peer| peer.ip()));
+                    // One that had to make room closes in the turn of its own.
+                    if self.answer(socket, peer.map(|peer| peer.ip())) {
+                        return Waiting::Some;
+                    }
                 }
                 Err(Errno::AGAIN) => return Waiting::None,
                 // The connection was gone before it was accepted, or a signal came.
@@ -163,28 +196,41 @@ impl Door {
         Waiting::Some
     }
 
-    fn tell_failed(&mut self, error: Errno) {
-        if !std::mem::replace(&mut self.failing, true) {
-            let hint = "raise LimitNOFILE= of the unit where file descriptors are short";
-            warn!(%error, hint, "connections cannot be accepted; trying again");
+    /// Where this process was stopped until now, waits for what is seen since.
+    async fn wake(&mut self, stop: &CancellationToken) {
+        let now = self.clock.now();
+        if self.awake.was_stopped(now) {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = looked_again(&mut self.facts, now) => {}
+            }
+            self.awake = Awake::new(self.clock.now());
         }
     }
 
-    fn answer(&mut self, socket: OwnedFd, peer: Option<IpAddr>) {
+    fn tell_failed(&mut self, error: Errno) {
+        if let Some(untold) = self.failing.may(self.clock.now()) {
+            let hint = "raise LimitNOFILE= of the unit where file descriptors are short";
+            warn!(%error, hint, untold, "connections cannot be accepted; trying again");
+        }
+    }
+
+    /// Answers, or has the question read. Whether somebody else had to make room for that.
+    fn answer(&mut self, socket: OwnedFd, peer: Option<IpAddr>) -> bool {
         let now = self.clock.now();
         self.sweep_oldest(now);
         {
             let facts = self.facts.borrow();
             // A reload has taken the service away, and its port closes in a moment.
-            let Some(asked) = facts.routes.at(self.addr) else { return };
-            let Some((node, service)) = facts.asked(asked) else { return };
+            let Some(asked) = facts.routes.at(self.addr) else { return false };
+            let Some((node, service)) = facts.asked(asked) else { return false };
             if !allowed(&service.answering.allow, peer) {
                 tell_stranger(&service.asks, &service.name, peer);
-                return;
+                return false;
             }
             if asked.agent_send {
                 drop(facts);
-                return self.read_question(now, socket, peer);
+                return self.read_question(socket, peer);
             }
             let verdict = node.verdict(now, service);
             if service.lets_write(&verdict) {
@@ -192,36 +238,44 @@ impl Door {
             }
             let line = service.answering.wording.line(verdict.state, &verdict.reason);
             if !send(&socket, &line) {
-                return;
+                return false;
             }
             service.asks.answered(now, peer, verdict.state);
         }
         self.linger(now, socket);
+        false
     }
 
     /// Ends the writing side of a connection that has its line, and has it read to its end.
     fn linger(&mut self, now: Stamp, socket: OwnedFd) {
-        if self.lingering.len() < LINGERING
+        if let Ok(room) = Arc::clone(&self.room.lingering).try_acquire_owned()
             && rustix::net::shutdown(&socket, Shutdown::Write).is_ok()
         {
-            self.lingering.push_back(Lingering { socket, until: now.plus(LINGER), read: 0 });
+            let until = now.plus(LINGER);
+            self.lingering.push_back(Lingering { socket, until, read: 0, _room: room });
         }
     }
 
-    /// Has a question read and answered beside all others.
-    fn read_question(&mut self, now: Stamp, socket: OwnedFd, peer: Option<IpAddr>) {
+    /// Has a question read and answered beside all others. Whether one of these had to make room.
+    fn read_question(&mut self, socket: OwnedFd, peer: Option<IpAddr>) -> bool {
         while self.asking.try_join_next().is_some() {}
-        if self.asking.len() >= ASKING {
-            if self.asker.refusal(peer).is_some_and(|line| send(&socket, &line)) {
-                self.linger(now, socket);
-            }
-            return;
-        }
         let stream = std::net::TcpStream::from(socket);
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         // The runtime takes no more sockets only where the process has none left.
-        let Ok(stream) = stream else { return };
-        self.asking.spawn(Arc::clone(&self.asker).answer(stream, peer));
+        let Ok(stream) = stream else { return false };
+        let make_room = CancellationToken::new();
+        let end = make_room.clone();
+        let from = peer.map(|peer| peer.to_canonical());
+        let place = self.room.asking.take(from, move || end.cancel());
+        let another_went = place.made_room;
+        let asker = Arc::clone(&self.asker);
+        self.asking.spawn(async move {
+            tokio::select! {
+                () = Arc::clone(&asker).answer(stream, peer, &place) => {}
+                () = make_room.cancelled() => asker.made_room(peer),
+            }
+        });
+        another_went
     }
 
     fn sweep_oldest(&mut self, now: Stamp) {

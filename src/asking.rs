@@ -16,15 +16,15 @@ use tracing::{debug, warn};
 
 use crate::answering::allowed;
 use crate::asks::Asks;
+use crate::awake::{STOPPED, looked_again};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::places::Place;
 use crate::question::{Unknown, named};
 use crate::snapshot::Facts;
 use crate::strays::Stray;
 use crate::verdict::State;
 
-/// Questions that are read at one time at one port; one more is answered with `unknown` unread.
-pub const ASKING: usize = 256;
 /// Bytes of a question, without the end of its line.
 const QUESTION: usize = 64;
 /// Silence that ends a question.
@@ -56,15 +56,28 @@ impl Asker {
     }
 
     /// Reads one question and answers it.
-    pub async fn answer(self: Arc<Self>, mut stream: TcpStream, peer: Option<IpAddr>) {
+    pub async fn answer(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        peer: Option<IpAddr>,
+        place: &Place<Option<IpAddr>>,
+    ) {
+        let began = self.clock.now();
         let question = read(&mut stream).await;
+        let now = self.clock.now();
+        if now.since(began) >= STOPPED {
+            // Most likely it was this process that took so long.
+            looked_again(&mut self.facts.clone(), now).await;
+        }
+        place.spoke();
         let _written_later = self.counted.spoken.begin();
         self.say(stream, self.line(&question, peer)).await;
     }
 
-    /// What is said to a question that is not read, because too many are.
-    pub fn refusal(&self, peer: Option<IpAddr>) -> Option<Vec<u8>> {
-        self.unknown(&[], Unknown::TooMany, peer)
+    /// One that had asked nothing yet was closed for somebody else: it is counted. It is told nothing,
+    /// for HAProxy an agent that says nothing changes nothing.
+    pub fn made_room(&self, peer: Option<IpAddr>) {
+        drop(self.unknown(&[], Unknown::TooMany, peer));
     }
 
     /// Writes the line and reads the connection to its end, so that no unread byte becomes a reset
@@ -128,10 +141,11 @@ impl Asker {
                 service = &**name,
                 question,
                 hint = why.hint(),
-                "a question is answered with `unknown`: {why}"
+                "{}: {why}",
+                why.what()
             );
         } else {
-            debug!(%addr, service = &**name, question, "a question is answered with `unknown`: {why}");
+            debug!(%addr, service = &**name, question, "{}: {why}", why.what());
         }
         Some(service.answering.wording.line(State::Unknown, &why).into_owned())
     }

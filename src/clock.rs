@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -41,6 +41,13 @@ impl Stamp {
 /// No age is measured by it, it can step.
 pub fn wall_clock() -> i64 {
     clock_gettime(ClockId::Realtime).tv_sec
+}
+
+/// The same to the nanosecond, for the lines of a log.
+pub fn wall_time() -> SystemTime {
+    let t = clock_gettime(ClockId::Realtime);
+    let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
+    UNIX_EPOCH + Duration::new(seconds, u32::try_from(t.tv_nsec).unwrap_or(0))
 }
 
 /// The reader of the clock.

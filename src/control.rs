@@ -8,16 +8,21 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::clock::{Clock, Stamp};
 use crate::failure::{Exit, Failure};
 
 /// Longest question, in bytes.
 pub const QUESTION: usize = 4096;
 /// Time for a client to ask, and again to read what it is told.
 pub const CLIENT: Duration = Duration::from_secs(2);
+/// Time within which rolecall shall act on a question; what it has not begun by then it refuses.
+pub const ACT_WITHIN: Duration = Duration::from_secs(8);
+/// Time for an action that has begun, and for its answer: orders in force, the disk.
+pub const ACTION: Duration = Duration::from_secs(4);
+/// The key of a question that says until when it is meant, in milliseconds since the host booted.
+pub const UNTIL: &str = "until_boot_ms";
 /// Longest `ready`: after a day nobody remembers why.
 pub const MOST_READY: Duration = Duration::from_secs(24 * 3600);
-/// Longest reason, in bytes.
-pub const MOST_REASON: usize = 200;
 
 /// What to do for somebody who may not ask.
 pub const BECOME: &str = "become root, or a member of the `group` of [control]";
@@ -48,6 +53,38 @@ pub enum Question {
     },
 }
 
+impl Question {
+    /// As it is asked: meant until then, or for as long as the asker is there.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn line(&self, until: Option<Stamp>) -> io::Result<String> {
+        let mut question = serde_json::to_value(self)?;
+        if let Some(until) = until {
+            let ms = u64::try_from(until.since_boot().as_millis()).unwrap_or(u64::MAX);
+            question[UNTIL] = ms.into();
+        }
+        Ok(format!("{question}\n"))
+    }
+
+    /// What a line asks, and until when it is meant.
+    ///
+    /// # Errors
+    /// It is no question.
+    pub fn read(line: &[u8]) -> io::Result<(Self, Option<Stamp>)> {
+        let mut question: Value = serde_json::from_slice(line)?;
+        let until = question.as_object_mut().and_then(|question| question.remove(UNTIL));
+        let until = until.map(serde_json::from_value::<u64>).transpose()?;
+        let until = until.map(|ms| Stamp::new(Duration::from_millis(ms)));
+        Ok((serde_json::from_value(question)?, until))
+    }
+
+    /// Whether it changes something.
+    pub fn acts(&self) -> bool {
+        !matches!(self, Self::Status)
+    }
+}
+
 /// Asks a running daemon.
 ///
 /// # Errors
@@ -63,14 +100,19 @@ pub fn ask(socket: &Path, question: &Question) -> Result<Value, Failure> {
         Failure::new(exit, format_args!("{}: {error}", socket.display())).hint(hint)
     };
     let mut stream = UnixStream::connect(socket).map_err(unreachable)?;
-    stream.set_read_timeout(Some(5 * CLIENT)).map_err(unreachable)?;
-    let line = serde_json::to_string(question).map_err(|error| unreachable(error.into()))?;
+    stream.set_read_timeout(Some(ACT_WITHIN + ACTION)).map_err(unreachable)?;
+    let until = Clock::Boot.now().plus(ACT_WITHIN);
+    let line = question.line(Some(until)).map_err(unreachable)?;
     // One who is refused is told so before it has asked.
-    let _ = stream.write_all(format!("{line}\n").as_bytes());
+    let asked = stream.write_all(line.as_bytes()).is_ok();
     let mut said = Vec::new();
     // The kernel resets the connection of one who is refused, for what it asked is not read: after the
     // answer, which is whole then.
     match stream.read_to_end(&mut said) {
+        Err(_) if !said.ends_with(b"\n") && asked && question.acts() => {
+            return Err(not_known(socket));
+        }
+        Ok(_) if said.is_empty() && asked && question.acts() => return Err(not_known(socket)),
         Err(error) if !said.ends_with(b"\n") => return Err(unreachable(error)),
         _ => {}
     }
@@ -88,11 +130,51 @@ pub fn ask(socket: &Path, question: &Question) -> Result<Value, Failure> {
     }
 }
 
+/// It was asked, and may have acted without being able to say so.
+fn not_known(socket: &Path) -> Failure {
+    let what = format_args!("{}: no answer; it is not known whether it was done", socket.display());
+    Failure::new(Exit::Unavailable, what).hint("see which orders stand: rolecall status")
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[test]
+    fn a_question_is_read_as_it_was_asked_with_its_deadline_or_without() {
+        let order = Question::Auto { target: "primary".to_owned() };
+        for until in [None, Some(Stamp::new(Duration::from_millis(1234)))] {
+            let (question, read) = Question::read(order.line(until).unwrap().as_bytes()).unwrap();
+            assert!(matches!(question, Question::Auto { target } if target == "primary"));
+            assert_eq!(read, until);
+        }
+        for wrong in ["", "[]", "{}", r#"{"command": "status", "until_boot_ms": "soon"}"#] {
+            assert!(Question::read(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_order_whose_answer_does_not_come_is_not_said_to_have_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let desk = UnixListener::bind(&socket).unwrap();
+        for (question, says) in [
+            (Question::Auto { target: "primary".to_owned() }, "it is not known whether"),
+            (Question::Status, ""),
+        ] {
+            let failure = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let (mut client, _) = desk.accept().unwrap();
+                    let _ = client.read(&mut [0; 512]);
+                });
+                ask(&socket, &question).unwrap_err()
+            });
+            assert_eq!(failure.exit, Exit::Unavailable);
+            assert!(failure.what.contains(says), "{failure}");
+        }
+    }
 
     #[test]
     fn who_is_refused_ends_with_the_exit_code_that_it_is_told() {

@@ -15,13 +15,15 @@ use tokio::time::{Interval, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::agent;
 use crate::asks::Asks;
 use crate::clock::{Clock, wall_clock};
 use crate::config::{self, Config, Control, Node, Rhythm, Service};
+use crate::descriptors::Shares;
 use crate::desk::Desk;
 use crate::failure::{Exit, Failure};
 use crate::fencing::{self, Fenced};
-use crate::http::Pages;
+use crate::http::{self, Pages};
 use crate::keeper::Keeper;
 use crate::logging::{self, Logging};
 use crate::metrics::{Exposed, Metrics};
@@ -87,9 +89,11 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let exposed = Arc::new(Exposed::new(&counted, facts.clone(), clock.clone()));
     let (questions, questions_in) = mpsc::channel::<Question>(QUESTIONS_WAITING);
     let keeper = keeper.asked(questions_in);
-    let pages = Pages { facts, announced, clock, counted, exposed, questions };
+    let shares = Shares::of_this_process();
+    let places = http::Room::of(&shares);
+    let pages = Pages { facts, announced, clock, counted, exposed, questions, places };
     let desk = loaded.config.control.as_ref();
-    let desk = desk.map(|config| Desk::open(config, pages.clone())).transpose()?;
+    let desk = desk.map(|config| Desk::open(config, pages.clone(), shares.clients)).transpose()?;
     let (desk, orders) = desk.unzip();
     let ending = desk.as_ref().map(Desk::ending);
     let stopping = CancellationToken::new();
@@ -105,7 +109,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
         })
         .map_err(|error| internal("thread", &error))?;
 
-    let ports = Ports::new(pages.clone());
+    let ports = Ports::new(pages.clone(), agent::Room::of(&shares));
     let sockets = ports.bind(&loaded.config, &mut inherited)?;
     inherited.all_adopted()?;
     let daemon = Daemon {

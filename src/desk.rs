@@ -1,27 +1,34 @@
 //! Who sits behind the control socket: where operators give orders and ask what is known.
 //!
-//! One client at a time, on a thread of its own that nothing waits for: a line of JSON in, JSON out, the
-//! end (`control`). The kernel tells who it is. Root and rolecall's own user may; with `group` also whoever the
-//! socket's mode lets in. An order stands once it is on disk.
+//! A line of JSON in, JSON out, the end (`control`). Each client has a thread while it is served, so that
+//! none waits for another one that says nothing; what changes something happens one after another. The kernel
+//! tells who it is. Root and rolecall's own user may; with `group` also whoever the socket's mode lets in. An
+//! order stands once it is on disk.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use socket2::{SockRef, Type};
 use tracing::{info, warn};
 
 use crate::accounts;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 use crate::config::Control;
 use crate::control::{BECOME, CLIENT, QUESTION, Question};
 use crate::failure::{Exit, Failure};
 use crate::http::Pages;
 use crate::keeper::Orders;
 use crate::order_book::{Ending, OrderBook, Refused};
+use crate::places::{Place, Places};
+use crate::seldom::Seldom;
 use crate::unix_socket;
 
 /// How often orders that have ended are taken out of the file.
@@ -34,19 +41,26 @@ pub struct Desk {
     book: OrderBook,
     clock: Clock,
     me: u32,
+    /// Those that are served, by their users.
+    places: Places<u32>,
+    /// Held while something is changed.
+    changing: Mutex<()>,
+    /// Warnings of what clients do.
+    odd: Mutex<Seldom>,
 }
 
 impl Desk {
-    /// Opens the socket and reads the orders that stand.
+    /// Opens the socket, for so many clients at one time, and reads the orders that stand.
     ///
     /// # Errors
-    /// The socket cannot be opened; another rolecall has it.
-    pub fn open(config: &Control, pages: Pages) -> Result<(Self, Orders), Failure> {
+    /// The socket cannot be opened; another rolecall has it, or the orders.
+    pub fn open(config: &Control, pages: Pages, clients: usize) -> Result<(Self, Orders), Failure> {
         let listener = listen(config)?;
         let (clock, by_group) = (pages.clock.clone(), config.group.is_some());
-        let (book, orders) = OrderBook::open(&config.state, pages);
+        let (book, orders) = OrderBook::open(&config.state, pages)?;
         let me = rustix::process::geteuid().as_raw();
-        Ok((Self { listener, by_group, book, clock, me }, orders))
+        let (places, changing, odd) = (Places::new(clients), Mutex::default(), Mutex::default());
+        Ok((Self { listener, by_group, book, clock, me, places, changing, odd }, orders))
     }
 
     /// What is left to do once the daemon looks no more.
@@ -61,35 +75,54 @@ impl Desk {
     pub fn serve(self) -> io::Result<()> {
         // `accept` gives up after it, so that the orders are tidied though nobody asks.
         SockRef::from(&self.listener).set_read_timeout(Some(TIDY))?;
+        let desk = Arc::new(self);
         let run = move || {
             loop {
-                match self.listener.accept() {
-                    Ok((stream, _)) => self.client(&stream),
+                match desk.listener.accept().and_then(|(stream, _)| serve_client(&desk, stream)) {
+                    Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => {
-                        warn!(%error, "the control socket cannot accept; trying again");
-                        std::thread::sleep(TIDY);
+                        desk.odd(&format_args!(
+                            "the control socket cannot serve a client: {error}"
+                        ));
+                        thread::sleep(TIDY);
                     }
                 }
-                self.book.tidy();
+                let _changing = desk.changing();
+                desk.book.tidy();
             }
         };
-        std::thread::Builder::new().name("control".to_owned()).spawn(run).map(drop)
+        thread::Builder::new().name("control".to_owned()).spawn(run).map(drop)
     }
 
-    fn client(&self, mut stream: &UnixStream) {
+    /// What others can bring about as often as they like is warned of now and then.
+    fn odd(&self, what: &dyn std::fmt::Display) {
+        let mut odd = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(untold) = odd.may(self.clock.now()) {
+            warn!(untold, "{what}");
+        }
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self, mut stream: &UnixStream, place: &Place<u32>) {
         let answer = match self.who(stream) {
             Ok(who) => match hear(stream, &self.clock) {
-                Ok(question) => self.answer(question, &who),
+                Ok((question, until)) => {
+                    place.spoke();
+                    self.answer(question, &who, stream, until)
+                }
                 Err(error) => {
-                    warn!(who, %error, "a client of the control socket was not understood");
+                    self.odd(&format_args!("{who} asked nothing that can be read: {error}"));
                     let hint = "ask by rolecall status, or an order";
                     Refused::new("no question that can be read", hint).json()
                 }
             },
             Err(who) => {
                 let hint = "set `group` of [control] to a group it is in, if it shall be let in";
-                warn!(who, hint, "refused at the control socket: {who}");
+                self.odd(&format_args!("refused at the control socket: {who}; hint: {hint}"));
                 let what = format!("{who} may not ask here");
                 Refused::new(what, BECOME).with(Exit::Permission).json()
             }
@@ -114,7 +147,21 @@ impl Desk {
         if may_ask(uid, self.me, self.by_group) { Ok(who) } else { Err(who) }
     }
 
-    fn answer(&self, question: Question, who: &str) -> Value {
+    /// Does what is asked, where whoever asked is still there to be told and means it still.
+    fn answer(
+        &self,
+        question: Question,
+        who: &str,
+        stream: &UnixStream,
+        until: Option<Stamp>,
+    ) -> Value {
+        let _changing = question.acts().then(|| self.changing());
+        let late = until.is_some_and(|until| until <= self.clock.now());
+        if question.acts() && (late || is_gone(stream)) {
+            info!(who, "not done: whoever asked for it waits no more");
+            let what = "nothing was done: the time for it was over";
+            return Refused::new(what, "ask again").with(Exit::Unavailable).json();
+        }
         let done = match question {
             Question::Status => return json!({ "ok": self.book.status() }),
             Question::Auto { target } => self.book.auto(&target, who),
@@ -135,7 +182,31 @@ fn may_ask(uid: u32, me: u32, by_group: bool) -> bool {
     uid == 0 || uid == me || by_group
 }
 
-fn hear(mut stream: &UnixStream, clock: &Clock) -> io::Result<Question> {
+/// Serves a client on a thread of its own.
+fn serve_client(desk: &Arc<Desk>, stream: UnixStream) -> io::Result<()> {
+    // A user who cannot be told is a crowd of its own.
+    let from = rustix::net::sockopt::socket_peercred(&stream);
+    let from = from.map_or(u32::MAX, |peer| peer.uid.as_raw());
+    let stream = Arc::new(stream);
+    let ends = Arc::clone(&stream);
+    let place = desk.places.take(from, move || {
+        // Its thread reads or writes, and that ends. One that is gone has ended already.
+        let _ = ends.shutdown(Shutdown::Both);
+    });
+    let desk = Arc::clone(desk);
+    let run = move || desk.client(&stream, &place);
+    thread::Builder::new().name("client".to_owned()).spawn(run).map(drop)
+}
+
+/// Whether the other side has closed the connection, and not only said that it asks no more.
+fn is_gone(stream: &UnixStream) -> bool {
+    let mut asked = [PollFd::new(stream, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&at_once)).is_ok()
+        && asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
+fn hear(mut stream: &UnixStream, clock: &Clock) -> io::Result<(Question, Option<Stamp>)> {
     let until = clock.now().plus(CLIENT);
     let mut heard = Vec::new();
     let mut more = [0; 512];
@@ -150,7 +221,7 @@ fn hear(mut stream: &UnixStream, clock: &Clock) -> io::Result<Question> {
         if let Some(line) =
             heard.split(|byte| *byte == b'\n').next().filter(|line| line.len() < heard.len())
         {
-            return Ok(serde_json::from_slice(line)?);
+            return Question::read(line);
         }
         if count == 0 || heard.len() > QUESTION {
             return Err(io::Error::new(
@@ -182,6 +253,17 @@ fn listen(config: &Control) -> Result<UnixListener, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_asks_no_more_is_still_there_and_one_that_closed_is_gone() {
+        let (desk, mut client) = UnixStream::pair().unwrap();
+        assert!(!is_gone(&desk));
+        client.write_all(b"question\n").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(!is_gone(&desk));
+        drop(client);
+        assert!(is_gone(&desk));
+    }
 
     #[test]
     fn a_stranger_may_not_ask_whatever_the_sockets_mode() {

@@ -14,32 +14,34 @@ use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::announced::Said;
 use crate::answering::allowed;
+use crate::awake::{Awake, GLANCES, STOPPED, looked_again};
 use crate::clock::{Clock, Stamp};
 use crate::config::PAGES;
+use crate::descriptors::Shares;
 use crate::electorate::NodeId;
 use crate::metrics::{Exposed, Metrics, Refusal};
+use crate::places::{Place, Places};
 use crate::releasing::{CODE, FROM, NONCE, Question};
 use crate::role::Role;
+use crate::seldom::Seldom;
 use crate::snapshot::Facts;
 use crate::status::Status;
 use crate::systemd::beats;
 
-/// Connections at one time; one more is closed.
-const CONNECTIONS: usize = 64;
-/// Of those who may not ask, which are told so; one more is closed. They take no place of the others.
-const STRANGERS: usize = 4;
 /// Time for a connection: request, answer and end.
 const CONNECTION: Duration = Duration::from_secs(10);
+/// Time for the head of a request.
+const HEAD_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes of a request's head; hyper's least.
 const HEAD: usize = 8192;
 /// Pause after an error of accept that waiting may cure.
@@ -71,6 +73,25 @@ pub struct Pages {
     pub exposed: Arc<Exposed>,
     /// Takes the questions of candidates that ask a node here to give way.
     pub questions: mpsc::Sender<Question>,
+    /// Room for connections.
+    pub places: Room,
+}
+
+/// Room for the connections of all HTTP ports.
+#[derive(Clone)]
+pub struct Room {
+    /// Those who may ask, by their addresses.
+    asking: Places<IpAddr>,
+    /// Those who may not ask and are told so; one more is closed. They take no place of the others.
+    strangers: Arc<Semaphore>,
+}
+
+impl Room {
+    /// As much as the process can have open.
+    pub fn of(shares: &Shares) -> Self {
+        let strangers = Arc::new(Semaphore::new(shares.strangers));
+        Self { asking: Places::new(shares.http), strangers }
+    }
 }
 
 /// Answers at `listener` until `stop`. No error of accept ends it sooner.
@@ -83,40 +104,51 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let strangers = Arc::new(Semaphore::new(STRANGERS));
-    let mut failing = false;
+    let mut failing = Seldom::default();
     let mut told = false;
+    let mut glances = interval(GLANCES);
+    glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut awake = Awake::new(pages.clock.now());
+    let mut facts = pages.facts.clone();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept() => Some(accepted),
+            _ = glances.tick() => None,
         };
+        let now = pages.clock.now();
+        if awake.was_stopped(now) {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = looked_again(&mut facts, now) => {}
+            }
+            awake = Awake::new(pages.clock.now());
+        }
+        let Some(accepted) = accepted else { continue };
         match accepted {
             Ok((stream, peer)) => {
-                failing = false;
                 let may = pages.allows(peer.ip());
                 if !may {
                     pages.counted.refused(Refusal::NotAllowed);
                     tell_stranger(&mut told, peer.ip());
                 }
-                let places = if may { &room } else { &strangers };
-                let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-                    if may {
-                        pages.counted.refused(Refusal::Busy);
-                    }
-                    continue;
-                };
                 let pages = pages.clone();
-                tokio::spawn(async move {
-                    pages.connection(stream, peer, may).await;
-                    drop(place);
-                });
+                if may {
+                    if pages.listen_to(stream, peer) {
+                        // Whoever made room closes before one more is accepted.
+                        tokio::task::yield_now().await;
+                    }
+                } else if let Ok(place) = Arc::clone(&pages.places.strangers).try_acquire_owned() {
+                    tokio::spawn(async move {
+                        pages.connection(stream, peer, None).await;
+                        drop(place);
+                    });
+                }
             }
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
+                if let Some(untold) = failing.may(pages.clock.now()) {
                     let hint = "raise LimitNOFILE= of the unit where file descriptors are short";
-                    warn!(%error, hint, "HTTP connections cannot be accepted; trying again");
+                    warn!(%error, hint, untold, "HTTP connections cannot be accepted; trying again");
                 }
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -141,12 +173,41 @@ impl Pages {
         facts.http_allow.as_deref().is_some_and(|allow| allowed(allow, Some(peer)))
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, may: bool) {
+    /// Serves one who may ask beside all others. Whether one of these had to make room.
+    fn listen_to(self, stream: TcpStream, peer: SocketAddr) -> bool {
+        let make_room = CancellationToken::new();
+        let end = make_room.clone();
+        let place = self.places.asking.take(peer.ip().to_canonical(), move || end.cancel());
+        let another_went = place.made_room;
+        tokio::spawn(async move {
+            tokio::select! {
+                () = self.connection(stream, peer, Some(&place)) => {}
+                () = make_room.cancelled() => {
+                    self.counted.refused(Refusal::Busy);
+                    debug!(%peer, "HTTP connection closed: it made room for another");
+                }
+            }
+        });
+        another_went
+    }
+
+    /// Serves one connection; without a place it is told that it may not ask.
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, place: Option<&Place<IpAddr>>) {
+        let may = place.is_some();
         // What is decided here may be a READY, and is written later: see `Spoken`.
         let written_later = Mutex::new(None);
+        let began = self.clock.now();
         let service = service_fn(async |request: Request<Incoming>| {
+            if let Some(place) = place {
+                place.spoke();
+            }
             if let Some(question) = question(&request, may) {
                 return Ok::<_, Infallible>(self.ask_keeper(question, request.method()).await);
+            }
+            let now = self.clock.now();
+            if now.since(began) >= STOPPED {
+                // Most likely it was this process that took so long.
+                looked_again(&mut self.facts.clone(), now).await;
             }
             let under_way = self.counted.spoken.begin();
             *written_later.lock().unwrap_or_else(PoisonError::into_inner) = Some(under_way);
@@ -154,6 +215,7 @@ impl Pages {
         });
         let mut http = http1::Builder::new();
         http.keep_alive(false).max_buf_size(HEAD).half_close(true);
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
         let served = timeout(CONNECTION, http.serve_connection(TokioIo::new(stream), service));
         match served.await {
             Ok(Ok(())) => {}

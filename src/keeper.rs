@@ -319,7 +319,7 @@ impl Keeper {
             Some((at, node.name.clone(), watched))
         });
         if let Some((at, name, watched)) = known {
-            let news = watched.news(&look);
+            let news = watched.news(self.clock.now(), &look);
             self.metrics.looked(&name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(self.clock.now(), look, &mut self.ids, report);
             // Facts before words: whatever the log does, what was seen is answered from now on.
@@ -332,7 +332,7 @@ impl Keeper {
                 self.publish_announced();
             }
         } else if let Some((name, watched)) = self.staged.as_mut().and_then(|s| s.added(poller)) {
-            let (name, news) = (name.to_owned(), watched.news(&look));
+            let (name, news) = (name.to_owned(), watched.news(self.clock.now(), &look));
             self.metrics.looked(&name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(self.clock.now(), look, &mut self.ids, report);
             self.enforce_when_looked();

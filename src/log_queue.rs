@@ -19,6 +19,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::Context;
 
+use crate::clock::wall_time;
+
 /// Events that may wait to be written.
 pub const EVENTS: usize = 4096;
 /// Bytes of their texts that may wait: a thirty-second part of the shipped unit's `MemoryMax`.
@@ -163,7 +165,7 @@ impl Waiting {
     fn of(event: &Event<'_>) -> Self {
         let of = event.metadata();
         let values = of.fields().iter().map(|_| None).collect();
-        let mut kept = Self { of, values, at: SystemTime::now(), bytes: 0 };
+        let mut kept = Self { of, values, at: wall_time(), bytes: 0 };
         event.record(&mut kept);
         kept
     }
@@ -251,7 +253,7 @@ pub struct Happened;
 
 impl FormatTime for Happened {
     fn format_time(&self, to: &mut Writer<'_>) -> fmt::Result {
-        let at = HAPPENED.get().unwrap_or_else(SystemTime::now);
+        let at = HAPPENED.get().unwrap_or_else(wall_time);
         write!(to, "{}", humantime::format_rfc3339_micros(at))
     }
 }

@@ -66,7 +66,7 @@ pub struct Metrics {
 /// Why an HTTP connection is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too many are open.
+    /// It had said the least for the longest, and made room for another.
     Busy,
     /// The address is not in `allow`.
     NotAllowed,

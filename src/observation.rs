@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::electorate::Answer;
 use crate::release::Release;
 use crate::role::{Lsn, Role, Timeline};
+use crate::text;
 
 /// What a server said at one look.
 ///
@@ -138,14 +139,17 @@ pub struct Upkeep {
 pub struct SourceError {
     /// What kind of failure; its label is frozen.
     pub kind: ErrorKind,
-    /// What exactly happened, for a person; holds no secret.
+    /// What exactly happened, for a person: on one line, and bounded; holds no secret.
     pub detail: Arc<str>,
 }
+
+/// Bytes of an error's particulars, which servers write as well.
+pub const MOST_DETAIL: usize = 512;
 
 impl SourceError {
     /// An error of this kind with its particulars.
     pub fn new(kind: ErrorKind, detail: impl fmt::Display) -> Self {
-        Self { kind, detail: detail.to_string().into() }
+        Self { kind, detail: text::plain(&detail.to_string(), MOST_DETAIL).into() }
     }
 }
 

@@ -24,6 +24,9 @@ use crate::reason::Reason;
 use crate::role::Role;
 use crate::verdict::{State, Verdict};
 
+/// Longest reason, in bytes.
+pub const MOST_REASON: usize = 200;
+
 /// What is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wish {

@@ -1,8 +1,8 @@
 //! The orders that stand: how they are given, taken back and ended, and who is told of them.
 
-use std::cell::Cell;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -11,15 +11,16 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Stamp};
-use crate::control::{MOST_READY, MOST_REASON};
-use crate::failure::Exit;
+use crate::control::MOST_READY;
+use crate::failure::{Exit, Failure};
 use crate::http::Pages;
 use crate::keeper::Orders;
-use crate::order::{self, Order, Target, Wish};
+use crate::order::{self, MOST_REASON, Order, Target, Wish};
 use crate::order_file::OrderFile;
 use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts, ServiceFacts};
 use crate::status;
+use crate::text;
 use crate::verdict::State;
 
 /// How often and how many times it is looked whether orders are in force.
@@ -34,16 +35,19 @@ pub struct OrderBook {
     orders: watch::Sender<Vec<Arc<Order>>>,
     pages: Pages,
     /// That the file cannot be written was said, and is so still.
-    told: Cell<bool>,
+    told: AtomicBool,
 }
 
 impl OrderBook {
     /// Reads the orders that stand.
-    pub fn open(state: &Path, pages: Pages) -> (Self, Orders) {
-        let file = OrderFile::open(state, pages.clock.now());
+    ///
+    /// # Errors
+    /// Another rolecall has the file.
+    pub fn open(state: &Path, pages: Pages) -> Result<(Self, Orders), Failure> {
+        let file = OrderFile::open(state, pages.clock.now())?;
         let (orders, kept) = watch::channel(file.orders());
         let file = Arc::new(Mutex::new(file));
-        (Self { file, orders, pages, told: Cell::new(false) }, kept)
+        Ok((Self { file, orders, pages, told: AtomicBool::new(false) }, kept))
     }
 
     /// What is left to do at the end.
@@ -67,13 +71,13 @@ impl OrderBook {
         status
     }
 
-    fn target(&self, text: &str) -> Result<Target, Refused> {
+    fn target(&self, asked: &str) -> Result<Target, Refused> {
         let facts = self.pages.facts.borrow();
         let services = facts.nodes.first().map(|node| &*node.services).unwrap_or_default();
         let services: Vec<&str> = services.iter().map(|service| &*service.name).collect();
         let nodes: Vec<&str> = facts.nodes.iter().map(|node| &*node.name).collect();
-        Target::read(text, &services, &nodes)
-            .map_err(|known| Refused::new(format!("{text:?} is no target"), known))
+        Target::read(asked, &services, &nodes)
+            .map_err(|known| Refused::new(format!("{asked:?} is no target"), known))
     }
 
     /// Gives an order. What is said of it; else why it does not stand.
@@ -88,7 +92,7 @@ impl OrderBook {
         let wish = Wish::read(wish).ok_or_else(|| {
             Refused::new(format!("{wish:?} is no order"), "ready, drain or maint")
         })?;
-        if why.len() > MOST_REASON || why.chars().any(char::is_control) {
+        if why.len() > MOST_REASON || !text::is_plain(why) {
             let what = format!("a reason is at most {MOST_REASON} bytes on one line");
             return Err(Refused::new(what, "say it shorter"));
         }
@@ -226,14 +230,14 @@ impl OrderBook {
         let removed = self.file().remove(|order| !order.stands(now));
         match removed {
             Ok(_) => {
-                self.told.set(false);
+                self.told.store(false, Ordering::Relaxed);
                 for order in ended {
                     let (target, wish) = (order.target.to_string(), order.wish.as_str());
                     info!(target, order = wish, by = &*order.by, "order ended: {wish} {target}");
                 }
                 self.orders.send_replace(self.file().orders());
             }
-            Err(error) if !self.told.replace(true) => {
+            Err(error) if !self.told.swap(true, Ordering::Relaxed) => {
                 error!(%error, "an order that has ended cannot be taken out of its file; trying again");
             }
             Err(_) => {}

@@ -11,8 +11,8 @@
 //! process is killed. A process that ends by itself therefore notes which stood to the end; after any
 //! other end each `ready` waits to be seen fit (`order`).
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +21,15 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use crate::clock::{Stamp, wall_clock};
-use crate::order::{Order, Target, Wish};
+use crate::failure::{Exit, Failure};
+use crate::order::{MOST_REASON, Order, Target, Wish};
+use crate::own_file::{self, Lock};
+use crate::text;
 
 /// Most orders at one time: what a person can keep in mind, many times over.
 pub const MOST: usize = 256;
 /// Longest file that is read, in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
+const MAX_FILE: usize = 1024 * 1024;
 /// Most damaged files that are kept, the first ones and the newest.
 const MOST_DAMAGED: usize = 9;
 /// The form of the file.
@@ -73,19 +76,36 @@ pub struct OrderFile {
     boot: String,
     orders: Vec<(Kept, Arc<Order>)>,
     damaged: Option<String>,
+    /// That no other process writes it.
+    _lock: Option<Lock>,
 }
 
 impl OrderFile {
     /// What the file at `path` has; nothing where there is none.
-    pub fn open(path: &Path, now: Stamp) -> Self {
+    ///
+    /// # Errors
+    /// Another process has it.
+    pub fn open(path: &Path, now: Stamp) -> Result<Self, Failure> {
+        let lock = match own_file::lock(path) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let what = format_args!("{}: another process has the orders", path.display());
+                let hint = "stop the other rolecall, or give this one a `state` of its own";
+                return Err(Failure::new(Exit::Unavailable, what).hint(hint));
+            }
+            Err(error) => {
+                warn!(%error, "{} cannot be locked", path.display());
+                None
+            }
+        };
         // Hidden by the unit's sandbox: then wall time alone counts after a restart.
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self::open_in(path, boot.trim(), now, wall_clock())
+        Ok(Self { _lock: lock, ..Self::open_in(path, boot.trim(), now, wall_clock()) })
     }
 
     fn open_in(path: &Path, boot: &str, now: Stamp, wall: i64) -> Self {
         let (path, boot) = (path.to_owned(), boot.to_owned());
-        let mut file = Self { path, boot, orders: Vec::new(), damaged: None };
+        let mut file = Self { path, boot, orders: Vec::new(), damaged: None, _lock: None };
         match file.read() {
             Ok(written) => {
                 let same_boot = !file.boot.is_empty() && written.boot == file.boot;
@@ -108,8 +128,7 @@ impl OrderFile {
     }
 
     fn read(&self) -> io::Result<Written> {
-        let mut text = Vec::new();
-        File::open(&self.path)?.take(MAX_FILE).read_to_end(&mut text)?;
+        let text = own_file::read(&self.path, MAX_FILE)?;
         let written: Written = serde_json::from_slice(&text)?;
         let known = written.version == VERSION && written.orders.len() <= MOST;
         let readable = written.orders.iter().all(|kept| Wish::read(&kept.order).is_some());
@@ -251,14 +270,7 @@ impl OrderFile {
     fn replace(&mut self, orders: Vec<(Kept, Arc<Order>)>) -> io::Result<()> {
         let kept = orders.iter().map(|(kept, _)| kept.clone()).collect();
         let written = Written { version: VERSION, boot: self.boot.clone(), orders: kept };
-        let new = self.path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(&written)?)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        if let Some(dir) = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            File::open(dir)?.sync_all()?;
-        }
+        own_file::replace(&self.path, &serde_json::to_vec_pretty(&written)?, true)?;
         self.orders = orders;
         Ok(())
     }
@@ -287,7 +299,9 @@ fn restored(kept: Kept, same_boot: bool, now: Stamp, wall: i64) -> Option<(Kept,
     if until.is_some_and(|until| until <= now) {
         return None;
     }
-    let mut order = Order::new(target, wish, (&kept.by, &kept.reason), since);
+    // The file may have been written by somebody else.
+    let [by, why] = [&kept.by, &kept.reason].map(|of| text::plain(of, MOST_REASON));
+    let mut order = Order::new(target, wish, (&by, &why), since);
     (order.until, order.forced, order.before_boot) = (until, kept.forced, before_boot);
     Some((kept, Arc::new(order)))
 }

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::text;
+
 /// Nobody having asked for this long is worth a word: HAProxy asks every few seconds.
 const QUIET_MS: u64 = 30_000;
 
@@ -225,5 +227,5 @@ fn ago(ms: &Value) -> String {
 
 /// A text from elsewhere without what a terminal would obey.
 fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    text::plain(text, 4 * 1024)
 }

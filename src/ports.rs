@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::agent::Port;
+use crate::agent::{Port, Room};
 use crate::config::{Config, Purpose};
 use crate::failure::Failure;
 use crate::http::{self, Pages};
@@ -17,6 +17,7 @@ use crate::sockets::{self, Inherited};
 /// The open ports by the address each is bound to.
 pub struct Ports {
     pages: Pages,
+    room: Room,
     open: BTreeMap<SocketAddr, Open>,
     serving: JoinSet<io::Result<()>>,
 }
@@ -33,9 +34,9 @@ pub struct Bound {
 }
 
 impl Ports {
-    /// None is open yet; what is answered comes from `pages`.
-    pub fn new(pages: Pages) -> Self {
-        Self { pages, open: BTreeMap::new(), serving: JoinSet::new() }
+    /// None is open yet; what is answered comes from `pages`, to as many as there is `room` for.
+    pub fn new(pages: Pages, room: Room) -> Self {
+        Self { pages, room, open: BTreeMap::new(), serving: JoinSet::new() }
     }
 
     /// Binds the sockets that `config` asks for and that are not open yet.
@@ -73,7 +74,8 @@ impl Ports {
             match purpose {
                 Purpose::Agent => {
                     let Pages { facts, clock, counted, .. } = pages;
-                    let port = Port { listener, facts, clock, counted };
+                    let room = self.room.clone();
+                    let port = Port { listener, facts, clock, counted, room };
                     self.serving.spawn(port.serve(stop.clone()))
                 }
                 Purpose::Http => self.serving.spawn(http::serve(listener, pages, stop.clone())),

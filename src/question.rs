@@ -17,7 +17,7 @@ pub enum Unknown {
     Word,
     /// Over 64 bytes.
     TooLong,
-    /// Too many are asking to be read.
+    /// It was not read: its connection had said nothing and made room for another.
     TooMany,
 }
 
@@ -29,6 +29,14 @@ impl Unknown {
             Self::Word => "unknown_word",
             Self::TooLong => "too_long",
             Self::TooMany => "too_many",
+        }
+    }
+
+    /// What became of it.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::TooMany => "a connection is closed that had asked nothing",
+            _ => "a question is answered with `unknown`",
         }
     }
 

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::clock::Stamp;
 use crate::electorate::NodeId;
+use crate::own_file;
 use crate::policy::Policy;
 use crate::quorum;
 use crate::snapshot::{NodeFacts, SourceFacts};
@@ -84,9 +85,8 @@ impl Records {
 
     /// The yes that a predecessor said of a node to a service, where it may still be used at `now`.
     pub fn restore(&self, now: Stamp, about: About<'_>, policy: &Policy) -> Option<Yes> {
-        let text = std::fs::read(self.file(about)).ok()?;
-        let written: Written =
-            serde_json::from_slice(text.get(..text.len().min(MAX_RECORD))?).ok()?;
+        let text = own_file::read(&self.file(about), MAX_RECORD).ok()?;
+        let written: Written = serde_json::from_slice(&text).ok()?;
         let yes = Yes {
             node: NodeId(written.node),
             since: Stamp::new(Duration::from_nanos(written.since_ns)),
@@ -146,10 +146,8 @@ impl Records {
     }
 
     fn write(&self, about: About<'_>, written: &Written) -> io::Result<()> {
-        let file = self.file(about);
-        let new = file.with_extension("new");
-        std::fs::write(&new, serde_json::to_vec(written)?)?;
-        std::fs::rename(new, file)
+        // A crash of the host ends the boot, and with it whatever the record says.
+        own_file::replace(&self.file(about), &serde_json::to_vec(written)?, false)
     }
 
     fn file(&self, (node, service): About<'_>) -> PathBuf {

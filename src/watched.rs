@@ -15,6 +15,7 @@ use crate::failover::{self, Trouble};
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::poller::{Look, Poked, PollerId};
 use crate::role::Role;
+use crate::seldom::Seldom;
 use crate::snapshot::{Snapshot, SourceFacts};
 use crate::source::conninfo::Place;
 
@@ -100,6 +101,8 @@ pub struct Watched {
     peers: BTreeMap<NodeId, Peer>,
     /// When a poke was last passed on.
     poked: Option<Stamp>,
+    /// Warnings of looks that fail: servers can make them fail in ever other ways.
+    warnings: Seldom,
     /// What is wrong with the repmgrd of which node, since when, and whether that was said.
     troubles: BTreeMap<NodeId, (Trouble, Stamp, bool)>,
 }
@@ -127,6 +130,7 @@ impl Watched {
             peers,
             poked,
             troubles,
+            warnings: Seldom::default(),
         }
     }
 
@@ -206,11 +210,14 @@ impl Watched {
     }
 
     /// What there is to say of a look, which is not folded in yet.
-    pub fn news(&self, look: &Look) -> News {
+    pub fn news(&mut self, now: Stamp, look: &Look) -> News {
         let source = self.source.kind.as_str();
         let (before, peer) = self.failing(look.poller);
         let asked = self.asker(look.poller);
-        News { source, peer, asked, before, error: look.result.as_ref().err().cloned() }
+        let error = look.result.as_ref().err().cloned();
+        let other = asked.is_none() && error.as_ref().map(|error| error.kind) != before;
+        let told = if other { self.warnings.may(now) } else { None };
+        News { source, peer, asked, told, error }
     }
 
     /// How the looks of this poller fail now, and the other node's number where it is not the own.
@@ -289,38 +296,39 @@ pub struct News {
     peer: Option<i32>,
     /// Whose rolecall was asked to give way, where this is about that.
     asked: Option<NodeId>,
-    /// How looks failed until then.
-    before: Option<ErrorKind>,
+    /// It is otherwise than before, and said: so many such were not since the last one that was.
+    told: Option<u64>,
     error: Option<SourceError>,
 }
 
 impl News {
     /// A failing source is warned of once, and again when it fails in another way.
     pub fn log(self, node: &str) {
-        let Self { source, peer, asked, before, error } = self;
+        let Self { source, peer, asked, told, error } = self;
         match (error, asked) {
             // Asked for a moment only, and of a host that may well be gone with its server.
             (Some(error), Some(id)) => {
                 debug!(node, peer = id.0, error = error.kind.label(), "no release: {error}");
             }
-            (None, Some(_)) => {}
-            (Some(error), None) if before == Some(error.kind) => {
+            (Some(error), None) if told.is_none() => {
                 let label = error.kind.label();
                 debug!(node, source, peer, error = label, "look failed again: {error}");
             }
             (Some(error), None) => {
                 let (label, hint) = (error.kind.label(), error.kind.hint());
+                let untold = told.filter(|untold| *untold > 0);
                 warn!(
                     node,
                     source,
                     peer,
                     error = label,
                     hint,
+                    untold,
                     "look failed: {source} of {node}: {error}"
                 );
             }
-            (None, None) if before.is_some() => info!(node, source, peer, "looks succeed again"),
-            (None, None) => {}
+            (None, None) if told.is_some() => info!(node, source, peer, "looks succeed again"),
+            (None, _) => {}
         }
     }
 }

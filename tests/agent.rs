@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::agent::Port;
+use rolecall::agent::{Port, Room};
 use rolecall::answering::{Answering, Asked, Listen, Routes};
 use rolecall::clock::{Clock, Stamp};
+use rolecall::descriptors::Shares;
 use rolecall::metrics::Metrics;
 use rolecall::observation::Observation;
 use rolecall::policy::{Policy, Trust};
@@ -21,6 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 /// More than any answer here takes; reached only where an answer never comes.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+fn room() -> Room {
+    Room::of(&Shares::of_this_process())
+}
 
 struct Open {
     addr: SocketAddr,
@@ -90,7 +95,8 @@ fn open_at(addr: &str, answering: Answering) -> Open {
     let addr = listener.local_addr().unwrap();
     let (facts, facts_in) = watch::channel(Facts::default());
     let stop = CancellationToken::new();
-    let port = Port { listener, facts: facts_in, clock: Clock::Boot, counted: Metrics::default() };
+    let (counted, room) = (Metrics::default(), room());
+    let port = Port { listener, facts: facts_in, clock: Clock::Boot, counted, room };
     let serving = tokio::spawn(port.serve(stop.clone()));
     let open = Open { addr, facts, stop, serving };
     open.now(Role::Primary, answering);
@@ -166,7 +172,7 @@ async fn each_port_answers_for_its_own_node_and_an_address_that_moves_goes_with_
     other.set_nonblocking(true).unwrap();
     let addr = other.local_addr().unwrap();
     let (facts, counted) = (port.facts.subscribe(), Metrics::default());
-    let second = Port { listener: other, facts, clock: Clock::Boot, counted };
+    let second = Port { listener: other, facts, clock: Clock::Boot, counted, room: room() };
     tokio::spawn(second.serve(port.stop.clone()));
     port.facts.send_modify(|facts| {
         facts.nodes.push(node(Role::Replica, plain()));

@@ -277,11 +277,13 @@ fn nobody_who_asks_slowly_or_in_numbers_holds_anything() {
     });
     assert_eq!(answered.join().unwrap(), UNKNOWN);
 
-    // More than are read at one time, none of which says a word: each gets its line.
+    // More than are read at one time, none of which says a word: each gets its line, or made room.
     let mut silent: Vec<_> = (0..600).map(|_| connect(central.port())).collect();
     assert_eq!(ask(central.plain(), PATIENCE).heard, Heard::Said(READY.to_owned()));
     for stream in &mut silent {
-        assert_eq!(said(stream), UNKNOWN);
+        let mut line = String::new();
+        stream.read_to_string(&mut line).unwrap();
+        assert!([UNKNOWN, ""].contains(&&*line), "{line}");
     }
     let too_many = "rolecall_unknown_questions_total{service=\"primary\",reason=\"too_many\"} ";
     assert!(central.metrics().contains(too_many), "{}", central.metrics());

@@ -5,12 +5,17 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rolecall::clock::{Clock, Stamp};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Long enough for a busy machine, and far from for ever.
 const WITHIN: Duration = Duration::from_secs(10);
+
+fn now() -> Stamp {
+    Clock::Boot.now()
+}
 
 fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -30,25 +35,25 @@ fn stderr_that_nobody_reads_delays_no_answer_and_no_stop() {
         .stderr(Stdio::from(OwnedFd::from(stderr)))
         .spawn()
         .unwrap();
-    let began = Instant::now();
+    let began = now();
     let answer = loop {
         let mut answer = String::new();
         if let Ok(mut asked) = TcpStream::connect(addr) {
             asked.set_read_timeout(Some(WITHIN)).unwrap();
             let _ = asked.read_to_string(&mut answer);
         }
-        if !answer.is_empty() || began.elapsed() > WITHIN {
+        if !answer.is_empty() || now().since(began) > WITHIN {
             break answer;
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     kill_process(Pid::from_child(&rolecall), Signal::TERM).unwrap();
-    let began = Instant::now();
+    let began = now();
     let ended = loop {
         if let Some(ended) = rolecall.try_wait().unwrap() {
             break Some(ended);
         }
-        if began.elapsed() > WITHIN {
+        if now().since(began) > WITHIN {
             break None;
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -15,6 +15,62 @@ fn names_become_one_word_each_and_stay_apart() {
     assert_eq!(server_names(called), wanted);
 }
 
+/// The expression as HAProxy reads it from a line of its configuration.
+fn expression(line: &str) -> regex::bytes::Regex {
+    let text = line.trim().strip_prefix("tcp-check expect rstring ").unwrap();
+    let text = text.replace("\\#", "#").replace("\\ ", " ").replace("\\t", "\t");
+    regex::bytes::Regex::new(&text).unwrap()
+}
+
+fn expected(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| line.starts_with("tcp-check expect rstring"))
+}
+
+#[test]
+fn one_expression_stands_everywhere() {
+    let known: Vec<_> = [READY, READY_OR_DRAIN].into_iter().flat_map(expected).collect();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("README.md")];
+    for dir in ["docs", "haproxy"] {
+        files.extend(std::fs::read_dir(root.join(dir)).unwrap().map(|file| file.unwrap().path()));
+    }
+    let mut found = 0;
+    for file in files.iter().filter(|file| file.is_file()) {
+        for line in expected(&std::fs::read_to_string(file).unwrap()) {
+            assert!(known.contains(&line), "{}: {line}", file.display());
+            found += 1;
+        }
+    }
+    assert!(found >= 8, "{found}");
+}
+
+/// `drain primary --reason "not ready for writes"` must not pass for READY.
+#[test]
+fn nothing_behind_a_number_sign_passes_the_companion_check() {
+    let ready = expression(expected(READY).next().unwrap());
+    let or_drain = expression(expected(READY_OR_DRAIN).next().unwrap());
+    for reason in ["not ready for writes", "READY", "#, ready", " up,ready", "drain ready\tready"] {
+        for (line, is_ready, drains) in [
+            ("READY", true, false),
+            ("ready up", true, false),
+            ("up ready 50% maxconn:10", true, false),
+            ("up,ready", true, false),
+            ("up\tready", true, false),
+            ("DRAIN", false, true),
+            ("drain up", false, true),
+            ("up drain", false, true),
+            ("MAINT", false, false),
+            ("maint down", false, false),
+            ("down", false, false),
+        ] {
+            for answer in [format!("{line}\n"), format!("{line} # {reason}\n")] {
+                assert_eq!(ready.is_match(answer.as_bytes()), is_ready, "{answer}");
+                assert_eq!(or_drain.is_match(answer.as_bytes()), is_ready || drains, "{answer}");
+            }
+        }
+    }
+}
+
 #[test]
 fn hosts_are_addresses_or_plain_names() {
     for (host, wanted) in [

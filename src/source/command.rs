@@ -31,6 +31,7 @@ use tokio::time::timeout;
 
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::source::RoleSource;
+use crate::text;
 
 /// Most bytes of stdout that are read; a word needs twenty.
 const MAX_OUTPUT: usize = 4 * 1024;
@@ -137,9 +138,9 @@ fn read_answer(
 
 /// The first line that says something, fit for a message.
 fn quoted(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    line.chars().filter(|c| !c.is_control()).take(MAX_QUOTED).collect()
+    let said = String::from_utf8_lossy(text);
+    let line = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    text::plain(line, MAX_QUOTED)
 }
 
 fn failed(detail: impl Display) -> SourceError {

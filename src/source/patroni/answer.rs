@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::observation::{ErrorKind, Observation, Patroni, Replay, SourceError};
 use crate::role::{Lsn, Role, Timeline};
+use crate::text;
 
 /// Most characters of Patroni's word for a state that are kept; its longest known one has 35.
 const MAX_STATE: usize = 64;
@@ -64,7 +65,7 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
     if state != "running" {
         let role: Option<String> = keys.optional("role", "a word").unwrap_or_default();
         let mut seen = role.map_or_else(Observation::no_role, |role| of_role(held, &role));
-        let state: String = state.chars().filter(|c| !c.is_control()).take(MAX_STATE).collect();
+        let state = text::plain(&state, MAX_STATE);
         seen.not_running = Some(state.into());
         return Ok(seen);
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::observation::{ErrorKind, SourceError};
 use crate::source::conninfo::DEFAULT_PORT;
+use crate::text;
 
 /// One member, whatever its role and state are now.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -27,6 +28,9 @@ fn default_port() -> u16 {
     DEFAULT_PORT
 }
 
+/// Bytes of a member's name.
+pub const MOST_NAME: usize = 128;
+
 /// The part that is read.
 #[derive(Deserialize)]
 struct Cluster {
@@ -39,10 +43,15 @@ pub fn read(body: &[u8]) -> Result<Vec<Member>, SourceError> {
         let what = format_args!("expected the members of Patroni's cluster as JSON: {error}");
         SourceError::new(ErrorKind::Malformed, what)
     })?;
-    Ok(cluster.members)
+    Ok(cluster.members.into_iter().map(Member::cleaned).collect())
 }
 
 impl Member {
+    /// Without what is shown otherwise than it is.
+    fn cleaned(self) -> Self {
+        Self { name: text::plain(&self.name, MOST_NAME), ..self }
+    }
+
     /// Whether its REST API has the host and the port of this URL.
     pub fn is_at(&self, url: &str) -> bool {
         let end = |url: &str| {

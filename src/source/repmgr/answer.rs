@@ -12,6 +12,10 @@ use crate::observation::{ErrorKind, SourceError, Upkeep};
 use crate::source::conninfo::{Place, places};
 use crate::source::pg::column;
 use crate::source::pg::role::unexpected;
+use crate::text;
+
+/// Bytes of a node's name; repmgr takes 63 (`NAMEDATALEN`).
+pub const MOST_NAME: usize = 64;
 
 /// Least silence of an upstream that is taken for one: an idle one has nothing to say for a while.
 const LEAST_SILENCE: Duration = Duration::from_secs(10);
@@ -142,7 +146,7 @@ fn parse(text: &str) -> Result<Listed, SourceError> {
         };
         Ok(Row {
             id: NodeId(node.id),
-            name: node.name.into(),
+            name: text::plain(&node.name, MOST_NAME).into(),
             registered,
             active: node.active,
             places: reached_at(&node.conninfo).into(),
@@ -158,7 +162,7 @@ fn parse(text: &str) -> Result<Listed, SourceError> {
 /// encoded; it leads nowhere, and is not kept.
 fn reached_at(conninfo: &str) -> Vec<Place> {
     let sane = |host: &str| {
-        host.starts_with('/')
+        (host.starts_with('/') && !host.contains(char::is_whitespace) && text::is_plain(host))
             || host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'))
     };
     let places = places(conninfo).unwrap_or_default();
