@@ -158,6 +158,14 @@ pub struct TlsSettings {
     pub client: Option<ClientCertificate>,
 }
 
+impl TlsSettings {
+    /// Whether a certificate that is accepted comes from an authority that the operator named: as libpq
+    /// does, with any mode that uses TLS.
+    pub fn verifies(&self) -> bool {
+        self.root.is_some() && self.mode != SslMode::Disable
+    }
+}
+
 /// Whether a SCRAM password is bound to the TLS connection it is proved over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelBinding {
