@@ -36,6 +36,7 @@ pub mod daemon;
 pub mod desk;
 pub mod document;
 pub mod electorate;
+pub mod exposure;
 pub mod failover;
 pub mod failure;
 pub mod fence;

@@ -416,6 +416,23 @@ fn hinges_on_encryption(refused: &Refused) -> bool {
 mod tests {
     use super::*;
 
+    /// The kind of H7: what is read of files is there once for a source, however many servers it has.
+    #[test]
+    fn all_servers_of_a_source_share_its_certificates() {
+        let conninfo = "host=db1 user=u sslmode=verify-full sslrootcert=system".parse().unwrap();
+        let settings = config::Postgres { conninfo, password: PasswordFrom::Nowhere };
+        let nobody = Resolver::with(|_| Err(std::io::Error::other("no such name")));
+        let own = Connector::new(&settings, Duration::from_secs(1), nobody).unwrap();
+        let config = own.tls.config().unwrap();
+        for host in ["db2", "db3"] {
+            let place = Place { host: Some(host.to_owned()), hostaddr: None, port: 5432 };
+            let peer = own.at(place).unwrap();
+            assert!(std::sync::Arc::ptr_eq(&config, &peer.tls.config().unwrap()));
+        }
+        let socket = Place { host: Some("/tmp".to_owned()), hostaddr: None, port: 5432 };
+        assert_eq!(own.at(socket).map(|_| ()).unwrap_err().kind, ErrorKind::Unresolved);
+    }
+
     #[test]
     fn the_server_gives_up_before_the_look_does() {
         assert_eq!(
