@@ -270,7 +270,7 @@ impl Connector {
             password,
             keyring: &self.keyring,
         };
-        login::login(&mut stream, &who, encrypted, &demand).await?;
+        login::login(&mut stream, &who, encrypted, demand).await?;
         Ok(Entered::new(stream))
     }
 

@@ -8,7 +8,7 @@ use super::ConninfoError;
 /// How a server asks for a proof of who is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// Not at all: `trust`, `peer`, `ident` and `cert` in pg_hba.conf.
+    /// Not at all: `trust`, `peer`, `ident` and `cert` in `pg_hba.conf`.
     None,
     /// The password in clear.
     Password,

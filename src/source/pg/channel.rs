@@ -21,7 +21,7 @@ use crate::source::tls::{Attempt, end};
 /// Asks whether the server can do TLS (manual, "SSL Session Encryption").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// What AuthenticationOk looks like.
+/// `AuthenticationOk`
 const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0";
 
 /// Anything that carries bytes both ways.

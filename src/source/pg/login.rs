@@ -66,7 +66,7 @@ pub(super) async fn login(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     who: &Who<'_>,
     encrypted: Encrypted,
-    demand: &Demand,
+    demand: Demand,
 ) -> Result<(), Refused> {
     let settings = [
         ("client_encoding", "UTF8"),
@@ -108,7 +108,7 @@ async fn scram(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     who: &Who<'_>,
     encrypted: Encrypted,
-    demand: &Demand,
+    demand: Demand,
     mechanisms: &[u8],
 ) -> Result<(), Refused> {
     let offers = |wanted: &[u8]| mechanisms.split(|byte| *byte == 0).any(|one| one == wanted);
@@ -214,7 +214,7 @@ fn md5_of(user: &str, password: &str, salt: [u8; 4]) -> String {
     use md5::{Digest, Md5};
     let hex = |first: &[u8], second: &[u8]| {
         let hash = Md5::new().chain_update(first).chain_update(second).finalize();
-        hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        hash.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
     };
     format!("md5{}", hex(hex(password.as_bytes(), user.as_bytes()).as_bytes(), &salt))
 }

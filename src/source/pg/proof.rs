@@ -30,7 +30,7 @@ pub(super) struct Demand {
 
 impl Demand {
     /// Whether the server may ask in this way, `bound` to the TLS connection; else why not.
-    pub fn judge(&self, asked: Method, bound: bool) -> Result<(), String> {
+    pub fn judge(self, asked: Method, bound: bool) -> Result<(), String> {
         let word = asked.as_str();
         if self.require.is_some_and(|require| !require.allows(asked)) {
             return Err(match asked {

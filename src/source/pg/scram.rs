@@ -74,7 +74,9 @@ impl Keys {
 
 fn sign(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
     let mut signing = hmac::Context::with_key(key);
-    parts.iter().for_each(|part| signing.update(part));
+    for part in parts {
+        signing.update(part);
+    }
     let mut signed = [0; 32];
     // The length is that of SHA-256.
     signed.copy_from_slice(signing.sign().as_ref());
