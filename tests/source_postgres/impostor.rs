@@ -143,7 +143,7 @@ async fn an_impostor_is_told_nothing_of_the_password_and_believed_nothing() {
             let _ = told.send(rest);
             Ok(())
         });
-        let error = refused(source(&conninfo(at))).await;
+        let error = timeout(PATIENCE, refused(source(&conninfo(at)))).await.expect("an end");
         assert_eq!(error.kind, kind, "{asks:?}: {error}");
         let sent = heard.recv_timeout(PATIENCE).unwrap();
         assert!(sent.is_empty(), "{asks:?}: was sent {:?}", String::from_utf8_lossy(&sent));

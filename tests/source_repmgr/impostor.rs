@@ -15,7 +15,7 @@ use rolecall::watched::others;
 
 use crate::cluster::{Node, PASSWORD};
 use crate::secrets::{Daemon, Printed, prints, said_by, says};
-use crate::server::PORT;
+use crate::server::{PATIENCE, PORT};
 use crate::{answer, refused};
 
 /// The kind of H5: the standby and the witness of a registered cluster let everybody in, as an impostor
@@ -97,7 +97,8 @@ async fn no_socket_that_a_row_names_is_asked() {
     let host = dir.path().display();
     for conninfo in [format!("host={host}"), format!("host={host},{host}")] {
         let mut peer = own.peer(&row(2, &conninfo));
-        refused(&mut peer, ErrorKind::Unresolved, &["a socket"]).await;
+        let end = refused(&mut peer, ErrorKind::Unresolved, &["a socket"]);
+        tokio::time::timeout(PATIENCE, end).await.expect("an end");
         let connected = socket.accept().map(|(mut stream, _)| {
             let mut sent = Vec::new();
             let _ = stream.read_to_end(&mut sent);
