@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::answering::allowed;
 use crate::asking::{Asker, tell_stranger};
@@ -200,6 +200,7 @@ impl Door {
     async fn wake(&mut self, stop: &CancellationToken) {
         let now = self.clock.now();
         if self.awake.was_stopped(now) {
+            info!("this process was stopped; it looks before it answers");
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = looked_again(&mut self.facts, now) => {}

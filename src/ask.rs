@@ -272,6 +272,10 @@ impl Looked {
                     .into_iter()
                     .flatten()
                     .collect(),
+                None if row.shares_address => {
+                    "not asked: its row leads to where another one leads, so neither votes"
+                        .to_owned()
+                }
                 None if row.leads_to_its_server() => "not asked".to_owned(),
                 None => "not asked: its row leads to no other host, so it never votes".to_owned(),
             };

@@ -38,6 +38,7 @@ pub mod descriptors;
 pub mod desk;
 pub mod document;
 pub mod electorate;
+pub mod exposure;
 pub mod failover;
 pub mod failure;
 pub mod fence;

@@ -199,6 +199,8 @@ error_kinds! {
     Tls => "tls", "check `sslmode`, `sslrootcert` and the certificate's name and dates";
     /// The server does not accept this user or this password.
     Denied => "denied", "check user and password (`passfile`, `password_credential`) and the server's pg_hba.conf";
+    /// The server did not prove who it is, or asked for the password in a way that gives it away.
+    Unproven => "unproven", "let its pg_hba.conf say scram-sha-256 for this user, or set sslmode=verify-full with an sslrootcert in `conninfo`; where another way is meant, let `require_auth` there name it, such as require_auth=none,scram-sha-256 for `trust`";
     /// The server lives and takes no connection now (SQLSTATE 57P03: starting, stopping, recovering).
     NotAccepting => "not_accepting", "wait for the server to finish starting or stopping; see its log";
     /// The server lives and all its connection slots are taken (SQLSTATE 53300).

@@ -14,14 +14,16 @@ use toml::de::{DeTable, DeValue};
 use crate::answering::Listen;
 use crate::config::{
     Config, Control, HTTP_PORT, Haproxy, Http, Kind, Log, LogFormat, LogTo, PAGES, PatroniLag,
-    Service,
+    Postgres, Service,
 };
 use crate::document::{Document, Fault, Problem, Table};
+use crate::exposure::open_config;
 use crate::poke;
 use crate::schema_fence::fence;
 use crate::schema_node::{check_clash, nodes};
 use crate::schema_service::{addresses, allow, services, values};
 use crate::secret::Secret;
+use crate::source::conninfo::Conninfo;
 use crate::units::{duration, integer, path, string, version, word};
 use crate::warning::{Warning, warnings};
 
@@ -123,7 +125,15 @@ pub fn load(
         return Err(vec![whole_file(&file, None, what, expected, "is this the right file?")]);
     }
     match String::from_utf8(text) {
-        Ok(text) => read(&file, &text, flags, credentials),
+        Ok(text) => {
+            let mut loaded = read(&file, &text, flags, credentials)?;
+            let open = open_config(wanted, &logins(&loaded.config));
+            // What the flags say stands in no file.
+            if let Some(open) = open.filter(|_| flags.conninfo.is_none()) {
+                loaded.warnings.push(Warning::OpenFile(open));
+            }
+            Ok(loaded)
+        }
         Err(error) => {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = 1 + valid.iter().map(|b| usize::from(*b == b'\n')).sum::<usize>();
@@ -132,6 +142,17 @@ pub fn load(
             Err(vec![whole_file(&file, Some(line), what, "UTF-8", hint)])
         }
     }
+}
+
+/// Every server that is logged into.
+fn logins(config: &Config) -> Vec<&Postgres> {
+    let sources = config.nodes.iter().flat_map(|node| &node.sources);
+    let of_sources = sources.filter_map(|source| match &source.kind {
+        Kind::Postgres(server) => Some(server),
+        Kind::Repmgr(repmgr) => Some(&repmgr.server),
+        Kind::Patroni(_) | Kind::Command(_) | Kind::Static(_) => None,
+    });
+    of_sources.chain(config.fence.as_ref().map(|fence| &fence.server)).collect()
 }
 
 /// The bytes of a file, one more than [`MAX_FILE`] at most. A pipe or a device, on which a reader
@@ -166,17 +187,21 @@ pub fn read(
 ) -> Result<Loaded, Vec<Problem>> {
     let document = Document::new(file, text);
     let command_line = Document::without_text("command line");
-    let flags = flags.table();
+    let table = flags.table();
     let config = document.parse().and_then(|entries| {
         let root = Table::root(&document, &entries);
-        let flags = Table::flags(&command_line, &flags);
+        let flags = Table::flags(&command_line, &table);
         sections(&root, &flags, credentials)
     });
     let mut problems = document.into_problems();
     problems.extend(command_line.into_problems());
     match config {
         Some(config) if problems.is_empty() => {
-            let warnings = warnings(&config);
+            let mut warnings = warnings(&config);
+            let given = flags.conninfo.as_ref().and_then(|it| it.expose().parse::<Conninfo>().ok());
+            if given.is_some_and(|conninfo| conninfo.password.is_some()) {
+                warnings.push(Warning::PasswordInArguments);
+            }
             Ok(Loaded { config, warnings })
         }
         _ => Err(problems),

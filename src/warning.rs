@@ -8,6 +8,7 @@ use humantime::format_duration;
 
 use crate::answering::Listen;
 use crate::config::{Config, Control, Kind, Node, PasswordFrom, Postgres, Source};
+use crate::exposure::{self, Exposure, OpenFile};
 use crate::last_word::{LAST_ASKS, MAX_LASTS, Word};
 use crate::lock::USUAL_SPAN;
 use crate::role::Role;
@@ -66,6 +67,12 @@ pub enum Warning {
         /// `agent_inter`
         inter: Duration,
     },
+    /// What an unverified network may do to a source.
+    Network(Exposure),
+    /// Others may read a file with a secret.
+    OpenFile(OpenFile),
+    /// Others may read the command line, and a password stands in it.
+    PasswordInArguments,
     /// A file that is named is not there.
     NoFile {
         /// The key that names it.
@@ -111,6 +118,14 @@ impl Warning {
             }
             Self::ShortLastWord { .. } => {
                 "lower `agent-inter` of HAProxy, and tell it to [haproxy]; it cannot be said for longer"
+            }
+            Self::Network(exposure) => exposure.hint(),
+            Self::OpenFile(_) => {
+                "let rolecall's user alone read it: chown it to root:rolecall with chmod 0640, a passfile to \
+                 rolecall with chmod 0600"
+            }
+            Self::PasswordInArguments => {
+                "name a file with it: passfile=FILE in the connection string, with lines for each host"
             }
             Self::NoFile { .. } => "make it, or correct the path",
         }
@@ -179,6 +194,11 @@ impl fmt::Display for Warning {
                 format_duration(*inter * LAST_ASKS),
                 format_duration(*inter)
             ),
+            Self::Network(exposure) => exposure.fmt(f),
+            Self::OpenFile(file) => file.fmt(f),
+            Self::PasswordInArguments => f.write_str(
+                "--conninfo holds a password, and every user of this host may read it there (`ps`)",
+            ),
             Self::NoFile { key, path } => write!(f, "{key}: {} is not there", path.display()),
         }
     }
@@ -214,6 +234,11 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
         of_source(source, &mut warnings);
     }
     of_release(config, &mut warnings);
+    let sources = || config.nodes.iter().flat_map(|node| &node.sources);
+    warnings.extend(sources().filter_map(Exposure::of).map(Warning::Network));
+    let fence = config.fence.iter().flat_map(|fence| exposure::of_login(&fence.server));
+    let files = sources().flat_map(exposure::open_files).chain(fence);
+    warnings.extend(files.map(Warning::OpenFile));
     // The unit makes the usual one.
     let usual = Control::default();
     let dir = config.control.as_ref().and_then(|control| control.state.parent());

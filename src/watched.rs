@@ -333,8 +333,10 @@ impl News {
     }
 }
 
-/// The other nodes to look at: all of them where the node says it is the registered primary; the
-/// primary alone for a standby that must know how far behind it is; else none.
+/// The other nodes to look at: all of them where the node says it is the registered primary, but for
+/// those whose rows lead to one address: no answer from there counts, for it could be counted twice, and
+/// whoever writes rows could aim any number of looks at one server. For a standby that must know how far
+/// behind it is, the primary alone; else none.
 pub fn others(seen: &Observation, lag_matters: bool) -> Vec<&Row> {
     let Some(said) = seen.repmgr.as_deref() else { return Vec::new() };
     if seen.role != Some(Role::Primary) {
@@ -347,6 +349,7 @@ pub fn others(seen: &Observation, lag_matters: bool) -> Vec<&Row> {
     }) else {
         return Vec::new();
     };
-    let others = said.table.iter().filter(|row| row.id != me && row.leads_to_its_server());
+    let others = said.table.iter().filter(|row| row.id != me);
+    let others = others.filter(|row| row.leads_to_its_server() && !row.shares_address);
     others.take(MOST_PEERS).collect()
 }

@@ -84,8 +84,8 @@ fn the_page_says_every_limit_as_the_program_has_it() {
         named.push(key);
     }
     for line in page.lines().filter_map(|line| line.strip_prefix("* `")) {
-        let (file, names) = line.split_once("`: ").unwrap();
-        for name in names.split(", ") {
+        let (file, list) = line.split_once("`: ").unwrap();
+        for name in list.split(", ") {
             named.push((file.to_owned(), name.trim_matches('`').to_owned()));
         }
     }

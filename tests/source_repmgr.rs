@@ -8,6 +8,8 @@ mod cluster;
 mod conf;
 #[path = "source_repmgr/grants.rs"]
 mod grants;
+#[path = "source_repmgr/impostor.rs"]
+mod impostor;
 #[path = "source_repmgr/nowhere.rs"]
 mod nowhere;
 #[path = "source_repmgr/secrets.rs"]

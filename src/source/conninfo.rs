@@ -5,6 +5,7 @@
 //! percent-encoding. What differs is what is done with the keys: a key that is not honoured is an
 //! error, and nothing is taken from the environment, the home directory or a service file.
 
+mod auth;
 mod keys;
 mod syntax;
 #[cfg(test)]
@@ -17,7 +18,9 @@ use std::str::FromStr;
 
 use crate::secret::Secret;
 
+pub use auth::{Method, RequireAuth};
 use keys::Given;
+pub use keys::MAX_PLACES;
 pub use syntax::quoted;
 
 /// Where the server's socket is looked for when neither `host` nor `hostaddr` is given: the choice
@@ -47,6 +50,8 @@ pub struct Conninfo {
     pub tls: TlsSettings,
     /// `channel_binding`.
     pub channel_binding: ChannelBinding,
+    /// `require_auth`; `None`: what [`crate::source::pg`] takes for a proof.
+    pub require_auth: Option<RequireAuth>,
     /// `application_name`, else `fallback_application_name`, else [`APPLICATION_NAME`].
     pub application_name: String,
     /// `options`: settings for the session, such as `-c search_path=x`.
@@ -153,6 +158,14 @@ pub struct TlsSettings {
     pub client: Option<ClientCertificate>,
 }
 
+impl TlsSettings {
+    /// Whether a certificate that is accepted comes from an authority that the operator named: as libpq
+    /// does, with any mode that uses TLS.
+    pub fn verifies(&self) -> bool {
+        self.root.is_some() && self.mode != SslMode::Disable
+    }
+}
+
 /// Whether a SCRAM password is bound to the TLS connection it is proved over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelBinding {
@@ -186,14 +199,22 @@ impl FromStr for Conninfo {
     /// Reads a connection string for exactly one server.
     fn from_str(text: &str) -> Result<Self, ConninfoError> {
         let mut given = Given::read(text)?;
-        let [place] = <[Place; 1]>::try_from(given.places()?).map_err(|several| {
+        let (places, count) = given.places()?;
+        let [place] = <[Place; 1]>::try_from(places).map_err(|_| {
             ConninfoError::new(
-                format!("`host` names {} servers, expected one", several.len()),
+                format!("`host` names {count} servers, expected one"),
                 "one source looks at one server; give each server a source of its own",
             )
         })?;
         let tls = given.tls(&place)?;
         let channel_binding = given.channel_binding()?;
+        let require_auth = given.require_auth()?;
+        if channel_binding == ChannelBinding::Require && tls.mode == SslMode::Disable {
+            return Err(ConninfoError::new(
+                "`channel_binding` is require and `sslmode` is disable, expected TLS to bind to",
+                "set sslmode=require or better",
+            ));
+        }
         let fallback = given.take("fallback_application_name");
         let conninfo = Self {
             place,
@@ -203,6 +224,7 @@ impl FromStr for Conninfo {
             passfile: given.take("passfile").map(PathBuf::from),
             tls,
             channel_binding,
+            require_auth,
             application_name: given
                 .take("application_name")
                 .or(fallback)
@@ -227,8 +249,8 @@ impl fmt::Display for Conninfo {
     }
 }
 
-/// The servers a connection string names, whatever else it says. For strings written for another
+/// The servers a connection string names, the first [`MAX_PLACES`] of them, whatever else it says. For strings written for another
 /// program, such as those in repmgr's table of nodes: only `host`, `hostaddr` and `port` are read.
 pub fn places(text: &str) -> Result<Vec<Place>, ConninfoError> {
-    Given::read(text)?.places()
+    Ok(Given::read(text)?.places()?.0)
 }

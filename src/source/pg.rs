@@ -4,35 +4,49 @@
 //! server takes no new one (a stopped postmaster, a smart shutdown). So every look connects anew,
 //! as HAProxy's clients will. All of it lives in one future: no task, and no socket, outlives it.
 
+mod channel;
+mod explain;
+mod keys;
+mod login;
+mod message;
+mod proof;
 pub mod role;
+mod scram;
 pub mod sessions;
 mod wire;
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
-use tokio_postgres::config::ChannelBinding as Binding;
-use tokio_postgres::error::{DbError, SqlState};
-use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::FromSql;
-use tokio_postgres::{Client, Connection, Error, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, Config, Connection, Error, NoTls, Row};
 
+use crate::clock::{Clock, Stamp};
 use crate::config::{self, PasswordFrom};
 use crate::observation::{ErrorKind, Expiry, SourceError};
 use crate::secret::Secret;
-use crate::source::conninfo::{ChannelBinding, DEFAULT_SOCKET_DIR, Place, SslMode, TlsSettings};
+use crate::source::conninfo::{ChannelBinding, DEFAULT_SOCKET_DIR, Place, RequireAuth};
 use crate::source::passfile::{self, Login};
 use crate::source::resolve::Resolver;
-use crate::source::tls::Tls;
+use crate::source::tls::{Attempt, Tls};
 
+use channel::{Entered, Stream};
+use explain::{Stage, broken_kind, explained, sqlstate_kind, words};
+use keys::Keyring;
+pub use keys::REST;
+use login::{Encrypted, Refused, Who};
+pub use message::MAX_LOGIN_MESSAGE;
+use proof::Demand;
+pub use scram::MAX_ITERATIONS;
 pub use wire::MAX_ANSWER;
-use wire::{Bounded, Wire, io_kind, is_nonsense, tcp_kind, unix_kind};
+use wire::{Bounded, tcp_kind, unix_kind};
 
-/// Most characters of a server's own words in an error.
-const MAX_WORDS: usize = 300;
+/// How long a server is not asked again that did not let this user in with this password: each attempt
+/// costs it a process and a line in its log, and the password would have to change first. Shorter than
+/// the shortest usual `hold`, so that a server that changed its mind is heard in time.
+pub const PAUSE_AFTER_DENIED: Duration = Duration::from_secs(2);
 
 /// Knows how one server is reached and as whom.
 #[derive(Clone)]
@@ -40,12 +54,26 @@ pub struct Connector {
     place: Place,
     user: String,
     dbname: String,
+    application_name: String,
+    options: String,
     password: Password,
-    /// All but the password and the attempt's TLS word.
-    startup: tokio_postgres::Config,
-    tls_settings: TlsSettings,
+    require_auth: Option<RequireAuth>,
+    binding: ChannelBinding,
     tls: Tls,
+    keyring: Keyring,
     resolver: Resolver,
+    /// When the certificate of the last connection ends.
+    peer_end: Option<i64>,
+    denied: Option<Denied>,
+}
+
+/// A server did not let this user in.
+#[derive(Clone)]
+struct Denied {
+    until: Stamp,
+    /// With another one it is asked at once.
+    password: Option<Secret>,
+    error: SourceError,
 }
 
 #[derive(Clone)]
@@ -54,8 +82,8 @@ enum Password {
     From(PasswordFrom),
 }
 
-type Stream = Bounded<Wire>;
-type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Stream>>::Stream;
+/// A connection on which the user is in.
+type Open = (Client, Connection<Entered, NoTlsStream>);
 
 impl Connector {
     /// A connector to the server of `settings`, for looks of at most `timeout`.
@@ -67,7 +95,7 @@ impl Connector {
     /// it does not work on for nobody; the operator's own `options` come later and win.
     ///
     /// [`ErrorKind::Credential`] where a certificate file cannot be used or the operating system
-    /// has no name for this user and `conninfo` gives none; [`ErrorKind::Tls`] as [`Tls::new`].
+    /// has no name for this user and `conninfo` gives none; [`ErrorKind::Tls`] as [`Tls::config`].
     pub fn new(
         settings: &config::Postgres,
         timeout: Duration,
@@ -83,33 +111,40 @@ impl Connector {
             }
             (None, from, _) => Password::From(from.clone()),
         };
-        let mut startup = tokio_postgres::Config::new();
-        startup
-            .user(&user)
-            .dbname(&dbname)
-            .application_name(&conninfo.application_name)
-            .options(session_options(timeout, conninfo.options.as_deref()))
-            .channel_binding(match conninfo.channel_binding {
-                ChannelBinding::Disable => Binding::Disable,
-                ChannelBinding::Prefer => Binding::Prefer,
-                ChannelBinding::Require => Binding::Require,
-            });
+        let tls = Tls::new(conninfo.tls.clone());
+        if conninfo.place.socket_dir().is_none() {
+            // What cannot be used is said before the first look.
+            tls.config()?;
+        }
         Ok(Self {
             place: conninfo.place.clone(),
             user,
             dbname,
+            application_name: conninfo.application_name.clone(),
+            options: session_options(timeout, conninfo.options.as_deref()),
             password,
-            startup,
-            tls: tls_for(&conninfo.place, &conninfo.tls)?,
-            tls_settings: conninfo.tls.clone(),
+            require_auth: conninfo.require_auth,
+            binding: conninfo.channel_binding,
+            tls,
+            keyring: Keyring::new(),
             resolver,
+            peer_end: None,
+            denied: None,
         })
     }
 
-    /// The same user, password, database and TLS, to another server. Errors as [`Connector::new`].
+    /// The same user, password, database and TLS, to another server, which a row of a table names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unresolved`] where the row names a socket: it is that of whatever host reads the row,
+    /// and whoever wrote the row would choose who is told the password there.
     pub fn at(&self, place: Place) -> Result<Self, SourceError> {
-        let tls = tls_for(&place, &self.tls_settings)?;
-        Ok(Self { place, tls, ..self.clone() })
+        if place.socket_dir().is_some() {
+            let what = "a row of a table names a socket, which no other host has";
+            return Err(SourceError::new(ErrorKind::Unresolved, what));
+        }
+        let keyring = self.keyring.beside();
+        Ok(Self { place, keyring, peer_end: None, denied: None, ..self.clone() })
     }
 
     /// The server that is asked.
@@ -124,7 +159,9 @@ impl Connector {
 
     /// When the certificates of the last connection end.
     pub fn expiry(&self) -> Expiry {
-        self.tls.expiry()
+        let peer = self.peer_end;
+        let own = self.tls.own_end().filter(|_| self.place.socket_dir().is_none());
+        Expiry { own, peer }
     }
 
     /// Connects, asks one query without parameters that answers with exactly one row, and says
@@ -144,12 +181,16 @@ impl Connector {
         query: &str,
         still: impl FnOnce() -> bool,
     ) -> Result<Option<Row>, SourceError> {
-        let mut startup = self.startup.clone();
-        if let Some(password) = self.password()? {
-            startup.password(password.expose());
+        let password = self.password()?;
+        self.paused(password.as_ref())?;
+        let opened = self.open(password.as_ref()).await;
+        if let Err(error) = &opened
+            && error.kind == ErrorKind::Denied
+        {
+            let until = Clock::Boot.now().plus(PAUSE_AFTER_DENIED);
+            self.denied = Some(Denied { until, password, error: error.clone() });
         }
-        let tls = self.tls.connector()?;
-        let (client, connection) = self.open(startup, tls).await?;
+        let (client, connection) = opened?;
         // The connection ends by itself once the client is gone and its goodbye is written.
         let answer = async move {
             if still() { client.query_typed_one(query, &[]).await.map(Some) } else { Ok(None) }
@@ -163,30 +204,74 @@ impl Connector {
         }
     }
 
-    async fn open(
-        &self,
-        mut startup: tokio_postgres::Config,
-        mut tls: MakeRustlsConnect,
-    ) -> Result<(Client, Connection<Stream, TlsStream>), SourceError> {
+    /// Ends with what a server said that is not asked again so soon.
+    fn paused(&mut self, password: Option<&Secret>) -> Result<(), SourceError> {
+        let now = Clock::Boot.now();
+        match self.denied.take() {
+            Some(denied) if now < denied.until && denied.password.as_ref() == password => {
+                let error = denied.error.clone();
+                self.denied = Some(denied);
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn open(&mut self, password: Option<&Secret>) -> Result<Open, SourceError> {
+        let own_socket = self.place.socket_dir().is_some();
+        // `sslmode` means nothing on a socket.
+        let attempts = if own_socket { &[Attempt::Disable] } else { self.tls.attempts() };
         let mut refused = None;
-        for attempt in self.tls.attempts() {
-            startup.ssl_mode(*attempt);
-            self.tls.forget_peer();
-            let stream = Bounded::new(self.dial().await?);
-            let name = self.tls_name();
-            let Ok(tls) = MakeTlsConnect::<Stream>::make_tls_connect(&mut tls, &name);
-            match startup.connect_raw(stream, tls).await {
-                Ok(open) => return Ok(open),
-                Err(error) => {
-                    let refusal = self.explained(&error, Stage::Connect);
-                    if !hinges_on_encryption(&error, refusal.kind) {
-                        return Err(refusal);
+        for attempt in attempts {
+            self.peer_end = None;
+            match self.enter(*attempt, own_socket, password).await {
+                Ok(entered) => {
+                    // Whom it would announce is of no matter: the user is in.
+                    let opened = Config::new().user(&self.user).connect_raw(entered, NoTls).await;
+                    return opened.map_err(|error| self.explained(&error, Stage::Connect));
+                }
+                Err(refusal) => {
+                    let hinges = hinges_on_encryption(&refusal);
+                    let error = self.refusal(refusal);
+                    if !hinges {
+                        return Err(error);
                     }
-                    refused = Some(refusal);
+                    refused = Some(error);
                 }
             }
         }
         Err(refused.unwrap_or_else(|| self.failed(ErrorKind::Tls, "no way to connect")))
+    }
+
+    /// One attempt to be let in.
+    async fn enter(
+        &mut self,
+        attempt: Attempt,
+        own_socket: bool,
+        password: Option<&Secret>,
+    ) -> Result<Entered, Refused> {
+        let config = if own_socket { None } else { Some(self.tls.config()?) };
+        let stream = self.dial().await?;
+        let channel::Channel { mut stream, encrypted, ends } =
+            channel::open(stream, attempt, config, &self.tls_name()).await?;
+        self.peer_end = ends;
+        let certified = matches!(encrypted, Encrypted::Tls(_)) && self.tls.verifies();
+        let demand = Demand {
+            require: self.require_auth,
+            binding: self.binding,
+            password: !matches!(self.password, Password::From(PasswordFrom::Nowhere)),
+            known: own_socket || certified,
+        };
+        let who = Who {
+            user: &self.user,
+            dbname: &self.dbname,
+            application_name: &self.application_name,
+            options: &self.options,
+            password,
+            keyring: &self.keyring,
+        };
+        login::login(&mut stream, &who, encrypted, demand).await?;
+        Ok(Entered::new(stream))
     }
 
     /// The name the server's certificate must have.
@@ -197,11 +282,11 @@ impl Connector {
         }
     }
 
-    async fn dial(&self) -> Result<Wire, SourceError> {
+    async fn dial(&self) -> Result<Box<dyn Stream>, SourceError> {
         if let Some(dir) = self.place.socket_dir() {
             let path = dir.join(format!(".s.PGSQL.{}", self.place.port));
             return match UnixStream::connect(&path).await {
-                Ok(stream) => Ok(Wire::Unix(stream)),
+                Ok(stream) => Ok(Box::new(Bounded::new(stream))),
                 Err(e) => Err(self.failed(unix_kind(&e), format!("{}: {e}", path.display()))),
             };
         }
@@ -212,7 +297,7 @@ impl Connector {
                 Ok(stream) => {
                     // Losing a few milliseconds is all that can come of an error here.
                     let _ = stream.set_nodelay(true);
-                    return Ok(Wire::Tcp(stream));
+                    return Ok(Box::new(Bounded::new(stream)));
                 }
                 Err(e) => {
                     let error = self.failed(tcp_kind(&e), format!("{addr}: {e}"));
@@ -261,29 +346,22 @@ impl Connector {
         SourceError::new(kind, format!("{}: {what}", self.place))
     }
 
+    /// Why the user was not let in.
+    fn refusal(&self, refused: Refused) -> SourceError {
+        match refused {
+            Refused::Said(said) => {
+                self.failed(sqlstate_kind(&said.code, Stage::Connect), words(&said))
+            }
+            Refused::Io(error) => self.failed(broken_kind(&error), error),
+            Refused::NoPassword => self.failed(ErrorKind::Denied, self.password_missing()),
+            Refused::Is(kind, what) => self.failed(kind, what),
+            Refused::Before(error) => error,
+        }
+    }
+
     fn explained(&self, error: &Error, stage: Stage) -> SourceError {
-        if let Some(said) = error.as_db_error() {
-            return self.failed(sqlstate_kind(said.code(), stage), words(said));
-        }
-        let cause = std::error::Error::source(error);
-        let what = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-        let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-        if let Some(kind) = cause.and_then(io_kind) {
-            return self.failed(kind, what);
-        }
-        // The crate shows which of its kinds an error is by this text alone.
-        match error.to_string().as_str() {
-            "error performing TLS handshake" => self.failed(ErrorKind::Tls, what),
-            "authentication error" => self.failed(ErrorKind::Denied, what),
-            "invalid configuration" => self.failed(ErrorKind::Denied, self.password_missing()),
-            "error communicating with the server" if cause.is_some_and(is_nonsense) => {
-                self.failed(ErrorKind::Malformed, what)
-            }
-            "connection closed" | "error communicating with the server" => {
-                self.failed(ErrorKind::Unreachable, what)
-            }
-            _ => self.failed(ErrorKind::Malformed, what),
-        }
+        let (kind, what) = explained(error, stage);
+        self.failed(kind, what)
     }
 
     fn password_missing(&self) -> String {
@@ -318,12 +396,6 @@ fn os_user() -> Result<String, SourceError> {
     })
 }
 
-/// `sslmode` means nothing on a Unix socket.
-fn tls_for(place: &Place, settings: &TlsSettings) -> Result<Tls, SourceError> {
-    let mode = if place.socket_dir().is_some() { SslMode::Disable } else { settings.mode };
-    Tls::new(TlsSettings { mode, ..settings.clone() })
-}
-
 /// The server's own limits, seven and five eighths of the look's, the operator's settings after them.
 fn session_options(timeout: Duration, own: Option<&str>) -> String {
     let eighths = |n: u32| (timeout * n / 8).as_millis().clamp(1, i32::MAX as u128);
@@ -331,67 +403,34 @@ fn session_options(timeout: Duration, own: Option<&str>) -> String {
     own.map_or_else(|| limits.clone(), |own| format!("{limits} {own}"))
 }
 
-/// How far a look had come when the server answered with an error.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Connect,
-    Query,
-}
-
-/// What an error of the server means (PostgreSQL manual, appendix "Error Codes").
-fn sqlstate_kind(code: &SqlState, stage: Stage) -> ErrorKind {
-    match code.code() {
-        // Starting, stopping, recovering; ended by an administrator or by a crash of a neighbour.
-        "57P03" | "57P01" | "57P02" => ErrorKind::NotAccepting,
-        // max_connections, the reserved slots, CONNECTION LIMIT of the role or the database.
-        "53300" => ErrorKind::SlotsFull,
-        // statement_timeout and lock_timeout, which follow from the look's own limit.
-        "57014" | "55P03" => ErrorKind::Timeout,
-        // No such role, pg_hba.conf, password, no such database, no CONNECT privilege.
-        "28000" | "28P01" | "3D000" => ErrorKind::Denied,
-        // insufficient_privilege: of CONNECT on the database, of what the query reads.
-        "42501" if stage == Stage::Connect => ErrorKind::Denied,
-        "42501" => ErrorKind::Grant,
-        _ => ErrorKind::Query,
-    }
-}
-
-/// The server's message, its detail and its SQLSTATE.
-fn words(said: &DbError) -> String {
-    let detail = said.detail().map_or_else(String::new, |detail| format!(" ({detail})"));
-    let words: String = format!("{}{detail}", said.message()).chars().take(MAX_WORDS).collect();
-    format!("{words}, SQLSTATE {}", said.code().code())
-}
-
 /// Whether another attempt of the same `sslmode` may fare better.
-fn hinges_on_encryption(error: &Error, kind: ErrorKind) -> bool {
-    kind == ErrorKind::Tls || error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+fn hinges_on_encryption(refused: &Refused) -> bool {
+    match refused {
+        Refused::Is(kind, _) => *kind == ErrorKind::Tls,
+        Refused::Said(said) => said.code == "28000",
+        Refused::Io(_) | Refused::NoPassword | Refused::Before(_) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The kind of H7: what is read of files is there once for a source, however many servers it has.
     #[test]
-    fn a_sqlstate_says_what_stands_in_the_way() {
-        let kind = |code: &str, stage| sqlstate_kind(&SqlState::from_code(code), stage);
-        for (code, connecting, asking) in [
-            ("57P03", ErrorKind::NotAccepting, ErrorKind::NotAccepting),
-            ("57P01", ErrorKind::NotAccepting, ErrorKind::NotAccepting),
-            ("57P02", ErrorKind::NotAccepting, ErrorKind::NotAccepting),
-            ("53300", ErrorKind::SlotsFull, ErrorKind::SlotsFull),
-            ("57014", ErrorKind::Timeout, ErrorKind::Timeout),
-            ("55P03", ErrorKind::Timeout, ErrorKind::Timeout),
-            ("28000", ErrorKind::Denied, ErrorKind::Denied),
-            ("28P01", ErrorKind::Denied, ErrorKind::Denied),
-            ("3D000", ErrorKind::Denied, ErrorKind::Denied),
-            ("42501", ErrorKind::Denied, ErrorKind::Grant),
-            ("42P01", ErrorKind::Query, ErrorKind::Query),
-            ("XX000", ErrorKind::Query, ErrorKind::Query),
-        ] {
-            assert_eq!(kind(code, Stage::Connect), connecting, "{code}");
-            assert_eq!(kind(code, Stage::Query), asking, "{code}");
+    fn all_servers_of_a_source_share_its_certificates() {
+        let conninfo = "host=db1 user=u sslmode=verify-full sslrootcert=system".parse().unwrap();
+        let settings = config::Postgres { conninfo, password: PasswordFrom::Nowhere };
+        let nobody = Resolver::with(|_| Err(std::io::Error::other("no such name")));
+        let own = Connector::new(&settings, Duration::from_secs(1), nobody).unwrap();
+        let config = own.tls.config().unwrap();
+        for host in ["db2", "db3"] {
+            let place = Place { host: Some(host.to_owned()), hostaddr: None, port: 5432 };
+            let peer = own.at(place).unwrap();
+            assert!(std::sync::Arc::ptr_eq(&config, &peer.tls.config().unwrap()));
         }
+        let socket = Place { host: Some("/tmp".to_owned()), hostaddr: None, port: 5432 };
+        assert_eq!(own.at(socket).map(|_| ()).unwrap_err().kind, ErrorKind::Unresolved);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::source::pg::Connector;
 use crate::source::pg::role::RoleRow;
 use crate::source::resolve::Resolver;
 use address::Aliases;
+pub use answer::MAX_ROWS;
 use answer::{Columns, Listed};
 use query::{Way, survey};
 

@@ -17,7 +17,7 @@ mod ends;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
@@ -28,18 +28,27 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio_postgres::config::SslMode as Attempt;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::observation::{ErrorKind, Expiry, SourceError};
+use crate::observation::{ErrorKind, SourceError};
 use crate::source::conninfo::{Root, SslMode, TlsSettings};
 use crate::source::passfile::{credential, read};
 
-pub use ends::PeerEnd;
-use ends::{Noting, end};
+use ends::Noting;
+pub use ends::{PeerEnd, end};
 
 /// Most bytes of a PEM file: several times the bundle of a whole operating system.
 const MAX_PEM_BYTES: u64 = 1024 * 1024;
+
+/// What is done about encryption in one attempt to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// Plain.
+    Disable,
+    /// TLS, plain where the server has none.
+    Prefer,
+    /// TLS.
+    Require,
+}
 
 /// What to try in this mode, one after the other; a later one only where encryption was at fault.
 pub fn attempts(mode: SslMode) -> &'static [Attempt] {
@@ -51,46 +60,54 @@ pub fn attempts(mode: SslMode) -> &'static [Attempt] {
     }
 }
 
-/// The TLS side of a source: follows its certificate files, so that rotated ones are used at the
-/// next look without a reload. The operating system's authorities are read once.
+/// The TLS side of a source: one configuration for all its servers, which clones share. It follows its
+/// certificate files, so that rotated ones are used at the next look without a reload. The operating
+/// system's authorities are read once.
 #[derive(Clone)]
 pub struct Tls {
-    settings: TlsSettings,
+    settings: Arc<TlsSettings>,
+    loaded: Arc<Mutex<Option<Loaded>>>,
+}
+
+/// What the files held.
+struct Loaded {
     seen: Vec<FileState>,
-    connect: MakeRustlsConnect,
+    config: Result<Arc<ClientConfig>, SourceError>,
     own_end: Option<i64>,
-    peer: PeerEnd,
 }
 
 impl Tls {
-    /// Reads the files. [`ErrorKind::Credential`] where one cannot be read or holds no certificate
-    /// or key, [`ErrorKind::Tls`] where certificate and key do not belong together.
-    pub fn new(settings: TlsSettings) -> Result<Self, SourceError> {
+    /// Reads nothing yet.
+    pub fn new(settings: TlsSettings) -> Self {
+        Self { settings: Arc::new(settings), loaded: Arc::default() }
+    }
+
+    /// What rustls is told, read again where a file has changed, good or not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Credential`] where a file cannot be read or holds no certificate or key,
+    /// [`ErrorKind::Tls`] where certificate and key do not belong together.
+    pub fn config(&self) -> Result<Arc<ClientConfig>, SourceError> {
         // The state first: a file replaced while it is read is read again at the next look.
-        let seen = file_states(&settings)?;
-        let peer = PeerEnd::default();
-        let connect = MakeRustlsConnect::new(client_config(&settings, &peer)?);
-        let own_end = own_end(&settings);
-        Ok(Self { settings, seen, connect, own_end, peer })
-    }
-
-    /// The connector for one look. Errors as [`Tls::new`], where the files have changed.
-    pub fn connector(&mut self) -> Result<MakeRustlsConnect, SourceError> {
-        if file_states(&self.settings)? != self.seen {
-            *self = Self::new(self.settings.clone())?;
+        let seen = file_states(&self.settings)?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = loaded.as_ref().filter(|loaded| loaded.seen == seen) {
+            return loaded.config.clone();
         }
-        Ok(self.connect.clone())
+        let config = client_config(&self.settings, &PeerEnd::default()).map(Arc::new);
+        let own_end = own_end(&self.settings);
+        loaded.insert(Loaded { seen, config, own_end }).config.clone()
     }
 
-    /// When the certificates end: the own one, and the one that the server showed since
-    /// [`Tls::forget_peer`].
-    pub fn expiry(&self) -> Expiry {
-        Expiry { own: self.own_end, peer: self.peer.get() }
+    /// When the certificate ends that a server is shown; `None` where there is none.
+    pub fn own_end(&self) -> Option<i64> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.as_ref().and_then(|loaded| loaded.own_end)
     }
 
-    /// Before each connection: the next one may be without TLS.
-    pub fn forget_peer(&self) {
-        self.peer.set(None);
+    /// Whether a certificate that was accepted came from somebody the operator trusts.
+    pub fn verifies(&self) -> bool {
+        self.settings.verifies()
     }
 
     /// What to try, in this order.
@@ -271,7 +288,7 @@ mod tests {
     }
 
     fn error(settings: TlsSettings) -> SourceError {
-        Tls::new(settings).map(|_| ()).unwrap_err()
+        Tls::new(settings).config().map(|_| ()).unwrap_err()
     }
 
     fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
@@ -312,7 +329,7 @@ mod tests {
             client: Some(ClientCertificate { cert: cert.into(), key: key.into() }),
             ..settings("sslmode=require")
         };
-        assert!(Tls::new(with(&cert, &key)).is_ok());
+        assert!(Tls::new(with(&cert, &key)).config().is_ok());
         for (settings, kind, said) in [
             (settings("host=h sslmode=require sslrootcert=/none"), ErrorKind::Credential, "/none"),
             (with(&empty, &key), ErrorKind::Credential, "holds no certificate"),
@@ -325,7 +342,7 @@ mod tests {
             assert!(error.detail.contains(said), "{error}");
         }
         // What is never used is not asked for.
-        assert!(Tls::new(settings("sslmode=disable sslrootcert=/none")).is_ok());
+        assert!(Tls::new(settings("sslmode=disable sslrootcert=/none")).config().is_ok());
     }
 
     #[test]
@@ -333,17 +350,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (ca, _) = certificate(dir.path(), "ca");
         let words = format!("host=h sslmode=verify-full sslrootcert={}", ca.display());
-        let mut tls = Tls::new(settings(&words)).unwrap();
-        let before = tls.seen.clone();
-        assert!(tls.connector().is_ok());
-        assert_eq!(tls.seen, before);
+        let tls = Tls::new(settings(&words));
+        let before = tls.config().unwrap();
+        // One for all who look.
+        assert!(Arc::ptr_eq(&before, &tls.clone().config().unwrap()));
         let (other, _) = certificate(dir.path(), "other");
         fs::rename(&other, &ca).unwrap();
-        assert!(tls.connector().is_ok());
-        assert_ne!(tls.seen, before);
+        assert!(!Arc::ptr_eq(&before, &tls.config().unwrap()));
         fs::write(&ca, "nothing").unwrap();
-        assert_eq!(tls.connector().map(|_| ()).unwrap_err().kind, ErrorKind::Credential);
+        assert_eq!(tls.config().map(|_| ()).unwrap_err().kind, ErrorKind::Credential);
         fs::remove_file(&ca).unwrap();
-        assert_eq!(tls.connector().map(|_| ()).unwrap_err().kind, ErrorKind::Credential);
+        assert_eq!(tls.config().map(|_| ()).unwrap_err().kind, ErrorKind::Credential);
     }
 }

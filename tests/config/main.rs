@@ -1,5 +1,6 @@
 //! The configuration: what is read, and the exact words of what is refused.
 
+mod exposure;
 mod flags;
 mod nodes;
 mod packaged;

@@ -48,10 +48,15 @@ fn a_long_list_of_problems_is_cut() {
 
 #[test]
 fn what_may_surprise_is_said() {
-    let postgres = "[[source]]\nkind = \"postgres\"\nconninfo = \"host=db1\"\n";
+    let postgres = "[[source]]\nkind = \"postgres\"\nconninfo = \"host=/run/postgresql\"\n";
     let patroni = "[[source]]\nkind = \"patroni\"\n";
     let fixed = "[[source]]\nkind = \"static\"\nrole = \"primary\"\n";
-    let repmgr = "[[source]]\nkind = \"repmgr\"\nconninfo = \"host=db1\"\n";
+    // What the network may do is another table's, in exposure.rs.
+    let verified = "sslmode=verify-full sslrootcert=system";
+    let repmgr = format!("[[source]]\nkind = \"repmgr\"\nconninfo = \"host=db1 {verified}\"\n");
+    // Open to nobody else.
+    let key = tempfile::NamedTempFile::new().expect("a file");
+    let key_file = format!("release_key_file = {:?}\n", key.path());
     let patient = format!("{repmgr}failover_after = \"1m\"\n");
     let reads = "[[service]]\nname = \"a\"\nroles = [\"replica\"]\nlisten = \"5556\"\n";
     let last = reads.replace("\"5556\"", "\"5556\"\non_stop = \"drain\"");
@@ -82,17 +87,11 @@ fn what_may_surprise_is_said() {
         ([postgres, fixed].concat(), vec![Warning::StaticRole]),
         (fixed.to_owned(), vec![Warning::StaticRole]),
         (patroni.to_owned(), vec![]),
-        (repmgr.to_owned(), vec![Warning::NoFailoverAfter, Warning::NoRelease]),
-        ([repmgr, reads].concat(), vec![]),
+        (repmgr.clone(), vec![Warning::NoFailoverAfter, Warning::NoRelease]),
+        ([&*repmgr, reads].concat(), vec![]),
         (patient.clone(), vec![Warning::NoRelease]),
-        (
-            [&*patient, "release_key_file = \"/etc/hostname\""].concat(),
-            vec![Warning::ReleaseUnheard],
-        ),
-        (
-            [&*patient, "release_key_file = \"/etc/hostname\"\n[http]\nlisten = \"5580\""].concat(),
-            vec![],
-        ),
+        ([&*patient, &*key_file].concat(), vec![Warning::ReleaseUnheard]),
+        ([&*patient, &*key_file, "[http]\nlisten = \"5580\""].concat(), vec![]),
         (
             "[haproxy]\nagent_inter = \"499ms\"".to_owned(),
             vec![Warning::ShortFall { span: Duration::from_millis(998) }],

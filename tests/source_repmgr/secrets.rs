@@ -80,7 +80,7 @@ async fn what_an_operator_should_know_is_said_once_and_without_secrets() {
 }
 
 /// A daemon; killed when dropped.
-struct Daemon(std::process::Child);
+pub struct Daemon(pub std::process::Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
@@ -89,14 +89,14 @@ impl Drop for Daemon {
     }
 }
 
-fn said_by(agent: SocketAddr) -> Option<String> {
+pub fn said_by(agent: SocketAddr) -> Option<String> {
     let mut line = String::new();
     TcpStream::connect(agent).ok()?.read_to_string(&mut line).ok()?;
     Some(line)
 }
 
 /// Waits until the agent port says this.
-fn says(agent: SocketAddr, wanted: &str) {
+pub fn says(agent: SocketAddr, wanted: &str) {
     let mut last = None;
     for _ in 0..PATIENCE.as_millis() / 20 {
         last = said_by(agent);
@@ -118,10 +118,10 @@ impl Drop for Ends<'_> {
 }
 
 /// Lines as they are printed.
-type Printed = Arc<Mutex<Vec<String>>>;
+pub type Printed = Arc<Mutex<Vec<String>>>;
 
 /// Waits until a line is printed that has all of `words`.
-fn prints(printed: &Printed, words: &[&str]) {
+pub fn prints(printed: &Printed, words: &[&str]) {
     for _ in 0..PATIENCE.as_millis() / 20 {
         let lines = printed.lock().unwrap().clone();
         if lines.iter().any(|line| words.iter().all(|word| line.contains(word))) {

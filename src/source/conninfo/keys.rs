@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::{
-    ChannelBinding, ClientCertificate, ConninfoError, DEFAULT_PORT, Place, Root, SslMode,
-    TlsSettings, syntax,
+    ChannelBinding, ClientCertificate, ConninfoError, DEFAULT_PORT, Place, RequireAuth, Root,
+    SslMode, TlsSettings, syntax,
 };
 
 /// Keys that bound or tune libpq's waiting, read and not used: the source's `timeout` is over the
@@ -30,13 +30,49 @@ const HARMLESS: [(&str, &[&str]); 6] = [
     ("sslsni", &["1"]),
 ];
 
+/// Keys of libpq that are refused, and may be named where that is said.
+const REFUSED: [&str; 17] = [
+    "client_encoding",
+    "gssdelegation",
+    "gsslib",
+    "krbsrvname",
+    "max_protocol_version",
+    "min_protocol_version",
+    "replication",
+    "requirepeer",
+    "service",
+    "servicefile",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcertmode",
+    "sslcrl",
+    "sslcrldir",
+    "sslkeylogfile",
+    "sslpassword",
+];
+
+/// The keys that change something.
+const HONOURED: &str = "known keys: host hostaddr port dbname user password passfile sslmode sslrootcert \
+                        sslcert sslkey channel_binding require_auth application_name options";
+
+/// Most servers of one string that are looked at, the first ones; libpq tries all of them, and nobody
+/// writes down more ways to one server.
+pub const MAX_PLACES: usize = 8;
+
+/// What to do about a URI of which a part cannot be used.
+const ENCODE: &str = "in a user's name and password `@ / ? : #` are written %40 %2F %3F %3A %23; a passfile needs none";
+
 /// The keys and values of a string. A later value replaces an earlier one and an empty one stands
 /// for none, as with libpq.
-pub(super) struct Given(BTreeMap<String, String>);
+pub(super) struct Given {
+    keys: BTreeMap<String, String>,
+    /// It was a URI: any part of it may be a piece of a password that was not encoded.
+    uri: bool,
+}
 
 impl Given {
     pub(super) fn read(text: &str) -> Result<Self, ConninfoError> {
-        let mut keys = syntax::read(text)?;
+        let (mut keys, uri) = syntax::read(text)?;
         keys.retain(|_, value| !value.is_empty());
         if keys.values().any(|value| value.contains('\0')) {
             return Err(ConninfoError::new(
@@ -44,11 +80,20 @@ impl Given {
                 "no key of a connection string can hold one",
             ));
         }
-        Ok(Self(keys))
+        Ok(Self { keys, uri })
     }
 
     pub(super) fn take(&mut self, key: &str) -> Option<String> {
-        self.0.remove(key)
+        self.keys.remove(key)
+    }
+
+    /// A value that cannot be used. What came out of a URI is not repeated.
+    fn wrong(&self, key: &str, value: &str, expected: &str, hint: &str) -> ConninfoError {
+        if self.uri {
+            let what = format!("`{key}` in the URI cannot be used, expected {expected}");
+            return ConninfoError::new(what, format!("{hint}; {ENCODE}"));
+        }
+        ConninfoError::new(format!("`{key}` is {value:?}, expected {expected}"), hint)
     }
 
     fn take_word<T: Copy>(
@@ -60,14 +105,13 @@ impl Given {
         let known = words.iter().find(|(word, _)| *word == value);
         known.map(|(_, meaning)| Some(*meaning)).ok_or_else(|| {
             let list: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            ConninfoError::new(
-                format!("`{key}` is {value:?}, expected one of {}", list.join(", ")),
-                "the words are libpq's, in lower case",
-            )
+            let expected = format!("one of {}", list.join(", "));
+            self.wrong(key, &value, &expected, "the words are libpq's, in lower case")
         })
     }
 
-    pub(super) fn places(&mut self) -> Result<Vec<Place>, ConninfoError> {
+    /// The servers, at most [`MAX_PLACES`], and how many are listed.
+    pub(super) fn places(&mut self) -> Result<(Vec<Place>, usize), ConninfoError> {
         let list = |value: Option<String>| -> Vec<String> {
             value.map(|v| v.split(',').map(|p| p.trim().to_owned()).collect()).unwrap_or_default()
         };
@@ -84,16 +128,28 @@ impl Given {
             return Err(miscounted("port", ports.len(), count));
         }
         let given = |list: &[String], at: usize| list.get(at).filter(|v| !v.is_empty()).cloned();
-        (0..count)
-            .map(|at| {
-                let port = if ports.len() == 1 { given(&ports, 0) } else { given(&ports, at) };
-                Ok(Place {
-                    host: given(&hosts, at).map(host).transpose()?,
-                    hostaddr: given(&addrs, at).map(|v| hostaddr(&v)).transpose()?,
-                    port: port.map_or(Ok(DEFAULT_PORT), |v| self::port(&v))?,
-                })
+        let place = |at| {
+            let port = if ports.len() == 1 { given(&ports, 0) } else { given(&ports, at) };
+            Ok(Place {
+                host: given(&hosts, at).map(host).transpose()?,
+                hostaddr: given(&addrs, at).map(|v| self.hostaddr(&v)).transpose()?,
+                port: port.map_or(Ok(DEFAULT_PORT), |v| self.port(&v))?,
             })
-            .collect()
+        };
+        let places = (0..count.min(MAX_PLACES)).map(place).collect::<Result<_, _>>()?;
+        Ok((places, count))
+    }
+
+    fn hostaddr(&self, value: &str) -> Result<IpAddr, ConninfoError> {
+        let expected = "an IPv4 or IPv6 address";
+        let wrong = |_| self.wrong("hostaddr", value, expected, "a name belongs into `host`");
+        value.parse().map_err(wrong)
+    }
+
+    fn port(&self, value: &str) -> Result<u16, ConninfoError> {
+        let port = value.parse().ok().filter(|port| *port != 0);
+        let expected = "a number from 1 to 65535";
+        port.ok_or_else(|| self.wrong("port", value, expected, "the default is 5432"))
     }
 
     pub(super) fn tls(&mut self, place: &Place) -> Result<TlsSettings, ConninfoError> {
@@ -156,29 +212,29 @@ impl Given {
         Ok(self.take_word("channel_binding", &words)?.unwrap_or(ChannelBinding::Prefer))
     }
 
+    pub(super) fn require_auth(&mut self) -> Result<Option<RequireAuth>, ConninfoError> {
+        self.take("require_auth").map(|value| RequireAuth::read(&value)).transpose()
+    }
+
     /// Refuses every key that was not taken and is not harmless.
     pub(super) fn nothing_left(mut self) -> Result<(), ConninfoError> {
         for key in WAITING {
             if let Some(value) = self.take(key)
                 && value.trim().parse::<i32>().is_err()
             {
-                return Err(ConninfoError::new(
-                    format!("`{key}` is {value:?}, expected a whole number"),
-                    "or leave it out: the source's `timeout` bounds the whole look",
-                ));
+                let hint = "or leave it out: the source's `timeout` bounds the whole look";
+                return Err(self.wrong(key, &value, "a whole number", hint));
             }
         }
         for (key, values) in HARMLESS {
             if let Some(value) = self.take(key)
                 && !values.contains(&value.as_str())
             {
-                return Err(ConninfoError::new(
-                    format!("`{key}` is {value:?}, expected {}", values.join(" or ")),
-                    format!("rolecall does nothing else there; leave `{key}` out"),
-                ));
+                let hint = format!("rolecall does nothing else there; leave `{key}` out");
+                return Err(self.wrong(key, &value, &values.join(" or "), &hint));
             }
         }
-        match self.0.keys().next() {
+        match self.keys.keys().next() {
             None => Ok(()),
             Some(key) => Err(refused(key)),
         }
@@ -192,6 +248,8 @@ fn miscounted(key: &str, found: usize, expected: usize) -> ConninfoError {
     )
 }
 
+/// A name, an address or a directory. What has a sign that none of them has is most likely a piece of a
+/// password; it is refused, and not repeated.
 fn host(value: String) -> Result<String, ConninfoError> {
     if value.starts_with('@') {
         return Err(ConninfoError::new(
@@ -199,34 +257,21 @@ fn host(value: String) -> Result<String, ConninfoError> {
             "set unix_socket_directories to a directory and name it here",
         ));
     }
+    let sign = |c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'));
+    if !value.starts_with('/') && value.contains(sign) {
+        let what =
+            "`host` holds a sign that no name has, expected a name, an address or a directory";
+        return Err(ConninfoError::new(what, format!("a directory begins with `/`; {ENCODE}")));
+    }
     Ok(value)
-}
-
-fn hostaddr(value: &str) -> Result<IpAddr, ConninfoError> {
-    value.parse().map_err(|_| {
-        ConninfoError::new(
-            format!("`hostaddr` is {value:?}, expected an IPv4 or IPv6 address"),
-            "a name belongs into `host`",
-        )
-    })
-}
-
-fn port(value: &str) -> Result<u16, ConninfoError> {
-    value.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-        ConninfoError::new(
-            format!("`port` is {value:?}, expected a number from 1 to 65535"),
-            "the default is 5432",
-        )
-    })
 }
 
 fn refused(key: &str) -> ConninfoError {
     // A password with a space in it and no quotes falls apart into what looks like a key.
-    if key.is_empty() || key.len() > 32 || !key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-    {
+    if !REFUSED.contains(&key) {
         return ConninfoError::new(
             "a word before `=` is no key of libpq",
-            r"values with spaces are written in quotes: password='a \' b'",
+            format!("{HONOURED}; values with spaces are written in quotes: password='a \\' b'"),
         );
     }
     let hint = match key {
@@ -234,11 +279,7 @@ fn refused(key: &str) -> ConninfoError {
         "replication" => "rolecall asks one query on an ordinary connection; leave it out",
         "sslcrl" | "sslcrldir" => "revocation lists are not read; leave it out",
         "sslpassword" => "give `sslkey` a key that is not encrypted, readable by rolecall alone",
-        "require_auth" => "restrict the methods in the server's pg_hba.conf",
-        _ => {
-            "known keys: host hostaddr port dbname user password passfile sslmode sslrootcert \
-             sslcert sslkey channel_binding application_name options"
-        }
+        _ => HONOURED,
     };
     ConninfoError::new(format!("`{key}` is not a key that rolecall honours"), hint)
 }

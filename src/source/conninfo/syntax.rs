@@ -7,10 +7,12 @@ use percent_encoding::percent_decode_str;
 
 use super::ConninfoError;
 
-/// The keys and values of a connection string of either form; a later value replaces an earlier one.
-pub(super) fn read(text: &str) -> Result<BTreeMap<String, String>, ConninfoError> {
+/// The keys and values of a connection string of either form, and whether it was a URI; a later value
+/// replaces an earlier one.
+pub(super) fn read(text: &str) -> Result<(BTreeMap<String, String>, bool), ConninfoError> {
     let uri = ["postgresql://", "postgres://"].iter().find_map(|p| text.strip_prefix(p));
-    uri.map_or_else(|| word_keys(text), uri_keys)
+    let keys = uri.map_or_else(|| word_keys(text), uri_keys)?;
+    Ok((keys, uri.is_some()))
 }
 
 /// A value as it stands in a connection string of `key=value` words.
@@ -82,6 +84,14 @@ fn uri_keys(text: &str) -> Result<BTreeMap<String, String>, ConninfoError> {
         keys.insert("user".to_owned(), decoded(user)?);
         keys.insert("password".to_owned(), decoded(password)?);
         rest = &text[end + 1..];
+    }
+    // libpq would take it for a part of the host, the database or a value; what stands before it is then
+    // a piece of the password, which would be shown, and looked up as a name.
+    if rest.contains('@') {
+        return Err(ConninfoError::new(
+            "an `@` in the URI stands behind a `/` or another `@`, expected one at most",
+            "in a user's name and password `@` is written %40 and `/` %2F, and `@` in a value %40",
+        ));
     }
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     loop {

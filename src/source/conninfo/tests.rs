@@ -40,7 +40,7 @@ fn both_forms_are_read_as_libpq_reads_them() {
         ("postgresql://u:pw@db1/d", (Some("db1"), None, 5432, "d", "u", "pw")),
         ("postgresql://u:p%40%3a%2F@db1", (Some("db1"), None, 5432, "", "u", "p@:/")),
         ("postgresql://u:p:w@db1", (Some("db1"), None, 5432, "", "u", "p:w")),
-        ("postgresql://u@a@b", (Some("a@b"), None, 5432, "", "u", "")),
+        ("postgresql://db1?user=a%40b", (Some("db1"), None, 5432, "", "a@b", "")),
         ("postgresql://:pw@", (None, None, 5432, "", "", "pw")),
         ("postgresql://[::1]:6432/d", (Some("::1"), None, 6432, "d", "", "")),
         ("postgresql://[2001:db8::1]", (Some("2001:db8::1"), None, 5432, "", "", "")),
@@ -84,6 +84,9 @@ fn the_words_of_tls_are_read() {
     assert_eq!(tls.root, Some(Root::File("/ca".into())));
     assert_eq!(tls.client, Some(ClientCertificate { cert: "/c".into(), key: "/k".into() }));
     assert_eq!(read("channel_binding=require").channel_binding, ChannelBinding::Require);
+    assert_eq!(read("").require_auth, None);
+    let required = read("require_auth=none,scram-sha-256").require_auth.unwrap();
+    assert!(required.names(Method::None) && !required.allows(Method::Md5));
 }
 
 #[test]
@@ -130,7 +133,10 @@ fn what_is_refused_is_named_with_what_was_expected_and_a_hint() {
         ("gssencmode=require", "`gssencmode` is \"require\", expected disable or prefer"),
         ("service=x", "`service` is not a key"),
         ("sslcrl=/x", "`sslcrl` is not a key"),
-        ("hots=x", "`hots` is not a key"),
+        ("requirepeer=postgres", "`requirepeer` is not a key"),
+        ("hots=x", "is no key of libpq"),
+        ("require_auth=scram", "`require_auth` has no method as its word 1"),
+        ("channel_binding=require sslmode=disable", "expected TLS to bind to"),
         ("=x", "is no key of libpq"),
         ("postgresql://[::1", "in brackets"),
         ("postgresql://[]", "in brackets"),
@@ -158,6 +164,54 @@ fn no_form_shows_the_password() {
         let error = refused(text);
         assert!(!format!("{error:?}").to_lowercase().contains("hunter2"), "{error:?}");
     }
+}
+
+/// Passwords that were not encoded, or not quoted, and what libpq would make of their pieces.
+#[test]
+fn no_piece_of_a_string_that_cannot_be_used_is_repeated() {
+    for text in [
+        "postgresql://u:hunter2/x@h",
+        "postgresql://u:p@hunter2@h",
+        "postgresql://u:p@hunter2/x@h",
+        "postgresql://u:p@hunter2/hunter2@h/d",
+        "postgresql://u:4711/hunter2@h",
+        "postgresql://u:4711@x?hunter2=b@h",
+        "postgresql://u:4711?hunter2=b",
+        "postgresql://u:p@h:hunter2/d",
+        "postgresql://u:p@h?port=hunter2",
+        "postgresql://u:p@h?hostaddr=hunter2",
+        "postgresql://u:p@h?sslmode=hunter2",
+        "postgresql://u:p@h?connect_timeout=hunter2",
+        "postgresql://u:p@h?gssencmode=hunter2",
+        "postgresql://u:p@h?require_auth=hunter2",
+        "postgresql://u:p@h?hunter=hunter2",
+        "postgresql://u:p@h%40hunter2",
+        "postgresql://u:p@h%2Fhunter2",
+        "postgresql://u:p@h?host=hunter2%40h",
+        "host=hunter2@h",
+        "host=h/hunter2",
+        "host='hunter2#'",
+        "password=a hunter=b",
+        "host=h require_auth=hunter2",
+    ] {
+        let error = refused(text);
+        for said in [format!("{error:?}"), format!("{error}"), error.hint.clone()] {
+            assert!(!said.contains("hunter") && !said.contains("4711"), "{text:?}: {said}");
+        }
+        assert!(
+            places(text).is_ok_and(|found| !format!("{found:?}").contains("hunter2"))
+                || places(text).is_err(),
+            "{text:?} leads to a piece of a password"
+        );
+    }
+}
+
+#[test]
+fn a_string_leads_to_a_few_servers_however_many_it_lists() {
+    let listed = |n: usize| format!("host={}", vec!["h"; n].join(","));
+    assert_eq!(places(&listed(MAX_PLACES)).unwrap().len(), MAX_PLACES);
+    assert_eq!(places(&listed(3_000)).unwrap().len(), MAX_PLACES);
+    assert!(refused(&listed(3_000)).problem.contains("names 3000 servers"));
 }
 
 #[test]
@@ -211,7 +265,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_displayed_is_read_back(host in "[^\0,@]{1,20}", user in "[^\0]{1,20}", port in 1..=u16::MAX) {
+    fn what_is_displayed_is_read_back(host in "/[^\0,]{1,20}|[a-z0-9.:_%-]{1,20}", user in "[^\0]{1,20}", port in 1..=u16::MAX) {
         let host = host.trim();
         prop_assume!(!host.is_empty());
         let conninfo = Conninfo {

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
 use crate::observation::ErrorKind;
 
@@ -58,58 +57,10 @@ fn is<T: std::error::Error + 'static>(error: &io::Error) -> bool {
     error.get_ref().and_then(|cause| cause.downcast_ref::<T>()).is_some()
 }
 
-/// A stream to a server.
-pub(super) enum Wire {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// Over a Unix socket.
-    Unix(UnixStream),
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
-/// The server sent more than [`MAX_ANSWER`].
+/// The server sent more than so many bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("the server sent more than {MAX_ANSWER} bytes")]
-struct TooLong;
+#[error("the server sent more than {0} bytes")]
+pub(super) struct TooLong(pub usize);
 
 /// A stream that is read up to a bound: the protocol lets a server announce a gigabyte.
 pub(super) struct Bounded<S> {
@@ -133,7 +84,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
         let Some(left) = self.left.checked_sub(buf.filled().len() - before) else {
             buf.set_filled(before);
-            return Poll::Ready(Err(io::Error::other(TooLong)));
+            return Poll::Ready(Err(io::Error::other(TooLong(MAX_ANSWER))));
         };
         self.left = left;
         polled

@@ -23,6 +23,10 @@ const LEAST_SILENCE: Duration = Duration::from_secs(10);
 /// What a sign that was asked for may take.
 const SIGN_WITHIN: Duration = Duration::from_secs(5);
 
+/// Most rows of `repmgr.nodes` that are read: several times the largest cluster anybody has. A table with
+/// more is an error, because of a majority none may be left out.
+pub const MAX_ROWS: usize = 128;
+
 /// The columns of a look beside the role's, as they came.
 #[derive(Debug)]
 pub struct Columns {
@@ -131,6 +135,10 @@ fn parse(text: &str) -> Result<Listed, SourceError> {
     let malformed = |what: &str| SourceError::new(ErrorKind::Malformed, what);
     let nodes: Vec<Node> = serde_json::from_str(text)
         .map_err(|_| malformed("column `nodes` is no list of nodes as repmgr writes them"))?;
+    if nodes.len() > MAX_ROWS {
+        let what = format!("repmgr.nodes has {} rows, expected {MAX_ROWS} at most", nodes.len());
+        return Err(SourceError::new(ErrorKind::TooLong, what));
+    }
     let confs = nodes.iter().filter_map(|node| Some((NodeId(node.id), node.config.clone()?)));
     let confs = confs.filter(|(_, path)| path.is_absolute()).collect();
     let rows = nodes.into_iter().map(|node| {
@@ -158,21 +166,11 @@ fn parse(text: &str) -> Result<Listed, SourceError> {
 
 /// Where a row leads: of its connection string host, hostaddr and port alone. None where it cannot
 /// be read, and none where it names no host (`service=beta`, `user=u dbname=d`): libpq would take the
-/// default socket of whoever reads it, and that is this host's, not the row's. A host with a sign that no name has is most likely a piece of a password that was not
-/// encoded; it leads nowhere, and is not kept.
+/// default socket of whoever reads it, and that is this host's, not the row's.
 fn reached_at(conninfo: &str) -> Vec<Place> {
-    let sane = |host: &str| {
-        (host.starts_with('/') && !host.contains(char::is_whitespace) && text::is_plain(host))
-            || host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'))
-    };
     let places = places(conninfo).unwrap_or_default();
     let named = |place: &Place| place.host.is_some() || place.hostaddr.is_some();
-    if places.iter().all(named) && places.iter().all(|place| place.host.as_deref().is_none_or(sane))
-    {
-        places
-    } else {
-        Vec::new()
-    }
+    if places.iter().all(named) { places } else { Vec::new() }
 }
 
 #[cfg(test)]
@@ -233,6 +231,24 @@ mod tests {
         ] {
             assert_eq!(shown(conninfo), Vec::<String>::new(), "{conninfo}");
         }
+    }
+
+    #[test]
+    fn a_table_is_read_up_to_a_number_of_rows_and_each_to_a_number_of_places() {
+        let table = |count: usize| {
+            let hosts = vec!["h"; 3_000].join(",");
+            let row = |id| {
+                serde_json::json!({
+                    "id": id, "name": "n", "type": "standby", "active": true,
+                    "conninfo": format!("host={hosts}"),
+                })
+            };
+            serde_json::Value::from((1..=count).map(row).collect::<Vec<_>>()).to_string()
+        };
+        let rows = parse(&table(MAX_ROWS)).unwrap().table;
+        assert_eq!(rows.len(), MAX_ROWS);
+        assert!(rows.iter().all(|row| row.places.len() == crate::source::conninfo::MAX_PLACES));
+        assert_eq!(parse(&table(MAX_ROWS + 1)).unwrap_err().kind, ErrorKind::TooLong);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use x509_cert::der::Decode;
 const NONE: i64 = 0;
 
 /// When the certificate ends that a server showed last, in seconds since 1970. Clones share it:
-/// tokio-postgres shows nobody the stream beneath it, so the verifier notes it.
+/// reqwest shows nobody the stream beneath it, so the verifier notes it.
 #[derive(Debug, Clone, Default)]
 pub struct PeerEnd(Arc<AtomicI64>);
 
@@ -28,8 +28,9 @@ impl PeerEnd {
     }
 }
 
-/// Seconds since 1970. `None` where it cannot be read: the handshake has its own opinion of it.
-pub(super) fn end(der: &[u8]) -> Option<i64> {
+/// When a certificate ends, in seconds since 1970. `None` where it cannot be read: the handshake has its
+/// own opinion of it.
+pub fn end(der: &[u8]) -> Option<i64> {
     let certificate = Certificate::from_der(der).ok()?;
     let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();
     i64::try_from(end.as_secs()).ok()
