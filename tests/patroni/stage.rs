@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
 use crate::certificates;
 use crate::fixtures::ledger::{
-    Series, both, lost, none_and_two, promotions, strays, waited, who_when,
+    Series, both, lost, none_and_two, promoted_and_written, promotions, strays, waited, who_when,
 };
 use crate::fixtures::names;
 use crate::fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Shape, Template, numbers};
 use crate::fixtures::process::Proc;
+use crate::fixtures::release::Release;
 use crate::fixtures::rows::{Row, Taken, writer};
+use crate::fixtures::timing::Took;
 use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, PgError, Recorder,
     Rolecall, Sample, Session, checker, eventually, haproxies, held, now, open_session, sampler,
@@ -22,10 +24,11 @@ use crate::fixtures::{
 use crate::table::Line;
 use crate::watch::{Usual, Writable, usual_check, writable};
 
-/// The program under test.
+/// The program that is built.
 pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 /// The file as it is shipped.
 const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/patroni.cfg");
+const HOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/hooks/patroni-callback");
 /// The agent port of the read-only service, and the port of its clients.
 pub const REPLICA_PORT: u16 = 25556;
 const READ_PORT: u16 = 25001;
@@ -60,6 +63,8 @@ pub struct Setting {
     /// The API is encrypted and wants client certificates.
     pub tls: bool,
     pub names: Names,
+    /// Patroni's callbacks are the shipped hook.
+    pub hook: bool,
 }
 
 impl Setting {
@@ -71,6 +76,7 @@ impl Setting {
         replica_keys: "",
         tls: false,
         names: Names::None,
+        hook: false,
     };
 }
 
@@ -98,8 +104,31 @@ pub struct Stage {
     pub ground: Ground,
 }
 
+/// The release that is built.
+pub fn built() -> Release {
+    Release::built(ROLECALL, CFG)
+}
+
+/// The release that the environment names.
+pub fn other() -> Option<Release> {
+    Release::other(CFG)
+}
+
+/// A folder that the servers' user can reach, with the shipped hook and the program that it runs.
+fn hook(ground: &Ground, program: &Path) -> PathBuf {
+    let folder = ground.dir().join("hook");
+    std::fs::create_dir(&folder).expect("mkdir");
+    for (from, name) in [(Path::new(HOOK), "patroni-callback"), (program, "rolecall")] {
+        std::fs::copy(from, folder.join(name)).expect("a copy, with its mode");
+    }
+    for id in [1, 2] {
+        std::fs::create_dir(ground.dir().join(format!("control{id}"))).expect("mkdir");
+    }
+    folder
+}
+
 /// The configuration of the rolecall beside node `id`.
-pub fn config(ground: &Ground, id: u8, setting: Setting) -> String {
+pub fn config(ground: &Ground, id: u8, setting: Setting, release: &Release) -> String {
     let (rest, scheme) = (ground.addr(id, REST_PORT), if setting.tls { "https" } else { "http" });
     let tls = if setting.tls { certificates::keys(ground) } else { String::new() };
     let (hold, keys) = (setting.hold, setting.keys);
@@ -112,12 +141,18 @@ pub fn config(ground: &Ground, id: u8, setting: Setting) -> String {
     } else {
         String::new()
     };
+    let haproxy = release.haproxy_keys();
+    let own = ground.dir().join(format!("control{id}"));
+    let own = own.display();
+    let control = if setting.hook {
+        format!("[control]\nsocket = \"{own}/control.sock\"\nstate = \"{own}/orders\"\n")
+    } else {
+        String::new()
+    };
     format!(
         r#"
 [haproxy]
-agent_inter = "500ms"
-check_fall = 2
-check_timeout = "500ms"
+{haproxy}
 
 [[source]]
 kind = "patroni"
@@ -126,6 +161,7 @@ hold = "{hold}"
 {keys}
 {tls}
 {second}
+{control}
 [[service]]
 name = "primary"
 roles = ["primary"]
@@ -146,15 +182,28 @@ listen = "{}"
 impl Stage {
     /// Starts it all and waits until node 1 is READY and takes rows, and node 2 is a replica.
     pub fn start(template: &Template, program: &Path, version: &str, setting: Setting) -> Self {
+        Self::start_with(template, program, version, setting, &built())
+    }
+
+    /// The same with this release.
+    pub fn start_with(
+        template: &Template,
+        program: &Path,
+        version: &str,
+        setting: Setting,
+        release: &Release,
+    ) -> Self {
         let ground = Ground::new();
         let tls = setting.tls.then(|| certificates::make(&ground));
-        let shape = Shape { program: program.to_owned(), failsafe: setting.failsafe, tls };
+        let hook = setting.hook.then(|| hook(&ground, &release.program));
+        let shape = Shape { program: program.to_owned(), failsafe: setting.failsafe, tls, hook };
         let cluster = Cluster::start(&ground, template, shape);
         let roles = [1, 2].map(|id| {
             let name = format!("rolecall{id}");
             let sockets = [AGENT_PORT, REPLICA_PORT].map(|port| held(ground.addr(id, port)));
-            let mut one = Rolecall::new(&ground, &name, ROLECALL, &config(&ground, id, setting))
-                .sockets(sockets.into());
+            let text = config(&ground, id, setting, release);
+            let mut one =
+                Rolecall::new(&ground, &name, &release.program, &text).sockets(sockets.into());
             one.start();
             one
         });
@@ -166,7 +215,7 @@ impl Stage {
             let env = names::named(&ground, addresses(&ground));
             Haproxy::start(&ground, &programs.pop().expect("a HAProxy").1, &cfg, &env)
         } else {
-            Haproxy::start(&ground, &programs.swap_remove(0).1, Path::new(CFG), &addresses(&ground))
+            Haproxy::start(&ground, &programs.swap_remove(0).1, &release.cfg, &addresses(&ground))
         };
         let look = |port| {
             let agent = |id| (id, checker(ground.addr(id, port), SAMPLE_EVERY, ANSWER_WITHIN));
@@ -236,6 +285,21 @@ impl Stage {
     pub fn wait_row(&self, id: u8) {
         let taken = |r: &Row| matches!(r.taken, Taken::By { by, .. } if by == id);
         self.rows.wait(PATIENCE, &format!("a row taken by n{id}"), taken);
+    }
+
+    /// Waits until node `id` has taken a row since the fault, and tells what took how long.
+    pub fn took(&self, id: u8) -> Took {
+        let fault = self.fault.expect("a fault");
+        let wanted =
+            |row: &Row| row.began >= fault && matches!(row.taken, Taken::By { by, .. } if by == id);
+        self.rows.wait_since(0, PATIENCE, "a row of the new leader", wanted);
+        let left = promotions(id, &self.cluster.node(id).log_text());
+        let (promoted, written) = promoted_and_written(&self.rows.all(), &left, id, fault)
+            .expect("the promotion of a node that takes rows");
+        let said = self.answers_since(id, None).into_iter().find(|c| is_ready(&c.heard));
+        let ready = said.expect("READY before any row").at;
+        let since = |at: Stamp| at.since(fault);
+        Took { promoted: since(promoted), ready: since(ready), written: since(written) }
     }
 
     /// Prints how long new connections waited for node `id` since the fault.
