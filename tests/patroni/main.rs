@@ -14,6 +14,7 @@ mod generated;
 mod lost_dcs;
 mod paused;
 mod scenarios;
+mod setting;
 mod stage;
 mod table;
 mod timings;

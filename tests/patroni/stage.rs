@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
+pub use crate::setting::{Callbacks, Names, Setting, config};
+
 use crate::certificates;
 use crate::fixtures::ledger::{
-    Series, both, lost, none_and_two, promoted_and_written, promotions, strays, waited, who_when,
+    Series, both, lost, moved, none_and_two, promotions, strays, waited, who_when,
 };
 use crate::fixtures::names;
-use crate::fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Shape, Template, numbers};
+use crate::fixtures::patroni::{Cluster, PATIENCE, Shape, Template, numbers};
 use crate::fixtures::process::Proc;
 use crate::fixtures::release::Release;
 use crate::fixtures::rows::{Row, Taken, writer};
@@ -21,6 +23,7 @@ use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, PgError, Recorder,
     Rolecall, Sample, Session, checker, eventually, haproxies, held, now, open_session, sampler,
 };
+use crate::setting::hook;
 use crate::table::Line;
 use crate::watch::{Usual, Writable, usual_check, writable};
 
@@ -28,7 +31,6 @@ use crate::watch::{Usual, Writable, usual_check, writable};
 pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 /// The file as it is shipped.
 const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/patroni.cfg");
-const HOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/hooks/patroni-callback");
 /// The agent port of the read-only service, and the port of its clients.
 pub const REPLICA_PORT: u16 = 25556;
 const READ_PORT: u16 = 25001;
@@ -38,47 +40,6 @@ const CLIENT: u8 = 10;
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// Longer than an agent may ever take; its answer is to be there at once.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-/// How HAProxy is told where its servers are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
-    /// By addresses. The first HAProxy there is.
-    None,
-    /// By names, which it looks up while it runs. The last HAProxy there is.
-    Resolved,
-}
-
-/// What a scenario needs beside the cluster.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// rolecall's `hold`.
-    pub hold: &'static str,
-    pub failsafe: bool,
-    /// A second `[[source]]`: the server itself.
-    pub second_opinion: bool,
-    /// More keys of the source.
-    pub keys: &'static str,
-    /// More keys of the service `replica`.
-    pub replica_keys: &'static str,
-    /// The API is encrypted and wants client certificates.
-    pub tls: bool,
-    pub names: Names,
-    /// Patroni's callbacks are the shipped hook.
-    pub hook: bool,
-}
-
-impl Setting {
-    pub const USUAL: Self = Self {
-        hold: "6s",
-        failsafe: false,
-        second_opinion: false,
-        keys: "",
-        replica_keys: "",
-        tls: false,
-        names: Names::None,
-        hook: false,
-    };
-}
 
 /// Everything; stopped from the top down.
 pub struct Stage {
@@ -114,71 +75,6 @@ pub fn other() -> Option<Release> {
     Release::other(CFG)
 }
 
-/// A folder that the servers' user can reach, with the shipped hook and the program that it runs.
-fn hook(ground: &Ground, program: &Path) -> PathBuf {
-    let folder = ground.dir().join("hook");
-    std::fs::create_dir(&folder).expect("mkdir");
-    for (from, name) in [(Path::new(HOOK), "patroni-callback"), (program, "rolecall")] {
-        std::fs::copy(from, folder.join(name)).expect("a copy, with its mode");
-    }
-    for id in [1, 2] {
-        std::fs::create_dir(ground.dir().join(format!("control{id}"))).expect("mkdir");
-    }
-    folder
-}
-
-/// The configuration of the rolecall beside node `id`.
-pub fn config(ground: &Ground, id: u8, setting: Setting, release: &Release) -> String {
-    let (rest, scheme) = (ground.addr(id, REST_PORT), if setting.tls { "https" } else { "http" });
-    let tls = if setting.tls { certificates::keys(ground) } else { String::new() };
-    let (hold, keys) = (setting.hold, setting.keys);
-    let second = if setting.second_opinion {
-        format!(
-            "[[source]]\nkind = \"postgres\"\nconninfo = \"host={} port={PG_PORT} dbname=postgres \
-             user=postgres sslmode=disable\"\n",
-            ground.host(id)
-        )
-    } else {
-        String::new()
-    };
-    let haproxy = release.haproxy_keys();
-    let own = ground.dir().join(format!("control{id}"));
-    let own = own.display();
-    let control = if setting.hook {
-        format!("[control]\nsocket = \"{own}/control.sock\"\nstate = \"{own}/orders\"\n")
-    } else {
-        String::new()
-    };
-    format!(
-        r#"
-[haproxy]
-{haproxy}
-
-[[source]]
-kind = "patroni"
-url = "{scheme}://{rest}"
-hold = "{hold}"
-{keys}
-{tls}
-{second}
-{control}
-[[service]]
-name = "primary"
-roles = ["primary"]
-listen = "{}"
-
-[[service]]
-name = "replica"
-roles = ["replica"]
-listen = "{}"
-{}
-"#,
-        ground.addr(id, AGENT_PORT),
-        ground.addr(id, REPLICA_PORT),
-        setting.replica_keys,
-    )
-}
-
 impl Stage {
     /// Starts it all and waits until node 1 is READY and takes rows, and node 2 is a replica.
     pub fn start(template: &Template, program: &Path, version: &str, setting: Setting) -> Self {
@@ -195,7 +91,7 @@ impl Stage {
     ) -> Self {
         let ground = Ground::new();
         let tls = setting.tls.then(|| certificates::make(&ground));
-        let hook = setting.hook.then(|| hook(&ground, &release.program));
+        let hook = setting.callbacks.are_shipped().then(|| hook(&ground, &release.program));
         let shape = Shape { program: program.to_owned(), failsafe: setting.failsafe, tls, hook };
         let cluster = Cluster::start(&ground, template, shape);
         let roles = [1, 2].map(|id| {
@@ -294,12 +190,11 @@ impl Stage {
             |row: &Row| row.began >= fault && matches!(row.taken, Taken::By { by, .. } if by == id);
         self.rows.wait_since(0, PATIENCE, "a row of the new leader", wanted);
         let left = promotions(id, &self.cluster.node(id).log_text());
-        let (promoted, written) = promoted_and_written(&self.rows.all(), &left, id, fault)
+        let moved = moved(&self.rows.all(), &left, id, fault)
             .expect("the promotion of a node that takes rows");
         let said = self.answers_since(id, None).into_iter().find(|c| is_ready(&c.heard));
         let ready = said.expect("READY before any row").at;
-        let since = |at: Stamp| at.since(fault);
-        Took { promoted: since(promoted), ready: since(ready), written: since(written) }
+        Took::of(fault, ready, &moved)
     }
 
     /// Prints how long new connections waited for node `id` since the fault.

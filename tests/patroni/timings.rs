@@ -8,16 +8,18 @@ use serde_json::json;
 
 use crate::fixtures::patroni::Template;
 use crate::fixtures::timing::{self, From, Story, Took};
-use crate::stage::{Setting, Stage, built, other};
+use crate::stage::{Callbacks, Setting, Stage, built, other};
 
 /// With the hook as it is shipped.
-const HOOKED: Setting = Setting { hook: true, ..Setting::USUAL };
+const HOOKED: Setting = Setting { callbacks: Callbacks::Shipped, ..Setting::USUAL };
 /// After so long every rolecall and check has looked since the stage was whole, and rolecall looks at its
 /// usual pace again after the pokes of the start.
 const WHOLE: Duration = Duration::from_secs(5);
 
-/// What befalls node 1.
-const STORIES: [(&str, fn(&mut Stage)); 2] = [
+/// Its name, and what befalls node 1.
+type Befalls = (&'static str, fn(&mut Stage));
+
+const STORIES: [Befalls; 2] = [
     ("Patroni, kill -9 of all", |stage| {
         let node = stage.cluster.node_mut(1);
         node.kill_patroni();

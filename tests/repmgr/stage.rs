@@ -8,7 +8,7 @@ use std::time::Duration;
 use rolecall::clock::Stamp;
 
 use crate::fixtures::ledger::{
-    Series, lost, none_and_two, promoted_and_written, promotions, strays, waited, who_when,
+    Series, lost, moved, none_and_two, promotions, strays, waited, who_when,
 };
 use crate::fixtures::netns::host;
 use crate::fixtures::release::Release;
@@ -239,12 +239,11 @@ impl Stage {
         let new = self.rows.wait_since(0, PATIENCE, what, |row| another(row).is_some());
         let new = another(&new).expect("as awaited");
         let left = promotions(new, &self.cluster.node(new).postgres.log_text());
-        let (promoted, written) = promoted_and_written(&self.rows.all(), &left, new, fault)
+        let moved = moved(&self.rows.all(), &left, new, fault)
             .expect("the promotion of a node that takes rows");
         let said = self.answers_of(new).into_iter().find(|c| is_ready(&c.heard));
         let ready = said.expect("READY before any row").at;
-        let since = |at: Stamp| at.since(fault);
-        Took { promoted: since(promoted), ready: since(ready), written: since(written) }
+        Took::of(fault, ready, &moved)
     }
 
     /// Prints how long new connections waited for node `id` since the fault.

@@ -14,8 +14,10 @@ const WITNESSED: Setting = Setting { shape: Shape::WITNESSED, ..FULL };
 /// Three data nodes.
 const THREE: Setting = Setting { shape: Shape::THREE, ..FULL };
 
-/// What befalls node 1.
-const STORIES: [(&str, Setting, fn(&mut Stage)); 5] = [
+/// Its name, the cluster, and what befalls node 1.
+type Befalls = (&'static str, Setting, fn(&mut Stage));
+
+const STORIES: [Befalls; 5] = [
     ("kill -9, 2 + witness", WITNESSED, |stage| stage.cluster.crash(1)),
     ("switchover, 2 + witness", WITNESSED, |stage| stage.cluster.switchover(2)),
     ("switchover, 3", THREE, |stage| stage.cluster.switchover(2)),
