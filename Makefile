@@ -1,7 +1,7 @@
 # rolecall: `make demo` shows it, `make test` proves it. Both install what they need on Debian 12 and
 # 13 and say what; with that present they need no root.
 
-.PHONY: help demo test test-all sim bench bench-flip man package packaging-ground test-packaging release-check
+.PHONY: help demo test test-all sim bench bench-flip bench-failover man package packaging-ground test-packaging release-check
 
 help:
 	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
@@ -15,6 +15,8 @@ help:
 	@echo "make release-check   all that RELEASING.md leaves to a machine"
 	@echo "make bench       what a check costs"
 	@echo "make bench-flip  how long clients wait for the new primary"
+	@echo "make bench-failover  the same in failovers of repmgr and Patroni: RUNS=10, OLD= and OLD_CFG= of"
+	@echo "                 another release and its HAProxy file beside it, STORIES='kill -9, 3'"
 
 demo:
 	tests/tools/install.sh demo
@@ -55,6 +57,16 @@ bench-flip:
 	tests/tools/install.sh demo
 	cargo build --release --locked --bin rolecall --example flip
 	target/release/examples/flip
+
+RUNS = 10
+BENCH_FAILOVER = ROLECALL_RUNS=$(RUNS) ROLECALL_PROGRAM=$(OLD) ROLECALL_REQUIRE_SYSTEM=1
+
+# Another release: OLD=target/rolecall-0.1.0, and a folder with the files that it was shipped with,
+# OLD_CFG=target/haproxy-0.1.0. Paths from the root on.
+bench-failover:
+	tests/tools/install.sh test
+	$(BENCH_FAILOVER) ROLECALL_PROGRAM_CFG=$(OLD_CFG) \
+		cargo test --release --locked --test repmgr --test patroni $(if $(STORIES),-- $(STORIES))
 
 man:
 	ROLECALL_WRITE_MAN=1 cargo test --locked --test manual

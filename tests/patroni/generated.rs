@@ -10,7 +10,7 @@ use crate::fixtures::process::run;
 use crate::fixtures::{
     AGENT_PORT, Ground, Haproxy, PG_PORT, PgError, Session, command, eventually, haproxies,
 };
-use crate::stage::{REPLICA_PORT, ROLECALL, Setting, Stage, config};
+use crate::stage::{REPLICA_PORT, ROLECALL, Setting, Stage, built, config};
 
 /// Longest wait for one connection: HAProxy closes it at once where no server is up.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub fn is_printed(stage: &Stage) {
         rolecall.arg("--config").arg(file).arg("haproxy");
         run(rolecall)
     };
-    let beside = printed("print.toml", &config(ground, 2, Setting::USUAL));
+    let beside = printed("print.toml", &config(ground, 2, Setting::USUAL, &built()));
     let mut nodes = "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\n".to_owned();
     for id in [1, 2] {
         // Writing to a string cannot fail.

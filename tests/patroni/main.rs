@@ -14,8 +14,10 @@ mod generated;
 mod lost_dcs;
 mod paused;
 mod scenarios;
+mod setting;
 mod stage;
 mod table;
+mod timings;
 mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +29,7 @@ use std::time::Duration;
 
 use fixtures::names;
 use fixtures::patroni::{Reachable, Template, find_etcd, numbers, patronis};
-use fixtures::{find_postgres, haproxies, ledger, missing, now};
+use fixtures::{find_postgres, haproxies, ledger, missing, now, timing};
 use scenarios::{Scenario, Two};
 use stage::Stage;
 use table::Line;
@@ -65,6 +67,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let reachable = Reachable::copies_of(&found);
+    if let Some(runs) = timing::runs() {
+        ledger::prove();
+        let (version, program) = &reachable.found[0];
+        return timings::measure(&Template::make(), program, version, runs, &words);
+    }
     let mut tasks: Vec<Task> = Vec::new();
     let mut left = 0;
     for (version, program) in &reachable.found {

@@ -7,22 +7,27 @@ use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
+pub use crate::setting::{Callbacks, Names, Setting, config};
+
 use crate::certificates;
 use crate::fixtures::ledger::{
-    Series, both, lost, none_and_two, promotions, strays, waited, who_when,
+    Series, both, lost, moved, none_and_two, promotions, strays, waited, who_when,
 };
 use crate::fixtures::names;
-use crate::fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Shape, Template, numbers};
+use crate::fixtures::patroni::{Cluster, PATIENCE, Shape, Template, numbers};
 use crate::fixtures::process::Proc;
+use crate::fixtures::release::Release;
 use crate::fixtures::rows::{Row, Taken, writer};
+use crate::fixtures::timing::Took;
 use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, PgError, Recorder,
     Rolecall, Sample, Session, checker, eventually, haproxies, held, now, open_session, sampler,
 };
+use crate::setting::hook;
 use crate::table::Line;
 use crate::watch::{Usual, Writable, usual_check, writable};
 
-/// The program under test.
+/// The program that is built.
 pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 /// The file as it is shipped.
 const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/patroni.cfg");
@@ -35,44 +40,6 @@ const CLIENT: u8 = 10;
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// Longer than an agent may ever take; its answer is to be there at once.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-/// How HAProxy is told where its servers are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
-    /// By addresses. The first HAProxy there is.
-    None,
-    /// By names, which it looks up while it runs. The last HAProxy there is.
-    Resolved,
-}
-
-/// What a scenario needs beside the cluster.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// rolecall's `hold`.
-    pub hold: &'static str,
-    pub failsafe: bool,
-    /// A second `[[source]]`: the server itself.
-    pub second_opinion: bool,
-    /// More keys of the source.
-    pub keys: &'static str,
-    /// More keys of the service `replica`.
-    pub replica_keys: &'static str,
-    /// The API is encrypted and wants client certificates.
-    pub tls: bool,
-    pub names: Names,
-}
-
-impl Setting {
-    pub const USUAL: Self = Self {
-        hold: "6s",
-        failsafe: false,
-        second_opinion: false,
-        keys: "",
-        replica_keys: "",
-        tls: false,
-        names: Names::None,
-    };
-}
 
 /// Everything; stopped from the top down.
 pub struct Stage {
@@ -98,63 +65,41 @@ pub struct Stage {
     pub ground: Ground,
 }
 
-/// The configuration of the rolecall beside node `id`.
-pub fn config(ground: &Ground, id: u8, setting: Setting) -> String {
-    let (rest, scheme) = (ground.addr(id, REST_PORT), if setting.tls { "https" } else { "http" });
-    let tls = if setting.tls { certificates::keys(ground) } else { String::new() };
-    let (hold, keys) = (setting.hold, setting.keys);
-    let second = if setting.second_opinion {
-        format!(
-            "[[source]]\nkind = \"postgres\"\nconninfo = \"host={} port={PG_PORT} dbname=postgres \
-             user=postgres sslmode=disable\"\n",
-            ground.host(id)
-        )
-    } else {
-        String::new()
-    };
-    format!(
-        r#"
-[haproxy]
-agent_inter = "500ms"
-check_fall = 2
-check_timeout = "500ms"
+/// The release that is built.
+pub fn built() -> Release {
+    Release::built(ROLECALL, CFG)
+}
 
-[[source]]
-kind = "patroni"
-url = "{scheme}://{rest}"
-hold = "{hold}"
-{keys}
-{tls}
-{second}
-[[service]]
-name = "primary"
-roles = ["primary"]
-listen = "{}"
-
-[[service]]
-name = "replica"
-roles = ["replica"]
-listen = "{}"
-{}
-"#,
-        ground.addr(id, AGENT_PORT),
-        ground.addr(id, REPLICA_PORT),
-        setting.replica_keys,
-    )
+/// The release that the environment names.
+pub fn other() -> Option<Release> {
+    Release::other(CFG)
 }
 
 impl Stage {
     /// Starts it all and waits until node 1 is READY and takes rows, and node 2 is a replica.
     pub fn start(template: &Template, program: &Path, version: &str, setting: Setting) -> Self {
+        Self::start_with(template, program, version, setting, &built())
+    }
+
+    /// The same with this release.
+    pub fn start_with(
+        template: &Template,
+        program: &Path,
+        version: &str,
+        setting: Setting,
+        release: &Release,
+    ) -> Self {
         let ground = Ground::new();
         let tls = setting.tls.then(|| certificates::make(&ground));
-        let shape = Shape { program: program.to_owned(), failsafe: setting.failsafe, tls };
+        let hook = setting.callbacks.are_shipped().then(|| hook(&ground, &release.program));
+        let shape = Shape { program: program.to_owned(), failsafe: setting.failsafe, tls, hook };
         let cluster = Cluster::start(&ground, template, shape);
         let roles = [1, 2].map(|id| {
             let name = format!("rolecall{id}");
             let sockets = [AGENT_PORT, REPLICA_PORT].map(|port| held(ground.addr(id, port)));
-            let mut one = Rolecall::new(&ground, &name, ROLECALL, &config(&ground, id, setting))
-                .sockets(sockets.into());
+            let text = config(&ground, id, setting, release);
+            let mut one =
+                Rolecall::new(&ground, &name, &release.program, &text).sockets(sockets.into());
             one.start();
             one
         });
@@ -166,7 +111,7 @@ impl Stage {
             let env = names::named(&ground, addresses(&ground));
             Haproxy::start(&ground, &programs.pop().expect("a HAProxy").1, &cfg, &env)
         } else {
-            Haproxy::start(&ground, &programs.swap_remove(0).1, Path::new(CFG), &addresses(&ground))
+            Haproxy::start(&ground, &programs.swap_remove(0).1, &release.cfg, &addresses(&ground))
         };
         let look = |port| {
             let agent = |id| (id, checker(ground.addr(id, port), SAMPLE_EVERY, ANSWER_WITHIN));
@@ -236,6 +181,21 @@ impl Stage {
     pub fn wait_row(&self, id: u8) {
         let taken = |r: &Row| matches!(r.taken, Taken::By { by, .. } if by == id);
         self.rows.wait(PATIENCE, &format!("a row taken by n{id}"), taken);
+    }
+
+    /// Waits until node `id` has taken a row since the fault, and tells what took how long.
+    pub fn took(&self, id: u8) -> Took {
+        let fault = self.fault.expect("a fault");
+        let wanted =
+            |row: &Row| row.began >= fault && matches!(row.taken, Taken::By { by, .. } if by == id);
+        self.rows.wait_since(0, PATIENCE, "a row of the new leader", wanted);
+        let left = promotions(id, &self.cluster.node(id).log_text());
+        let moved = moved(&self.rows.all(), &left, id, fault)
+            .expect("the promotion of a node that takes rows");
+        // Whoever asks its agent may hear it a moment after the first client was let in.
+        let said = |c: &Check| c.at >= fault && is_ready(&c.heard);
+        let ready = self.answers[&id].wait_since(0, PATIENCE, "the new one's READY", said).at;
+        Took::of(fault, ready, &moved)
     }
 
     /// Prints how long new connections waited for node `id` since the fault.

@@ -5,7 +5,6 @@
 //! that HAProxy held, and by those that it opened after it went on, until it heard the next answer.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use rolecall::clock::Stamp;
@@ -15,7 +14,7 @@ use crate::fixtures::netns::host;
 use crate::fixtures::repmgr::{CLIENT, PATIENCE, WITNESS};
 use crate::fixtures::{FRONT_PORT, Ground, Haproxy, Recorder, Session, haproxies, now};
 use crate::scenarios::lives;
-use crate::stage::{Stage, addresses_at, front, shipped_cfg};
+use crate::stage::{Stage, addresses_at, front};
 
 /// Clients that keep a session at each HAProxy.
 const CLIENTS: usize = 3;
@@ -29,6 +28,11 @@ const SECOND_PORT: u16 = FRONT_PORT + 50;
 const AFTER: Duration = Duration::from_secs(8);
 /// After so long a HAProxy that goes on has heard the next answer, on a busy host too.
 const HEARD: f64 = 2.0;
+
+/// How long the shipped file lets an old worker live: less than a failover takes.
+const SHIPPED_STOP: &str = "hard-stop-after 9s";
+/// What many have, and the second HAProxy here: longer than a failover and all that is looked on.
+const LONGER_STOP: &str = "hard-stop-after 60s";
 
 /// What the clients write, and when their sessions began, by the server's clock.
 const TABLE: &str = "
@@ -51,9 +55,11 @@ impl Pair {
         let client = stage.cluster.net().space(CLIENT);
         let (_, program) = haproxies().swap_remove(0);
         let at = SocketAddr::from((host(CLIENT), SECOND_PORT));
-        let shipped = shipped_cfg();
-        let cfg = Path::new(&shipped);
-        let second = Haproxy::start_in(Some(client), &ground, &program, cfg, &addresses_at(at));
+        let shipped = std::fs::read_to_string(&stage.release.cfg).expect("the shipped file");
+        let longer = shipped.replace(SHIPPED_STOP, LONGER_STOP);
+        assert_ne!(longer, shipped, "the shipped file no longer says `{SHIPPED_STOP}`");
+        let cfg = ground.write("longer.cfg", &longer);
+        let second = Haproxy::start_in(Some(client), &ground, &program, &cfg, &addresses_at(at));
         second.wait("postgres_rw/db1", PATIENCE, "is up", |s| s.status == "UP");
         let keep = |at| client.inside(move || keeping_writer(at));
         let fronts = [front(), at].into_iter().cycle().take(2 * CLIENTS);

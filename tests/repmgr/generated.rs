@@ -13,7 +13,7 @@ use crate::fixtures::{
     AGENT_PORT, Ground, Haproxy, PG_PORT, PgError, Rolecall, Session, command, eventually,
     haproxies,
 };
-use crate::stage::{Stage, config, program};
+use crate::stage::{Stage, config};
 
 /// The ports for clients, the second one for reads.
 const BESIDE_PORT: u16 = 25_100;
@@ -43,9 +43,11 @@ impl Generated {
     fn beside(stage: &Stage) -> Self {
         let ground = Ground::new();
         let node = stage.cluster.node(2);
-        let file = ground
-            .write("rolecall.toml", &config(2, stage.setting, &ground.dir().join("release.key")));
-        let text = printed(&ground, node.space(), &file, BESIDE_PORT);
+        let file = ground.write(
+            "rolecall.toml",
+            &config(2, stage.setting, &stage.release, &ground.dir().join("release.key")),
+        );
+        let text = printed(stage, &ground, node.space(), &file, BESIDE_PORT);
         for id in DATA {
             let line = format!("    server node{id} {}:{PG_PORT} port {AGENT_PORT} ", host(id));
             assert!(text.contains(&line), "no {line:?} in\n{text}");
@@ -84,10 +86,11 @@ roles = ["replica"]
             );
         }
         let client = stage.cluster.net().space(CLIENT);
-        let mut central = Rolecall::new(&ground, "central", program(), &text).inside(client);
+        let mut central =
+            Rolecall::new(&ground, "central", &stage.release.program, &text).inside(client);
         central.start();
         let file = ground.write("central.toml", &text);
-        let text = printed(&ground, client, &file, CENTRAL_PORT);
+        let text = printed(stage, &ground, client, &file, CENTRAL_PORT);
         assert!(text.contains(r#"agent-send "pg1 primary\n""#), "{text}");
         Self::run(stage, ground, &text, CENTRAL_PORT, Some(central))
     }
@@ -148,9 +151,9 @@ roles = ["replica"]
 
 /// What the command prints in `space`, which every HAProxy here takes without a warning where it is
 /// printed for its version.
-fn printed(ground: &Ground, space: &Space, config: &Path, port: u16) -> String {
+fn printed(stage: &Stage, ground: &Ground, space: &Space, config: &Path, port: u16) -> String {
     let print = |version: &str| {
-        let mut rolecall = command(Path::new(&program()), None);
+        let mut rolecall = command(&stage.release.program, None);
         rolecall.arg("--config").arg(config).args(["haproxy", "--haproxy-version", version]);
         rolecall.args(["--port", &port.to_string()]);
         run(at_home(Some(space), rolecall))

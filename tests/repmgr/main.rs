@@ -13,6 +13,7 @@ mod holes;
 mod scenarios;
 mod stage;
 mod table;
+mod timings;
 mod watch;
 
 use std::os::unix::process::CommandExt;
@@ -20,9 +21,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use fixtures::ledger;
 use fixtures::repmgr_template::Template;
 use fixtures::{find_postgres, haproxies, missing, now};
+use fixtures::{ledger, timing};
 use scenarios::Scenario;
 use stage::Stage;
 use table::Line;
@@ -54,6 +55,10 @@ fn main() -> ExitCode {
     if !repmgr || haproxies().is_empty() {
         missing("repmgr beside the newest PostgreSQL, or haproxy");
         return ExitCode::SUCCESS;
+    }
+    if let Some(runs) = timing::runs() {
+        ledger::prove();
+        return timings::measure(&Template::make(MONITOR), runs, &words);
     }
     let all = std::env::var_os("ROLECALL_ALL").is_some_and(|v| v == "1");
     let chosen: Vec<&Scenario> = scenarios::ALL

@@ -23,7 +23,8 @@ pub struct Scenario {
     pub play: fn(&mut Stage) -> u8,
 }
 
-const FULL: Setting =
+/// Four nodes, as most scenarios have them.
+pub const FULL: Setting =
     Setting { shape: Shape::FULL, two_node: None, failover_after: None, fence: false };
 const TWO: Setting = Setting { shape: Shape::TWO, two_node: Some("maint"), ..FULL };
 /// With `[fence]`.

@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use rolecall::clock::Stamp;
 
-use crate::fixtures::ledger::{Series, lost, none_and_two, promotions, strays, waited, who_when};
+use crate::fixtures::ledger::{
+    Series, lost, moved, none_and_two, promotions, strays, waited, who_when,
+};
 use crate::fixtures::netns::host;
+use crate::fixtures::release::Release;
 use crate::fixtures::repmgr::{CLIENT, Cluster, DATA, PATIENCE, Shape};
 use crate::fixtures::repmgr_template::Template;
 use crate::fixtures::rows::{Row, Taken, writer};
+use crate::fixtures::timing::Took;
 use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, HTTP_PORT, Haproxy, Heard, PG_PORT, Recorder,
     Rolecall, Sample, checker, eventually, haproxies, held, now, open_session, sampler,
@@ -19,20 +23,17 @@ use crate::fixtures::{
 use crate::table::Line;
 use crate::watch::{Simple, simple_rules};
 
-/// Name another program and the file of HAProxy that it was shipped with, to see what release 0.1.0 did
-/// in the same schedule.
-const OTHER: [&str; 2] = ["ROLECALL_PROGRAM", "ROLECALL_PROGRAM_CFG"];
+/// The file as it is shipped.
+const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/repmgr.cfg");
 
-/// The program under test.
-pub fn program() -> String {
-    let built = env!("CARGO_BIN_EXE_rolecall");
-    std::env::var(OTHER[0]).unwrap_or_else(|_| built.to_owned())
+/// The program that is built.
+pub fn built() -> Release {
+    Release::built(env!("CARGO_BIN_EXE_rolecall"), CFG)
 }
 
-/// The file as it is shipped.
-pub fn shipped_cfg() -> String {
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/repmgr.cfg");
-    std::env::var(OTHER[1]).unwrap_or_else(|_| shipped.to_owned())
+/// The program that the environment names.
+pub fn other() -> Option<Release> {
+    Release::other(CFG)
 }
 
 /// How often every agent port is asked.
@@ -66,6 +67,8 @@ pub struct Stage {
     pub cluster: Cluster,
     /// As it was asked for.
     pub setting: Setting,
+    /// Which rolecall it is.
+    pub release: Release,
     began: Stamp,
     /// The same moment by the servers' clock, in seconds since 1970.
     begins_at: f64,
@@ -74,17 +77,16 @@ pub struct Stage {
 }
 
 /// The configuration of the rolecall beside node `id`.
-pub fn config(id: u8, setting: Setting, key_file: &Path) -> String {
+pub fn config(id: u8, setting: Setting, release: &Release, key_file: &Path) -> String {
     let key = |name: &str, value: Option<&str>| {
         value.map(|v| format!("{name} = \"{v}\"\n")).unwrap_or_default()
     };
-    // What release 0.1.0 was shipped with, and what it has not.
-    let (haproxy, release) = if std::env::var_os(OTHER[0]).is_some() {
-        ("agent_inter = \"1s\"\ncheck_fall = 2", String::new())
+    let haproxy = release.haproxy_keys();
+    let release = if release.old {
+        String::new()
     } else {
         let file = key_file.display();
-        let release = format!("release_key_file = \"{file}\"\nrelease_port = {HTTP_PORT}\n");
-        ("agent_inter = \"500ms\"\ncheck_fall = 2\ncheck_timeout = \"500ms\"", release)
+        format!("release_key_file = \"{file}\"\nrelease_port = {HTTP_PORT}\n")
     };
     format!(
         r#"
@@ -118,6 +120,11 @@ listen = "{host}:{AGENT_PORT}"
 impl Stage {
     /// Starts it all and waits until node 1 is READY and takes rows.
     pub fn start(template: &Template, setting: Setting) -> Self {
+        Self::start_with(template, setting, &other().unwrap_or_else(built))
+    }
+
+    /// The same with this release.
+    pub fn start_with(template: &Template, setting: Setting, release: &Release) -> Self {
         let ground = Ground::new();
         let cluster = Cluster::start(&ground, template, setting.shape);
         let key_file = ground.dir().join("release.key");
@@ -128,7 +135,8 @@ impl Stage {
             let agent = SocketAddr::from((host(id), AGENT_PORT));
             let records = ground.dir().join(format!("{name}-run"));
             std::fs::create_dir(&records).expect("mkdir");
-            let mut one = Rolecall::new(&ground, &name, program(), &config(id, setting, &key_file))
+            let text = config(id, setting, release, &key_file);
+            let mut one = Rolecall::new(&ground, &name, &release.program, &text)
                 .inside(node.space())
                 .env("RUNTIME_DIRECTORY", &records.display().to_string())
                 .sockets(vec![node.space().inside(|| held(agent))]);
@@ -137,13 +145,8 @@ impl Stage {
         }
         let client = cluster.net().space(CLIENT);
         let (_, program) = haproxies().swap_remove(0);
-        let haproxy = Haproxy::start_in(
-            Some(client),
-            &ground,
-            &program,
-            Path::new(&shipped_cfg()),
-            &addresses(),
-        );
+        let haproxy =
+            Haproxy::start_in(Some(client), &ground, &program, &release.cfg, &addresses());
         let look = |id: &u8| {
             let agent = SocketAddr::from((host(*id), AGENT_PORT));
             let space = cluster.node(*id).space();
@@ -165,6 +168,7 @@ impl Stage {
             roles,
             cluster,
             setting,
+            release: release.clone(),
             began,
             begins_at: 0.0,
             fault,
@@ -222,6 +226,25 @@ impl Stage {
     pub fn wait_row(&self, id: u8) {
         let taken = |r: &Row| matches!(r.taken, Taken::By { by, .. } if by == id);
         self.rows.wait(PATIENCE, &format!("a row taken by node{id}"), taken);
+    }
+
+    /// Waits until another node than `old` has taken a row since the fault, and tells what took how long.
+    pub fn took(&self, old: u8) -> Took {
+        let fault = self.fault.expect("a fault");
+        let another = |row: &Row| match row.taken {
+            Taken::By { by, .. } if by != old && row.began >= fault => Some(by),
+            _ => None,
+        };
+        let what = "a row taken by another node";
+        let new = self.rows.wait_since(0, PATIENCE, what, |row| another(row).is_some());
+        let new = another(&new).expect("as awaited");
+        let left = promotions(new, &self.cluster.node(new).postgres.log_text());
+        let moved = moved(&self.rows.all(), &left, new, fault)
+            .expect("the promotion of a node that takes rows");
+        // Whoever asks its agent may hear it a moment after the first client was let in.
+        let said = |c: &Check| c.at >= fault && is_ready(&c.heard);
+        let ready = self.answers[&new].wait_since(0, PATIENCE, "the new one's READY", said).at;
+        Took::of(fault, ready, &moved)
     }
 
     /// Prints how long new connections waited for node `id` since the fault.
