@@ -96,3 +96,10 @@ pub mod verdict;
 pub mod vote;
 pub mod warning;
 pub mod watched;
+
+// The tests in tests/ name this crate as everybody else does.
+#[cfg(all(test, mutants))]
+extern crate self as rolecall;
+#[cfg(all(test, mutants))]
+#[path = "../tests/mutants/mod.rs"]
+mod mutants;

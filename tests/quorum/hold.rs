@@ -8,7 +8,7 @@ use rolecall::role::Role;
 use rolecall::snapshot::SourceFacts;
 use rolecall::verdict::{Standing, State, decide};
 
-use crate::said::{LIFE, RULES, at, fails, follows, id, primary};
+use super::said::{LIFE, RULES, at, fails, follows, id, primary};
 
 /// How a node is judged at `now` that was READY with fresh votes at 0 ms, and whose every look since
 /// found it alone; looked at every half second. Nothing needs to settle.

@@ -1,6 +1,6 @@
 //! Conditions 6 and 7: the majority, and the belt.
 
-use crate::said::{
+use super::said::{
     Primary, RULES, STALE_YES, Said, Standby, at, fails, follows, id, isolated, orphan, outvoted,
     primary, ruled, seen, with,
 };

@@ -11,7 +11,7 @@ use rolecall::role::{Role, Timeline};
 use rolecall::snapshot::SourceFacts;
 use rolecall::verdict::{Standing, State, decide};
 
-use crate::said::{LIFE, Primary, RULES, Said, Standby, at, fails, follows, id, primary, witness};
+use super::said::{LIFE, Primary, RULES, Said, Standby, at, fails, follows, id, primary, witness};
 
 const SETTLE: u64 = 5800;
 /// repmgr waits 20 s here: hold is 15 s.
