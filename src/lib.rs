@@ -97,9 +97,12 @@ pub mod vote;
 pub mod warning;
 pub mod watched;
 
-// The tests in tests/ name this crate as everybody else does.
-#[cfg(all(test, mutants))]
+// The tests in tests/ name this crate as everybody else does. Two lines of `cfg` each: cargo-mutants
+// knows the plain `cfg(test)` alone.
+#[cfg(test)]
+#[cfg(mutants)]
 extern crate self as rolecall;
-#[cfg(all(test, mutants))]
+#[cfg(test)]
+#[cfg(mutants)]
 #[path = "../tests/mutants/mod.rs"]
 mod mutants;

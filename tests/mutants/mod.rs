@@ -5,6 +5,8 @@
 mod fence_rule;
 #[path = "../looking/main.rs"]
 mod looking;
+#[path = "../order_rule.rs"]
+mod order_rule;
 #[path = "../quorum/main.rs"]
 mod quorum;
 #[path = "../reasons.rs"]

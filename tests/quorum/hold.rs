@@ -52,7 +52,7 @@ fn trust(hold_ms: u64, hold_by_repmgr: bool) -> Trust {
 
 #[test]
 fn repmgrs_patience_less_five_seconds_and_fifteen_at_most() {
-    for (patience, stands, over) in [(60, 14_500, 15_500), (12, 6500, 7500)] {
+    for (patience, stands, over) in [(60, 14_500, 15_500), (12, 6500, 7500), (10, 4500, 5500)] {
         assert_eq!(judged(stands, Some(patience), trust(0, true)), State::Ready, "{patience}");
         assert_ne!(judged(over, Some(patience), trust(0, true)), State::Ready, "{patience}");
     }

@@ -1,6 +1,7 @@
 //! Rule R, condition by condition. How it holds together is shown by `tests/repmgr_model`.
 
 mod fresh;
+mod handover;
 mod hold;
 mod majority;
 mod own;
