@@ -20,7 +20,8 @@ const CANDIDATE: u64 = 20_000;
 const ROWS: [(i32, Registered, bool); 3] =
     [(1, Primary, true), (2, Primary, false), (3, Standby, true)];
 
-fn policy() -> Policy {
+/// A service for primaries that settles.
+pub fn policy() -> Policy {
     let trust = Trust {
         hold: Duration::ZERO,
         hold_by_repmgr: false,

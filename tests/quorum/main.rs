@@ -5,6 +5,7 @@ mod handover;
 mod hold;
 mod majority;
 mod own;
+mod record;
 mod said;
 mod standing;
 mod votes;
