@@ -200,8 +200,7 @@ mod tests {
         };
         let trust = Trust { electorate: None, ..trust() };
         let roles = vec![Role::Replica];
-        let policy =
-            Policy { roles, lag: Some(limit), settle: Duration::ZERO, trust: vec![trust] };
+        let policy = Policy { roles, lag: Some(limit), settle: Duration::ZERO, trust: vec![trust] };
         let is_over = |bytes, time: Option<u64>, was| {
             let lag_time = time.map(Duration::from_secs);
             let replay = Replay { streaming: true, paused: false, lag_bytes: bytes, lag_time };

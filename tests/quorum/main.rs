@@ -3,6 +3,7 @@
 mod fresh;
 mod handover;
 mod hold;
+mod lapses;
 mod majority;
 mod own;
 mod record;
