@@ -1,13 +1,15 @@
 # rolecall: `make demo` shows it, `make test` proves it. Both install what they need on Debian 12 and
 # 13 and say what; with that present they need no root.
 
-.PHONY: help demo test test-all sim bench bench-flip bench-failover man package packaging-ground test-packaging release-check
+.PHONY: help demo test test-all mutants sim bench bench-flip bench-failover man package packaging-ground test-packaging release-check
 
 help:
 	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
 	@echo "                 SOURCE=postgres: two PostgreSQL servers alone"
 	@echo "make test        everything that must hold before a change goes in"
 	@echo "make test-all    also HAProxy's newest releases, many repeats and more random cases"
+	@echo "make mutants     changes the decision one place at a time: each change must fail a test; hours"
+	@echo "                 MUTANTS=vote.rs: only what has this word in its name"
 	@echo "make sim         repmgr clusters simulated for many more seeds: SEEDS=20000"
 	@echo "make package     .deb, .rpm and a static program, in target/packages"
 	@echo "make test-packaging  installs, upgrades, hangs and purges them on booted Debian 12 and 13; root"
@@ -43,6 +45,16 @@ test-all: test
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test haproxy
 	ROLECALL_ALL=1 cargo test --locked --test repmgr --test repmgr_model
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test patroni --test prometheus
+
+# cargo-mutants takes a copy of the tree; what is compiled is kept beside it. One at a time: two would
+# write into one folder.
+MUTANTS = .
+RUN_MUTANTS = tests/tools/cargo-tools.sh cargo-mutants && PATH="$(CURDIR)/target/tools/bin:$$PATH" \
+	CARGO_TARGET_DIR=$(CURDIR)/target/mutants PROPTEST_CASES=48 \
+	cargo mutants --cargo-arg=--locked --jobs=1 --colors=never
+
+mutants:
+	$(RUN_MUTANTS) --re '$(MUTANTS)'
 
 SEEDS = 20000
 

@@ -110,6 +110,7 @@ impl Port {
             room: self.room,
             failing: Seldom::default(),
             awake,
+            held: None,
         };
         let mut sweeps = interval(SWEEP);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -167,6 +168,8 @@ struct Door {
     /// Warnings that accept fails.
     failing: Seldom,
     awake: Awake,
+    /// One that is answered once this process has looked.
+    held: Option<(OwnedFd, Option<IpAddr>)>,
 }
 
 struct Lingering {
@@ -178,12 +181,15 @@ struct Lingering {
 
 impl Door {
     fn answer_batch(&mut self, listener: &TcpListener) -> Waiting {
+        if let Some((socket, peer)) = self.held.take() {
+            self.answer_or_hold(socket, peer);
+        }
         for _ in 0..BATCH {
             match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC) {
                 Ok((socket, peer)) => {
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
                     // One that had to make room closes in the turn of its own.
-                    if self.answer(socket, peer.map(|peer| peer.ip())) {
+                    if self.answer_or_hold(socket, peer.map(|peer| peer.ip())) {
                         return Waiting::Some;
                     }
                 }
@@ -216,9 +222,19 @@ impl Door {
         }
     }
 
-    /// Answers, or has the question read. Whether somebody else had to make room for that.
-    fn answer(&mut self, socket: OwnedFd, peer: Option<IpAddr>) -> bool {
+    /// Answers, or holds the connection where this process was stopped since the batch began: then looks
+    /// come first. Whether the others shall wait for their turn.
+    fn answer_or_hold(&mut self, socket: OwnedFd, peer: Option<IpAddr>) -> bool {
         let now = self.clock.now();
+        if self.awake.overslept(now) {
+            self.held = Some((socket, peer));
+            return true;
+        }
+        self.answer(now, socket, peer)
+    }
+
+    /// Answers, or has the question read. Whether somebody else had to make room for that.
+    fn answer(&mut self, now: Stamp, socket: OwnedFd, peer: Option<IpAddr>) -> bool {
         self.sweep_oldest(now);
         {
             let facts = self.facts.borrow();
@@ -231,7 +247,7 @@ impl Door {
             }
             if asked.agent_send {
                 drop(facts);
-                return self.read_question(socket, peer);
+                return self.read_question(now, socket, peer);
             }
             let verdict = node.verdict(now, service);
             if service.lets_write(&verdict) {
@@ -258,7 +274,7 @@ impl Door {
     }
 
     /// Has a question read and answered beside all others. Whether one of these had to make room.
-    fn read_question(&mut self, socket: OwnedFd, peer: Option<IpAddr>) -> bool {
+    fn read_question(&mut self, now: Stamp, socket: OwnedFd, peer: Option<IpAddr>) -> bool {
         while self.asking.try_join_next().is_some() {}
         let stream = std::net::TcpStream::from(socket);
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
@@ -272,7 +288,7 @@ impl Door {
         let asker = Arc::clone(&self.asker);
         self.asking.spawn(async move {
             tokio::select! {
-                () = Arc::clone(&asker).answer(stream, peer, &place) => {}
+                () = Arc::clone(&asker).answer(now, stream, peer, &place) => {}
                 () = make_room.cancelled() => asker.made_room(peer),
             }
         });

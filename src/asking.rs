@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use crate::answering::allowed;
 use crate::asks::Asks;
 use crate::awake::{STOPPED, looked_again};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 use crate::metrics::Metrics;
 use crate::places::Place;
 use crate::question::{Unknown, named};
@@ -55,14 +55,14 @@ impl Asker {
         Self { addr, facts, clock, counted }
     }
 
-    /// Reads one question and answers it.
+    /// Reads one question, of a connection that was taken at `began`, and answers it.
     pub async fn answer(
         self: Arc<Self>,
+        began: Stamp,
         mut stream: TcpStream,
         peer: Option<IpAddr>,
         place: &Place<Option<IpAddr>>,
     ) {
-        let began = self.clock.now();
         let question = read(&mut stream).await;
         let now = self.clock.now();
         if now.since(began) >= STOPPED {

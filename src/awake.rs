@@ -27,10 +27,16 @@ impl Awake {
         Self(now)
     }
 
-    /// Whether it was stopped until just now.
+    /// Whether it was stopped since the last glance.
+    pub fn overslept(&self, now: Stamp) -> bool {
+        now.since(self.0) >= STOPPED
+    }
+
+    /// The same, and glances.
     pub fn was_stopped(&mut self, now: Stamp) -> bool {
-        let before = std::mem::replace(&mut self.0, now);
-        now.since(before) >= STOPPED
+        let overslept = self.overslept(now);
+        self.0 = now;
+        overslept
     }
 }
 

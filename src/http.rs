@@ -134,13 +134,13 @@ pub async fn serve(
                 }
                 let pages = pages.clone();
                 if may {
-                    if pages.listen_to(stream, peer) {
+                    if pages.listen_to(now, stream, peer) {
                         // Whoever made room closes before one more is accepted.
                         tokio::task::yield_now().await;
                     }
                 } else if let Ok(place) = Arc::clone(&pages.places.strangers).try_acquire_owned() {
                     tokio::spawn(async move {
-                        pages.connection(stream, peer, None).await;
+                        pages.connection(now, stream, peer, None).await;
                         drop(place);
                     });
                 }
@@ -174,14 +174,14 @@ impl Pages {
     }
 
     /// Serves one who may ask beside all others. Whether one of these had to make room.
-    fn listen_to(self, stream: TcpStream, peer: SocketAddr) -> bool {
+    fn listen_to(self, began: Stamp, stream: TcpStream, peer: SocketAddr) -> bool {
         let make_room = CancellationToken::new();
         let end = make_room.clone();
         let place = self.places.asking.take(peer.ip().to_canonical(), move || end.cancel());
         let another_went = place.made_room;
         tokio::spawn(async move {
             tokio::select! {
-                () = self.connection(stream, peer, Some(&place)) => {}
+                () = self.connection(began, stream, peer, Some(&place)) => {}
                 () = make_room.cancelled() => {
                     self.counted.refused(Refusal::Busy);
                     debug!(%peer, "HTTP connection closed: it made room for another");
@@ -192,11 +192,16 @@ impl Pages {
     }
 
     /// Serves one connection; without a place it is told that it may not ask.
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, place: Option<&Place<IpAddr>>) {
+    async fn connection(
+        &self,
+        began: Stamp,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Option<&Place<IpAddr>>,
+    ) {
         let may = place.is_some();
         // What is decided here may be a READY, and is written later: see `Spoken`.
         let written_later = Mutex::new(None);
-        let began = self.clock.now();
         let service = service_fn(async |request: Request<Incoming>| {
             if let Some(place) = place {
                 place.spoke();

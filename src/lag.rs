@@ -189,4 +189,40 @@ mod tests {
         assert_eq!(forked(now, &facts(1, "7", 2), &trust()), old);
         assert_eq!(forked(now, &facts(0, "7", 2), &trust()), None, "an answer too old");
     }
+
+    /// A replica that went over either limit stays out until it is back under both lower marks.
+    #[test]
+    fn either_limit_is_gone_over_and_both_are_come_back_under() {
+        let limit = LagLimit {
+            bytes: Some(Hysteresis { max: 100, resume: 50 }),
+            time: Some(Duration::from_secs(8)),
+            on_lag: crate::policy::OnLag::Maint,
+        };
+        let trust = Trust { electorate: None, ..trust() };
+        let roles = vec![Role::Replica];
+        let policy = Policy { roles, lag: Some(limit), settle: Duration::ZERO, trust: vec![trust] };
+        let is_over = |bytes, time: Option<u64>, was| {
+            let lag_time = time.map(Duration::from_secs);
+            let replay = Replay { streaming: true, paused: false, lag_bytes: bytes, lag_time };
+            let seen = Observation { replay: Some(replay), ..Observation::of(Role::Replica) };
+            let mut facts = SourceFacts::default();
+            facts.own.record(Stamp::new(Duration::ZERO), Ok(seen));
+            over(Stamp::new(Duration::ZERO), &[facts], &policy, was)
+        };
+        for (bytes, time, was, wanted) in [
+            (Some(100), Some(8), false, false),
+            (Some(101), Some(0), false, true),
+            (Some(0), Some(9), false, true),
+            (Some(101), Some(9), false, true),
+            (Some(50), Some(6), true, false),
+            (Some(51), Some(0), true, true),
+            (Some(0), Some(7), true, true),
+            // What is not known changes nothing.
+            (None, None, true, true),
+            (None, None, false, false),
+            (None, Some(6), true, false),
+        ] {
+            assert_eq!(is_over(bytes, time, was), wanted, "{bytes:?} {time:?} {was}");
+        }
+    }
 }

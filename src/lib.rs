@@ -104,3 +104,13 @@ pub mod verdict;
 pub mod vote;
 pub mod warning;
 pub mod watched;
+
+// The tests in tests/ name this crate as everybody else does. Two lines of `cfg` each: cargo-mutants
+// knows the plain `cfg(test)` alone.
+#[cfg(test)]
+#[cfg(mutants)]
+extern crate self as rolecall;
+#[cfg(test)]
+#[cfg(mutants)]
+#[path = "../tests/mutants/mod.rs"]
+mod mutants;

@@ -280,4 +280,11 @@ mod tests {
         records.boot = "another".to_owned();
         assert_eq!(records.restore(at(1), ABOUT, &policy(1)), None);
     }
+
+    /// The kernel writes it with hyphens, systemd without: a record must outlive a change of the reader.
+    #[test]
+    fn the_boot_is_told_as_32_digits() {
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        assert_eq!(boot_id(), Some(kernel.trim_end().replace('-', "")));
+    }
 }

@@ -51,6 +51,11 @@ pub enum Warning {
     },
     /// One agent-send delays the agent checks without one.
     AgentSend,
+    /// Whoever reaches the port can keep rolecall reading.
+    OpenQuestions {
+        /// The service.
+        service: String,
+    },
     /// A restart of rolecall is not invisible.
     LastWord {
         /// The service.
@@ -112,6 +117,7 @@ impl Warning {
                 "put agent-send on every server line that has an agent-check, or give every question \
                  a `listen` of its own"
             }
+            Self::OpenQuestions { .. } => "name the networks of HAProxy in its `allow`",
             Self::LastWord { .. } => {
                 "leave `on_stop` out unless a node shall serve nobody while its rolecall is stopped; \
                  `rolecall maint` takes a node out, too"
@@ -176,6 +182,11 @@ impl fmt::Display for Warning {
                 "agent_send: one agent-send in a HAProxy slows every agent check without one by \
                  200 ms, and at agent-inter 200ms or less such a check never succeeds",
             ),
+            Self::OpenQuestions { service } => write!(
+                f,
+                "service {service}: agent_send without `allow`: whoever reaches its port may have questions \
+                 read, and HAProxy's wait in the same row"
+            ),
             Self::LastWord { service, word: Word::Maint } => write!(
                 f,
                 "service {service}: with `on_stop = \"maint\"` each restart and upgrade of rolecall takes \
@@ -219,6 +230,9 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
         warnings.push(Warning::AgentSend);
     }
     for service in &config.services {
+        if service.agent_send && service.answering.allow.is_empty() {
+            warnings.push(Warning::OpenQuestions { service: service.name.clone() });
+        }
         if let Some(last) = service.answering.last_word {
             let (service, word, inter) =
                 (service.name.clone(), last.word, config.haproxy.agent_inter);

@@ -1,4 +1,4 @@
-//! Orders: what they do to a verdict as properties; and the real program's socket, file and commands.
+//! Orders: the real program's socket, file and commands. What they do to a verdict: `tests/order_rule.rs`.
 
 #[path = "fixtures/mod.rs"]
 mod fixtures;
@@ -8,17 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::time::Duration;
 
 use fixtures::{AGENT_PORT, Ground, Heard, Rolecall, ask, eventually, now};
-use proptest::prelude::*;
-use rolecall::clock::Stamp;
-use rolecall::order::{self, Order, Target, Wish};
-use rolecall::policy::Policy;
-use rolecall::reason::Reason;
-use rolecall::role::Role;
-use rolecall::verdict::{State, Verdict};
 use serde_json::Value;
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
@@ -28,96 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn said(line: &str) -> Heard {
     Heard::Said(line.to_owned())
-}
-
-fn at(ms: u64) -> Stamp {
-    Stamp::new(Duration::from_millis(ms))
-}
-
-fn policy(role: Role) -> Policy {
-    Policy { roles: vec![role], lag: None, settle: Duration::ZERO, trust: vec![] }
-}
-
-fn verdict(state: State) -> Verdict {
-    let reason = Reason::Serves(Role::Primary);
-    Verdict { state, reason, until: Some(at(1000)), timeline: None, seen: None }
-}
-
-fn targets() -> impl Strategy<Value = Target> {
-    let name = |name: &'static str| prop::option::of(Just(name.to_owned()));
-    (name("primary"), name("n1")).prop_map(|(service, node)| Target { service, node })
-}
-
-fn orders() -> impl Strategy<Value = Vec<Arc<Order>>> {
-    let wish = prop::sample::select(vec![Wish::Ready, Wish::Drain, Wish::Maint]);
-    let one = (targets(), wish, prop::option::of(0u64..2000), any::<bool>());
-    let one = one.prop_map(|(target, wish, until, forced)| {
-        let mut order = Order::new(target, wish, ("ann", "why"), at(0));
-        (order.until, order.forced) = (until.map(at), forced);
-        Arc::new(order)
-    });
-    prop::collection::vec(one, 0..5)
-}
-
-fn states() -> impl Strategy<Value = State> {
-    prop::sample::select(vec![State::Ready, State::Drain, State::NotReady, State::Unknown])
-}
-
-proptest! {
-    /// The safety of the whole: nothing but force puts a node in that is not ready by what is seen.
-    #[test]
-    fn no_order_but_a_forced_one_makes_a_primary_ready(
-        orders in orders(), state in states(), now in 0u64..2000,
-    ) {
-        let about = order::about(&orders, "primary", "n1");
-        let counts = order::counts(&about, at(now)).is_some_and(|order| order.forced && order.wish == Wish::Ready);
-        let said = order::apply(at(now), verdict(state), &about, &policy(Role::Primary));
-        if said.state == State::Ready && !counts {
-            prop_assert_eq!(state, State::Ready);
-        }
-        // Sessions are kept on a node that would have them, and on no other.
-        if said.state == State::Drain {
-            prop_assert!(matches!(state, State::Ready | State::Drain));
-        }
-        // A no is a no for replicas as well.
-        let said = order::apply(at(now), verdict(State::NotReady), &about, &policy(Role::Replica));
-        prop_assert!(said.state == State::NotReady || counts);
-    }
-
-    /// The narrowest that stands counts, and what is said stands no longer than it.
-    #[test]
-    fn the_narrowest_order_counts(orders in orders(), state in states(), now in 0u64..2000) {
-        let about = order::about(&orders, "primary", "n1");
-        let width = |target: &Target| match (&target.node, &target.service) {
-            (Some(_), Some(_)) => 0,
-            (Some(_), None) => 1,
-            (None, Some(_)) => 2,
-            (None, None) => 3,
-        };
-        let stand = || orders.iter().filter(|order| order.until.is_none_or(|until| at(now) <= until));
-        let narrowest = stand().map(|order| width(&order.target)).min();
-        let counts = order::counts(&about, at(now));
-        prop_assert_eq!(counts.map(|order| width(&order.target)), narrowest);
-        let said = order::apply(at(now), verdict(state), &about, &policy(Role::Primary));
-        if let Some(until) = counts.and_then(|order| order.until) {
-            prop_assert!(said.until.is_some_and(|said| said <= until));
-        }
-        // Another node and another service have nothing to do with those that name these.
-        let elsewhere = order::about(&orders, "replica", "n2");
-        prop_assert!(elsewhere.iter().all(|order| order.target == Target::default()));
-    }
-}
-
-#[test]
-fn ready_speaks_where_nothing_is_known_for_replicas_only() {
-    let order = Order::new(Target::default(), Wish::Ready, ("ann", ""), at(0));
-    let about = order::about(&[Arc::new(order)], "s", "n");
-    let said = |role, state| order::apply(at(1), verdict(state), &about, &policy(role)).state;
-    assert_eq!(said(Role::Replica, State::Unknown), State::Ready);
-    assert_eq!(said(Role::Primary, State::Unknown), State::Unknown);
-    assert_eq!(said(Role::Replica, State::NotReady), State::NotReady);
-    assert!(about[0].drop_it() && !about[0].drop_it());
-    assert_eq!(said(Role::Replica, State::Unknown), State::Unknown, "it was dropped");
 }
 
 /// A daemon with a control socket, and the words that ask it.

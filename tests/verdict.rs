@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rolecall::clock::Stamp;
-use rolecall::observation::{ErrorKind, Expiry, Observation, Replay, SourceError};
+use rolecall::lock::Lock;
+use rolecall::observation::{ErrorKind, Expiry, Observation, Patroni, Replay, SourceError};
 use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::reason::Reason;
 use rolecall::role::{ROLES, Role};
@@ -480,4 +481,56 @@ proptest! {
         let standing = Standing::default().fold(at(now), &[], &sources, &policy);
         decide(at(now), &sources, standing, &policy);
     }
+}
+
+/// Where no lock stands behind a leader, nothing of it is held: two could say they lead.
+#[test]
+fn a_leader_of_patronis_is_held_no_longer_than_its_lock() {
+    let mut policy = primaries();
+    let beside = ms(3000);
+    policy.trust[0].lock = Some(Lock { required: false, beside });
+    policy.trust[0].hold = ms(30_000);
+    let held = |patroni: Patroni| {
+        let look = Observation { patroni: Some(patroni), ..Observation::of(Role::Primary) };
+        rolecall::verdict::hold(&seen(&[(0, Ok(look))])[0], &policy.trust[0])
+    };
+    let span = Some(ms(10_000));
+    let usual = Patroni { span, ..Patroni::default() };
+    assert_eq!(held(usual), ms(6999));
+    assert_eq!(held(Patroni { failsafe: true, ..usual }), ms(0), "the store is lost");
+    assert_eq!(held(Patroni { paused: true, unlocked: true, ..usual }), ms(0), "nobody has a lock");
+    assert_eq!(held(Patroni { paused: true, ..usual }), ms(6999), "paused, with its lock");
+    assert_eq!(held(Patroni { span: None, ..usual }), ms(0), "the shortest span is 3 s");
+}
+
+/// `require_lock` is about who says that it leads, not about a replica in the same plight.
+#[test]
+fn a_leader_without_a_lock_is_out_where_the_lock_is_required() {
+    let lockless = Patroni { paused: true, unlocked: true, ..Patroni::default() };
+    let judged = |role, leader, required| {
+        let mut policy = Policy { roles: vec![role], ..primaries() };
+        policy.trust[0].lock = Some(Lock { required, beside: ms(3000) });
+        let look = Observation { patroni: Some(lockless), leader, ..Observation::of(role) };
+        said(1, &seen(&[(0, Ok(look))]), &policy)
+    };
+    assert_eq!(judged(Role::Primary, Some(true), true), (State::NotReady, "no_lock"));
+    assert_eq!(judged(Role::Primary, Some(true), false).0, State::Ready);
+    assert_eq!(judged(Role::Replica, Some(false), true).0, State::Ready);
+    assert_eq!(judged(Role::Replica, None, true).0, State::Ready);
+}
+
+/// Patroni counts the bytes behind by the limit that it is asked with.
+#[test]
+fn a_replica_that_patroni_calls_late_is_out_where_bytes_are_limited() {
+    let judged = |over_lag, policy: &Policy| {
+        let patroni = Some(Patroni { over_lag, ..Patroni::default() });
+        let look = Observation { patroni, ..behind(Some(0)) };
+        said(1, &seen(&[(0, Ok(look))]), policy).0
+    };
+    let limited = replicas(100, 50, OnLag::Maint);
+    assert_eq!(judged(Some(true), &limited), State::NotReady);
+    assert_eq!(judged(Some(false), &limited), State::Ready);
+    assert_eq!(judged(None, &limited), State::Ready);
+    let unlimited = Policy { lag: None, ..replicas(100, 50, OnLag::Maint) };
+    assert_eq!(judged(Some(true), &unlimited), State::Ready);
 }

@@ -4,8 +4,8 @@ use rolecall::observation::ErrorKind;
 use rolecall::role::Role;
 use rolecall::verdict::State;
 
-use crate::READY;
-use crate::world::{Does, HOLD, INTERVAL, Scripted, World, ms};
+use super::READY;
+use super::world::{Does, HOLD, INTERVAL, Scripted, World, ms};
 
 fn says(role: Role) -> Scripted {
     Scripted::new([Does::Says(role)])

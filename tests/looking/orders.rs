@@ -10,7 +10,7 @@ use rolecall::policy::Policy;
 use rolecall::role::Role;
 use rolecall::verdict::State;
 
-use crate::world::{Does, INTERVAL, Scripted, TIMEOUT, World, ms};
+use super::world::{Does, INTERVAL, Scripted, TIMEOUT, World, ms};
 
 /// A node whose one service wants replicas, and which remembers nothing once a look fails.
 fn replica(world: &World, name: &str, source: &Scripted) -> PlannedNode {

@@ -8,8 +8,8 @@ use rolecall::poke::Poke;
 use rolecall::role::Role;
 use rolecall::verdict::State;
 
-use crate::READY;
-use crate::world::{Does, INTERVAL, Scripted, World, ms, settle};
+use super::READY;
+use super::world::{Does, INTERVAL, Scripted, World, ms, settle};
 
 /// Long enough that no look of the usual rhythm comes into a test.
 const SELDOM: Duration = Duration::from_secs(60);

@@ -26,7 +26,7 @@ use rolecall::verdict::{State, Verdict, decide};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{advance, sleep};
 
-use crate::LOGGING;
+use super::LOGGING;
 
 pub const INTERVAL: Duration = Duration::from_millis(500);
 pub const TIMEOUT: Duration = Duration::from_millis(1500);

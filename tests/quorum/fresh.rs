@@ -8,7 +8,7 @@ use rolecall::observation::ErrorKind;
 use rolecall::quorum::rule;
 use rolecall::vote::FRESH;
 
-use crate::said::{
+use super::said::{
     Primary, RULES, STALE_YES, Said, Standby, Witness, YES, at, fails, follows, id, primary, ruled,
     seen, with, witness,
 };

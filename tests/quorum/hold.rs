@@ -8,7 +8,7 @@ use rolecall::role::Role;
 use rolecall::snapshot::SourceFacts;
 use rolecall::verdict::{Standing, State, decide};
 
-use crate::said::{LIFE, RULES, at, fails, follows, id, primary};
+use super::said::{LIFE, RULES, at, fails, follows, id, primary};
 
 /// How a node is judged at `now` that was READY with fresh votes at 0 ms, and whose every look since
 /// found it alone; looked at every half second. Nothing needs to settle.
@@ -52,7 +52,7 @@ fn trust(hold_ms: u64, hold_by_repmgr: bool) -> Trust {
 
 #[test]
 fn repmgrs_patience_less_five_seconds_and_fifteen_at_most() {
-    for (patience, stands, over) in [(60, 14_500, 15_500), (12, 6500, 7500)] {
+    for (patience, stands, over) in [(60, 14_500, 15_500), (12, 6500, 7500), (10, 4500, 5500)] {
         assert_eq!(judged(stands, Some(patience), trust(0, true)), State::Ready, "{patience}");
         assert_ne!(judged(over, Some(patience), trust(0, true)), State::Ready, "{patience}");
     }

@@ -1,8 +1,8 @@
 //! Conditions 6 and 7: the majority, and the belt.
 
-use crate::said::{
-    Primary, RULES, STALE_YES, Said, Standby, at, fails, follows, id, isolated, orphan, outvoted,
-    primary, ruled, seen, with,
+use super::said::{
+    Primary, RULES, STALE_YES, Said, Standby, YES, at, fails, follows, id, isolated, orphan,
+    outvoted, primary, ruled, seen, with,
 };
 use rolecall::observation::ErrorKind;
 use rolecall::quorum::{Electorate, Round, Ruling, TwoNode, rule};
@@ -92,6 +92,14 @@ fn a_rival_on_an_older_timeline_with_a_majority_behind_it_stops_it() {
         [(3, primary().by(&rival)), (4, follows(3).by(&rival)), (5, follows(3).by(&rival))],
     );
     assert_eq!(ruled(&facts).ruling, Ruling::No(Reason::Rival(id(3))));
+}
+
+/// Of two nodes the old primary comes back writable, alone and on its old timeline: the new one goes on.
+#[test]
+fn a_returned_old_primary_does_not_stop_the_new_one_of_two() {
+    let returned = primary().by(&[(1, Standby, true), (2, Primary, true)]).on(1);
+    let own = primary().by(&[(1, Primary, true), (2, Primary, false)]).on(2);
+    assert_eq!(ruled(&seen(own, [(2, returned)])).ruling, YES);
 }
 
 /// Else two nodes could keep each other out for ever after a partition heals.

@@ -1,6 +1,6 @@
 //! Conditions 1 and 2: the own answer, and how long any answer counts.
 
-use crate::said::{
+use super::said::{
     LIFE, Primary, RULES, STALE_YES, Said, Standby, Witness, YES, at, fails, follows, id, isolated,
     orphan, outvoted, primary, ruled, seen, vote, with,
 };

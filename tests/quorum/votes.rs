@@ -1,6 +1,6 @@
 //! Conditions 3 to 5: who counts, whose answer it is, and for whom it votes.
 
-use crate::said::{
+use super::said::{
     LIFE, Primary, RULES, Standby, Witness, YES, at, fails, follows, healthy, id, isolated, orphan,
     outvoted, primary, ruled, seen, vote, with, witness,
 };

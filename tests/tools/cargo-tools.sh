@@ -14,6 +14,7 @@ version_of() {
     cargo-deb) echo 3.8.0 ;;
     cargo-generate-rpm) echo 0.21.1 ;;
     cargo-deny) echo 0.20.2 ;;
+    cargo-mutants) echo 27.1.0 ;;
     *) echo "cargo-tools: no version is chosen for $1" >&2; exit 64 ;;
     esac
 }

@@ -1,0 +1,139 @@
+//! Condition 8b at its edges: which evidence that another node has given way still counts.
+
+use std::time::Duration;
+
+use rolecall::electorate::Registered;
+use rolecall::handover::{Way, complete, ways};
+use rolecall::observation::ErrorKind;
+use rolecall::policy::{Policy, Trust};
+use rolecall::quorum::rule;
+use rolecall::release::Release;
+use rolecall::role::{Role, Timeline};
+use rolecall::snapshot::SourceFacts;
+
+use super::said::{LIFE, Primary, RULES, Said, Standby, at, fails, follows, id, primary};
+
+const SETTLE: u64 = 5800;
+/// When the own look that first found node 1 out of recovery had finished.
+const CANDIDATE: u64 = 20_000;
+
+const ROWS: [(i32, Registered, bool); 3] =
+    [(1, Primary, true), (2, Primary, false), (3, Standby, true)];
+
+/// A service for primaries that settles.
+pub fn policy() -> Policy {
+    let trust = Trust {
+        hold: Duration::ZERO,
+        hold_by_repmgr: false,
+        lock: None,
+        look: Duration::from_millis(LIFE),
+        knows_lag: true,
+        electorate: Some(RULES),
+    };
+    let settle = Duration::from_millis(SETTLE);
+    Policy { roles: vec![Role::Primary], lag: None, settle, trust: vec![trust] }
+}
+
+/// Node 1 as a candidate that has watched its table since 0, and knows of nobody.
+fn candidate() -> SourceFacts {
+    let mut facts = SourceFacts::default();
+    facts.record_own(at(CANDIDATE), at(CANDIDATE - 10), primary().by(&ROWS).on(2).look());
+    facts.table_since = Some(at(0));
+    facts
+}
+
+/// An answer in recovery of a node that knows its own number.
+fn in_recovery(number: i32) -> Said {
+    let mut said = follows(1).by(&ROWS).on(2);
+    said.answer.local_id = Some(id(number));
+    said
+}
+
+fn release(node: i32) -> Release {
+    Release {
+        node: id(node),
+        system: "7001".into(),
+        timeline: Some(Timeline(1)),
+        claims: false,
+        last_ready: Duration::from_secs(9),
+        life: Duration::from_millis(LIFE),
+        memory: Duration::from_millis(2500),
+    }
+}
+
+/// The candidate, where node 2 was asked at this moment, answered that it is in recovery, and node 3 as well.
+fn seen_in_recovery(asked: u64) -> SourceFacts {
+    let mut facts = candidate();
+    for number in [2, 3] {
+        let look = in_recovery(number).look();
+        facts.peers.entry(id(number)).or_default().record(at(asked), look);
+    }
+    facts
+}
+
+/// The candidate, where the servers of nodes 2 and 3 are gone and their rolecalls, asked at this moment,
+/// have released.
+fn released(asked: u64) -> SourceFacts {
+    let mut facts = candidate();
+    for number in [2, 3] {
+        let gone = fails(ErrorKind::ServerDown);
+        facts.peers.entry(id(number)).or_default().record(at(asked), gone);
+        facts.releases.insert(id(number), (at(asked), Some(release(number))));
+    }
+    facts
+}
+
+fn holds(now: u64, facts: &SourceFacts) -> bool {
+    complete(at(now), std::slice::from_ref(facts), &policy())
+}
+
+/// Two candidates that ask each other at the moment of their promotions must not both go ahead.
+#[test]
+fn evidence_is_younger_than_the_candidacy() {
+    type Evidence = fn(u64) -> SourceFacts;
+    for (what, evidence) in
+        [("in recovery", seen_in_recovery as Evidence), ("released", released as Evidence)]
+    {
+        assert!(holds(CANDIDATE + 50, &evidence(CANDIDATE + 1)), "{what}: asked afterwards");
+        assert!(!holds(CANDIDATE + 50, &evidence(CANDIDATE)), "{what}: at the same moment");
+        assert!(!holds(CANDIDATE + 50, &evidence(CANDIDATE - 1)), "{what}: asked before");
+    }
+}
+
+/// A node may be promoted after it has given way: its evidence is a lease.
+#[test]
+fn evidence_is_good_for_the_life_of_an_answer() {
+    let asked = CANDIDATE + 1;
+    for (what, facts) in [("in recovery", seen_in_recovery(asked)), ("released", released(asked))] {
+        assert!(holds(asked + LIFE - 1, &facts), "{what}: it lives");
+        assert!(!holds(asked + LIFE, &facts), "{what}: too old");
+    }
+}
+
+/// (T), to the millisecond.
+#[test]
+fn the_table_was_watched_for_settle() {
+    let mut facts = seen_in_recovery(CANDIDATE + 1);
+    facts.table_since = Some(at(CANDIDATE + 50 - SETTLE));
+    assert!(holds(CANDIDATE + 50, &facts));
+    assert!(!holds(CANDIDATE + 49, &facts));
+}
+
+/// `ask` and `status` show who has given way, and how.
+#[test]
+fn who_has_given_way_is_told_and_how() {
+    let mut facts = released(CANDIDATE + 1);
+    facts.releases.remove(&id(3));
+    facts.peers.entry(id(3)).or_default().record(at(CANDIDATE + 1), in_recovery(3).look());
+    let now = at(CANDIDATE + 50);
+    let told = |facts: &SourceFacts| {
+        let told = ways(now, facts, &RULES, &rule(now, facts, &RULES));
+        told.into_iter().map(|(node, way)| (node.0, way)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&facts), [(2, Way::Released), (3, Way::InRecovery)]);
+    facts.releases.clear();
+    assert_eq!(told(&facts), [(3, Way::InRecovery)], "of node 2 nothing is known");
+    assert_eq!(told(&SourceFacts::default()), [], "nobody is a candidate");
+    assert_eq!(Way::InRecovery.as_str(), "has given way: it is in recovery");
+    assert_eq!(Way::Released.as_str(), "has given way: its rolecall released");
+}
