@@ -43,6 +43,7 @@ test-all: test
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test haproxy
 	ROLECALL_ALL=1 cargo test --locked --test repmgr --test repmgr_model
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test patroni --test prometheus
+	$(RUN_MUTANTS) --re 'src/handover\.rs:'
 
 # cargo-mutants takes a copy of the tree; what is compiled is kept beside it. One at a time: two would
 # write into one folder.
