@@ -43,9 +43,9 @@ test-all: test
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test haproxy
 	ROLECALL_ALL=1 cargo test --locked --test repmgr --test repmgr_model
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test patroni --test prometheus
-	$(RUN_MUTANTS) --re 'src/handover\.rs:'
+	$(RUN_MUTANTS) --re 'src/handover\.rs:' --exclude-re 'delete field'
 
-# cargo-mutants takes a copy of the tree; what is compiled is kept beside it. One at a time: two would
+# cargo-mutants 27.1 applies --re to every kind of change but `delete field`, which --exclude-re leaves out. It takes a copy of the tree; what is compiled is kept beside it. One at a time: two would
 # write into one folder.
 MUTANTS = .
 RUN_MUTANTS = tests/tools/cargo-tools.sh cargo-mutants && PATH="$(CURDIR)/target/tools/bin:$$PATH" \
