@@ -8,9 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fixtures::{AGENT_PORT, Ground, Heard, Rolecall, ask, eventually, now};
+use rolecall::clock::Stamp;
+use rolecall::order::{self, Order, Target, Wish};
 use serde_json::Value;
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
@@ -20,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn said(line: &str) -> Heard {
     Heard::Said(line.to_owned())
+}
+
+fn at(ms: u64) -> Stamp {
+    Stamp::new(Duration::from_millis(ms))
 }
 
 /// A daemon with a control socket, and the words that ask it.

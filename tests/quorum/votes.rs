@@ -203,3 +203,30 @@ fn a_writable_server_never_votes() {
     assert_eq!(vote(&by_hand, 2), Vote::WritableUnregistered);
     assert_eq!(ruled(&by_hand).ruling, outvoted(1, 3));
 }
+
+/// `ask` and `status` print them: an operator must be able to tell them apart, and read who is meant.
+#[test]
+fn every_vote_has_words_of_its_own() {
+    let told: Vec<String> = [
+        Vote::ForMe { fresh: true },
+        Vote::ForMe { fresh: false },
+        Vote::ForOther(id(3)),
+        Vote::Rival(Timeline(7)),
+        Vote::WritableUnregistered,
+        Vote::NewerTimeline(Timeline(7)),
+        Vote::Deposed,
+        Vote::Neutral,
+        Vote::UnknownUpstream,
+        Vote::Foreign,
+        Vote::Unreachable,
+        Vote::Refused,
+    ]
+    .iter()
+    .map(ToString::to_string)
+    .collect();
+    let mut different = told.clone();
+    different.sort();
+    different.dedup();
+    assert_eq!(different.len(), told.len(), "{told:?}");
+    assert!(told[2].contains("node 3") && told[3].contains('7') && told[5].contains('7'));
+}
