@@ -139,7 +139,9 @@ mod tests {
     fn one_that_spoke_goes_only_where_nobody_is_silent() {
         let places = Places::new(2);
         let mut here: Vec<_> = [1, 1].map(|from| take(&places, from)).into();
-        here.iter().for_each(|(place, _)| place.spoke());
+        for (place, _) in &here {
+            place.spoke();
+        }
         here.push(take(&places, 2));
         assert_eq!(ended(&here), [0]);
         here.push(take(&places, 1));
