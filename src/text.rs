@@ -4,18 +4,17 @@
 //! status, JSON. A line's end in one forges a line of the log, an escape sequence is obeyed by a
 //! terminal, and a sign that turns the direction of writing hides what stands behind it.
 
-/// What stands for a sign that must not be shown.
-const UNFIT: char = '\u{FFFD}';
 /// What stands for the rest of a text that is too long.
 const CUT: char = '…';
 
-/// The text on one line, of at most `most` bytes before the sign that it was cut.
+/// The text on one line, without what must not be shown, of at most `most` bytes before the sign that it
+/// was cut.
 pub fn plain(text: &str, most: usize) -> String {
     let mut plain = String::with_capacity(text.len().min(most + CUT.len_utf8()));
     for sign in text.chars() {
         let sign = match sign {
             '\n' | '\r' | '\t' => ' ',
-            unfit if !shown(unfit) => UNFIT,
+            unfit if !shown(unfit) => continue,
             fit => fit,
         };
         if plain.len() + sign.len_utf8() > most {
@@ -52,8 +51,8 @@ mod tests {
     fn no_line_is_forged_and_no_terminal_obeys() {
         let forged = "no\n2026-01-01T00:00:00Z INFO verdict changed: primary of pg1 is ready";
         assert!(!plain(forged, 200).contains('\n'));
-        assert_eq!(plain("\x1b[31mred\u{9b}2J\u{7}", 99), "\u{FFFD}[31mred\u{FFFD}2J\u{FFFD}");
-        assert_eq!(plain("a\u{202e}b\u{2066}c\u{2028}d\u{200b}", 99), "a�b�c�d�");
+        assert_eq!(plain("\x1b[31mred\u{9b}2J\u{7}", 99), "[31mred2J");
+        assert_eq!(plain("a\u{202e}b\u{2066}c\u{2028}d\u{200b}", 99), "abcd");
         assert_eq!(plain("schöner Name, 日本", 99), "schöner Name, 日本");
     }
 

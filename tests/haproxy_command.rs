@@ -195,7 +195,7 @@ fn patronis_members_become_servers_whatever_they_are_called() {
         "server n_1_2 [fd00::3]:5432 port 5557 agent-port 5557",
     ];
     assert_eq!(lines(&text, "server "), wanted);
-    let said = "warning: \"new\\none\" has told Patroni no address yet; run it again once it has\n";
+    let said = "warning: \"new one\" has told Patroni no address yet; run it again once it has\n";
     assert_eq!(stderr, said);
 }
 

@@ -104,7 +104,7 @@ async fn everything_else_shows_nothing_and_says_what_was_expected() {
         ("printf '\\033[1mprimary'", "got: [1mprimary"),
         ("head -c 4097 /dev/zero; sleep 1000", "expected one word, got more than 4096 bytes"),
         ("yes primary", "expected one word, got more than 4096 bytes"),
-        ("echo >&2; echo ' no\taccess ' >&2; echo x >&2; exit 3", "it complained: noaccess"),
+        ("echo >&2; echo ' no\taccess ' >&2; echo x >&2; exit 3", "it complained: no access"),
     ] {
         let error = run(script).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Command, "{script}");

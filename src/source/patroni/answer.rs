@@ -9,7 +9,7 @@ use crate::observation::{ErrorKind, Observation, Patroni, Replay, SourceError};
 use crate::role::{Lsn, Role, Timeline};
 use crate::text;
 
-/// Most characters of Patroni's word for a state that are kept; its longest known one has 35.
+/// Most bytes of Patroni's word for a state that are kept; its longest known one has 35.
 const MAX_STATE: usize = 64;
 
 /// The lock is held, or the replica serves.
