@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -284,6 +284,17 @@ fn what_others_say_is_one_line_that_no_terminal_obeys() {
     }
 }
 
+/// A process that is stopped at the end of a test, however that ends.
+struct Stopped(Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
@@ -325,12 +336,12 @@ fn two_daemons_do_not_share_their_orders() {
         .replace(&stage.http().to_string(), &stage.ground.addr(3, HTTP_PORT).to_string());
     let config = stage.ground.write("second.toml", &text);
     let mut second = Command::new(program());
-    let mut second = second.arg("run").arg("--config").arg(config).stderr(Stdio::piped()).spawn();
-    let second = second.as_mut().unwrap();
+    let second = second.arg("run").arg("--config").arg(config).stderr(Stdio::piped()).spawn();
+    let mut second = Stopped(second.unwrap());
     let ended =
-        eventually(PATIENCE, "the second one ends", || second.try_wait().unwrap().ok_or(()));
+        eventually(PATIENCE, "the second one ends", || second.0.try_wait().unwrap().ok_or(()));
     let mut said = String::new();
-    second.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    second.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(ended.code(), Some(69), "{said}");
     assert!(said.contains("another process has the orders") && said.contains("hint:"), "{said}");
 }
