@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 use crate::answering::allowed;
 use crate::asking::{Asker, tell_stranger};
-use crate::awake::{Awake, GLANCES, looked_again};
+use crate::awake::{Awake, GLANCES};
 use crate::clock::{Clock, Stamp};
 use crate::descriptors::Shares;
 use crate::metrics::Metrics;
@@ -181,8 +181,10 @@ struct Lingering {
 
 impl Door {
     fn answer_batch(&mut self, listener: &TcpListener) -> Waiting {
-        if let Some((socket, peer)) = self.held.take() {
-            self.answer_or_hold(socket, peer);
+        if let Some((socket, peer)) = self.held.take()
+            && self.answer_or_hold(socket, peer)
+        {
+            return Waiting::Some;
         }
         for _ in 0..BATCH {
             match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC) {
@@ -204,14 +206,8 @@ impl Door {
 
     /// Where this process was stopped until now, waits for what is seen since.
     async fn wake(&mut self, stop: &CancellationToken) {
-        let now = self.clock.now();
-        if self.awake.was_stopped(now) {
-            info!("this process was stopped; it looks before it answers");
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = looked_again(&mut self.facts, now) => {}
-            }
-            self.awake = Awake::new(self.clock.now());
+        if self.awake.look_first(&self.clock, &mut self.facts, stop).await {
+            info!("this process was stopped; it has looked before it answers");
         }
     }
 

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use crate::answering::allowed;
 use crate::asks::Asks;
-use crate::awake::{STOPPED, looked_again};
+use crate::awake::look_first_if_slow;
 use crate::clock::{Clock, Stamp};
 use crate::metrics::Metrics;
 use crate::places::Place;
@@ -64,11 +64,7 @@ impl Asker {
         place: &Place<Option<IpAddr>>,
     ) {
         let question = read(&mut stream).await;
-        let now = self.clock.now();
-        if now.since(began) >= STOPPED {
-            // Most likely it was this process that took so long.
-            looked_again(&mut self.facts.clone(), now).await;
-        }
+        look_first_if_slow(began, &self.clock, &self.facts).await;
         place.spoke();
         let _written_later = self.counted.spoken.begin();
         self.say(stream, self.line(&question, peer)).await;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use crate::clock::Stamp;
+use crate::clock::{Clock, Stamp};
 use crate::snapshot::Facts;
 
 /// How often it glances at the clock where nothing else happens.
@@ -32,16 +33,45 @@ impl Awake {
         now.since(self.0) >= STOPPED
     }
 
+    /// Glances; where it was stopped until now, waits until every source was looked at since, or until
+    /// `stop`. Whether it was.
+    pub async fn look_first(
+        &mut self,
+        clock: &Clock,
+        facts: &mut watch::Receiver<Facts>,
+        stop: &CancellationToken,
+    ) -> bool {
+        let now = clock.now();
+        if !self.was_stopped(now) {
+            return false;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = looked_again(facts, now) => {}
+        }
+        *self = Self::new(clock.now());
+        true
+    }
+
     /// The same, and glances.
-    pub fn was_stopped(&mut self, now: Stamp) -> bool {
+    fn was_stopped(&mut self, now: Stamp) -> bool {
         let overslept = self.overslept(now);
         self.0 = now;
         overslept
     }
 }
 
+/// What was taken at `began` and took so long that most likely it was this process that was stopped
+/// meanwhile waits for the first looks, too.
+pub async fn look_first_if_slow(began: Stamp, clock: &Clock, facts: &watch::Receiver<Facts>) {
+    let now = clock.now();
+    if now.since(began) >= STOPPED {
+        looked_again(&mut facts.clone(), now).await;
+    }
+}
+
 /// Waits until every source of every node was looked at after `woke`.
-pub async fn looked_again(facts: &mut watch::Receiver<Facts>, woke: Stamp) {
+async fn looked_again(facts: &mut watch::Receiver<Facts>, woke: Stamp) {
     let all = |facts: &Facts| {
         let mut sources = facts.nodes.iter().flat_map(|node| &node.sources);
         sources.all(|source| source.own.last_look().is_some_and(|began| began >= woke))

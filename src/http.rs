@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use crate::announced::Said;
 use crate::answering::allowed;
-use crate::awake::{Awake, GLANCES, STOPPED, looked_again};
+use crate::awake::{Awake, GLANCES, look_first_if_slow};
 use crate::clock::{Clock, Stamp};
 use crate::config::PAGES;
 use crate::descriptors::Shares;
@@ -116,14 +116,8 @@ pub async fn serve(
             accepted = listener.accept() => Some(accepted),
             _ = glances.tick() => None,
         };
+        awake.look_first(&pages.clock, &mut facts, &stop).await;
         let now = pages.clock.now();
-        if awake.was_stopped(now) {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = looked_again(&mut facts, now) => {}
-            }
-            awake = Awake::new(pages.clock.now());
-        }
         let Some(accepted) = accepted else { continue };
         match accepted {
             Ok((stream, peer)) => {
@@ -209,11 +203,7 @@ impl Pages {
             if let Some(question) = question(&request, may) {
                 return Ok::<_, Infallible>(self.ask_keeper(question, request.method()).await);
             }
-            let now = self.clock.now();
-            if now.since(began) >= STOPPED {
-                // Most likely it was this process that took so long.
-                looked_again(&mut self.facts.clone(), now).await;
-            }
+            look_first_if_slow(began, &self.clock, &self.facts).await;
             let under_way = self.counted.spoken.begin();
             *written_later.lock().unwrap_or_else(PoisonError::into_inner) = Some(under_way);
             Ok(self.answer(&request, may))

@@ -315,17 +315,18 @@ impl Keeper {
     fn fold(&mut self, look: Look, report: &mpsc::Sender<Look>) {
         let poller = look.poller;
         let known = self.nodes.iter_mut().enumerate().find_map(|(at, node)| {
-            let watched = node.watched.iter_mut().find(|watched| watched.has(poller))?;
-            Some((at, node.name.clone(), watched))
+            let mut watched = node.watched.iter_mut().enumerate();
+            let (source, watched) = watched.find(|(_, watched)| watched.has(poller))?;
+            Some((at, node.name.clone(), source, watched))
         });
-        if let Some((at, name, watched)) = known {
+        if let Some((at, name, source, watched)) = known {
             let news = watched.news(self.clock.now(), &look);
             self.metrics.looked(&name, watched.source.kind.as_str(), self.clock.now(), &look);
             watched.record(self.clock.now(), look, &mut self.ids, report);
             // Facts before words: whatever the log does, what was seen is answered from now on.
             self.publish(at);
             news.log(&name);
-            self.log_troubles(at);
+            self.nodes[at].watched[source].log_troubles(&name, self.clock.now());
             self.hurry(at, report);
             self.warn_of_cuts(at);
             if self.announce(at) {
@@ -339,14 +340,6 @@ impl Keeper {
             news.log(&name);
         }
         // Else its poller was stopped while the look was on its way.
-    }
-
-    fn log_troubles(&mut self, at: usize) {
-        let now = self.clock.now();
-        let Node { name, watched, .. } = &mut self.nodes[at];
-        for watched in watched {
-            watched.log_troubles(name, now);
-        }
     }
 
     /// Looks at once at the node of this name, or at all of them, and often for a moment.

@@ -5,15 +5,16 @@ use std::time::Duration;
 use rolecall::electorate::Registered;
 use rolecall::handover::{Way, complete, ways};
 use rolecall::observation::ErrorKind;
-use rolecall::policy::{Policy, Trust};
+use rolecall::policy::Policy;
 use rolecall::quorum::rule;
 use rolecall::release::Release;
 use rolecall::role::{Role, Timeline};
 use rolecall::snapshot::SourceFacts;
 
-use super::said::{LIFE, Primary, RULES, Said, Standby, at, fails, follows, id, primary};
+use super::said::{
+    self, LIFE, Primary, RULES, SETTLE, Said, Standby, at, fails, follows, id, primary,
+};
 
-const SETTLE: u64 = 5800;
 /// When the own look that first found node 1 out of recovery had finished.
 const CANDIDATE: u64 = 20_000;
 
@@ -22,16 +23,7 @@ const ROWS: [(i32, Registered, bool); 3] =
 
 /// A service for primaries that settles.
 pub fn policy() -> Policy {
-    let trust = Trust {
-        hold: Duration::ZERO,
-        hold_by_repmgr: false,
-        lock: None,
-        look: Duration::from_millis(LIFE),
-        knows_lag: true,
-        electorate: Some(RULES),
-    };
-    let settle = Duration::from_millis(SETTLE);
-    Policy { roles: vec![Role::Primary], lag: None, settle, trust: vec![trust] }
+    said::policy(0, &[Role::Primary])
 }
 
 /// Node 1 as a candidate that has watched its table since 0, and knows of nobody.

@@ -6,9 +6,9 @@ use rolecall::observation::Observation;
 use rolecall::role::Role;
 use rolecall::verdict::{Finding, Standing, State, decide, findings};
 
-use super::said::{at, follows, id, primary};
+use super::said::{SETTLE, at, follows, id, primary};
 use super::standing::{
-    EVERY, HOLD, Life, Look, SETTLE, of_node_3, promoted, ready, rejoined, silent, steady, third,
+    EVERY, HOLD, Life, Look, of_node_3, promoted, ready, rejoined, silent, steady, third,
 };
 
 /// A restart's first facts: what a predecessor said stands until `RESTORED`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rolecall::clock::Stamp;
 use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row, Table};
 use rolecall::observation::{ErrorKind, Observation, SourceError};
+use rolecall::policy::{Policy, Trust};
 use rolecall::quorum::{Electorate, Round, Ruling, TwoNode, rule};
 use rolecall::reason::Reason;
 use rolecall::role::{Role, Timeline};
@@ -15,6 +16,7 @@ use rolecall::vote::Vote;
 pub use Registered::{Primary, Standby, Witness};
 
 pub const LIFE: u64 = 1700;
+pub const SETTLE: u64 = 5800;
 
 pub const RULES: Electorate = Electorate {
     life: Duration::from_millis(LIFE),
@@ -151,6 +153,20 @@ pub fn ruled(facts: &SourceFacts) -> Round {
 
 pub fn vote(facts: &SourceFacts, number: i32) -> Vote {
     ruled(facts).peers[&id(number)].clone()
+}
+
+/// A service for these roles that settles and holds for so many milliseconds.
+pub fn policy(hold: u64, roles: &[Role]) -> Policy {
+    let trust = Trust {
+        hold: Duration::from_millis(hold),
+        hold_by_repmgr: false,
+        lock: None,
+        look: Duration::from_millis(LIFE),
+        knows_lag: true,
+        electorate: Some(RULES),
+    };
+    let settle = Duration::from_millis(SETTLE);
+    Policy { roles: roles.to_vec(), lag: None, settle, trust: vec![trust] }
 }
 
 pub const YES: Ruling = Ruling::Yes { fresh: true };

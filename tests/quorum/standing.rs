@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use rolecall::electorate::Registered;
 use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::policy::{Policy, Trust};
+use rolecall::policy::Policy;
 use rolecall::release::Release;
 use rolecall::role::{Role, Timeline};
 use rolecall::snapshot::SourceFacts;
 use rolecall::verdict::{Standing, State, decide};
 
-use super::said::{LIFE, Primary, RULES, Said, Standby, at, fails, follows, id, primary, witness};
+use super::said::{
+    self, LIFE, Primary, SETTLE, Said, Standby, at, fails, follows, id, primary, witness,
+};
 
-pub const SETTLE: u64 = 5800;
 /// repmgr waits 20 s here: hold is 15 s.
 pub const HOLD: u64 = 15_000;
 /// Every server is looked at so often, in milliseconds.
@@ -31,16 +32,7 @@ pub struct Life {
 
 impl Life {
     pub fn new(roles: &[Role]) -> Self {
-        let trust = Trust {
-            hold: Duration::from_millis(HOLD),
-            hold_by_repmgr: false,
-            lock: None,
-            look: Duration::from_millis(LIFE),
-            knows_lag: true,
-            electorate: Some(RULES),
-        };
-        let settle = Duration::from_millis(SETTLE);
-        let policy = Policy { roles: roles.to_vec(), lag: None, settle, trust: vec![trust] };
+        let policy = said::policy(HOLD, roles);
         let (facts, standing) = (SourceFacts::default(), Standing::default());
         Self { now: 0, facts, standing, policy }
     }
