@@ -11,7 +11,7 @@ use crate::config::{Haproxy, Kind, PasswordFrom, Patroni, PatroniTls, Postgres, 
 use crate::document::{Fault, Table};
 use crate::role::Role;
 use crate::schema_repmgr;
-use crate::source::conninfo::{ClientCertificate, Conninfo};
+use crate::source::conninfo::{self, ClientCertificate, Conninfo};
 use crate::units::{boolean, credential, duration, path, patroni_url, role, string, word};
 
 /// Bounds of `interval`: below, looks cost the server more than they tell; above, nobody waits.
@@ -290,7 +290,7 @@ fn patroni(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
 /// Whether a URL takes this for the name of a host. What it takes for an address would be asked itself,
 /// instead of the host in `url`: another node could answer for this one.
 fn is_domain(name: &str) -> bool {
-    reqwest::Url::parse(&format!("https://{name}")).is_ok_and(|url| url.domain().is_some())
+    url::Url::parse(&format!("https://{name}")).is_ok_and(|url| url.domain().is_some())
 }
 
 /// The keys of kind `postgres`; no password's place only where a problem was reported.
@@ -301,7 +301,7 @@ pub fn postgres(
     let conninfo = table.take(
         "conninfo",
         string(CONNINFO, "write it in double quotes", |text| {
-            text.parse::<Conninfo>()
+            conninfo::own(text)
                 .map_err(|error| Fault::new(error.problem.as_str(), CONNINFO, error.hint.as_str()))
         }),
     );

@@ -293,7 +293,9 @@ async fn a_reset_is_unreachable_and_a_closed_port_refused() {
     let url = format!("http://joe:secret@127.0.0.1:{port}/");
     let error = asking(&url, Resolver::system()).observe().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Refused);
-    let detail = format!("http://127.0.0.1:{port}/primary: Connection refused (os error 111)");
+    let detail = format!(
+        "http://127.0.0.1:{port}/primary: 127.0.0.1:{port}: Connection refused (os error 111)"
+    );
     assert_eq!(*error.detail, *detail);
 }
 
