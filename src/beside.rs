@@ -23,8 +23,8 @@ pub async fn of_source(source: &Source, resolver: &Resolver) -> Result<(), Sourc
         Kind::Repmgr(repmgr) => of_place(&repmgr.server.conninfo.place, resolver).await,
         Kind::Postgres(postgres) => of_place(&postgres.conninfo.place, resolver).await,
         Kind::Patroni(patroni) => {
-            let url = url::Url::parse(&patroni.url).ok();
-            let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
+            let url = reqwest::Url::parse(&patroni.url).ok();
+            let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
             of_host(host.trim_start_matches('[').trim_end_matches(']'), resolver).await
         }
         Kind::Command(_) | Kind::Static(_) => Ok(()),

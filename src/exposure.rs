@@ -90,7 +90,7 @@ impl fmt::Display for Exposure {
 
 /// Whether whoever answers at this URL has to prove himself, or is on this host.
 fn verifies(url: &str) -> bool {
-    let Ok(url) = url::Url::parse(url) else { return true };
+    let Ok(url) = reqwest::Url::parse(url) else { return true };
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     let here = address.map_or(host == "localhost", |address| address.is_loopback());

@@ -290,7 +290,7 @@ fn patroni(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
 /// Whether a URL takes this for the name of a host. What it takes for an address would be asked itself,
 /// instead of the host in `url`: another node could answer for this one.
 fn is_domain(name: &str) -> bool {
-    url::Url::parse(&format!("https://{name}")).is_ok_and(|url| url.domain().is_some())
+    reqwest::Url::parse(&format!("https://{name}")).is_ok_and(|url| url.domain().is_some())
 }
 
 /// The keys of kind `postgres`; no password's place only where a problem was reported.

@@ -44,7 +44,7 @@ const PURE: [&str; 30] = [
 const PURE_MAY_NAME: [&str; 2] = ["clock::Stamp", "source::conninfo"];
 
 const IMPURE_WORDS: [&str; 8] =
-    ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "hyper"];
+    ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// Files that only these others may name.
 const NAMED_ONLY_BY: [(&str, &[&str]); 26] = [

@@ -4,6 +4,7 @@
 //! has said nothing for a share of `timeout`; the first that answers is taken, and the others are dropped. The one
 //! that answered last is tried first by the next look, of whatever source.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub struct Dialer {
 
 /// Why no address could be connected to: each with its error. Never empty.
 #[derive(Debug)]
-pub struct Failed(pub Vec<(SocketAddr, std::io::Error)>);
+pub struct Failed(pub Vec<(SocketAddr, io::Error)>);
 
 impl Dialer {
     /// For looks of at most `timeout`.
@@ -57,6 +58,25 @@ impl Dialer {
         addresses: &[IpAddr],
         port: u16,
     ) -> Result<TcpStream, Failed> {
+        let stream = self.race(resolver, host, addresses, port, TcpStream::connect).await?;
+        // Losing a few milliseconds is all that can come of an error here.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    /// The same, with whatever way of connecting `reach` is. What it has begun is dropped where another address
+    /// was faster.
+    ///
+    /// # Errors
+    /// Every address failed.
+    pub async fn race<T, F: Future<Output = io::Result<T>>>(
+        &self,
+        resolver: &Resolver,
+        host: &str,
+        addresses: &[IpAddr],
+        port: u16,
+        reach: impl Fn(SocketAddr) -> F,
+    ) -> Result<T, Failed> {
         let mut untried = addresses.iter().map(|ip| SocketAddr::new(*ip, port));
         let mut trying = FuturesUnordered::new();
         let mut failed = Vec::new();
@@ -66,7 +86,8 @@ impl Dialer {
             // Whenever one has failed, or had its time alone.
             if let Some(addr) = untried.next() {
                 self.waited().push(addr);
-                trying.push(async move { (addr, TcpStream::connect(addr).await) });
+                let reaching = reach(addr);
+                trying.push(async move { (addr, reaching.await) });
                 alone.set(sleep(self.alone));
             }
             let more = untried.len() > 0;
@@ -78,12 +99,10 @@ impl Dialer {
             };
             self.waited().retain(|waited| *waited != addr);
             match ended {
-                Ok(stream) => {
+                Ok(reached) => {
                     resolver.answered(host, addr.ip());
                     self.waited().clear();
-                    // Losing a few milliseconds is all that can come of an error here.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
+                    return Ok(reached);
                 }
                 Err(error) => failed.push((addr, error)),
             }
@@ -113,7 +132,7 @@ impl Failed {
     /// error of one.
     pub fn into_error(
         self,
-        of: impl Fn(SocketAddr, &std::io::Error) -> SourceError,
+        of: impl Fn(SocketAddr, &io::Error) -> SourceError,
     ) -> Option<SourceError> {
         let mut counts: Option<SourceError> = None;
         for (addr, error) in &self.0 {
@@ -127,7 +146,6 @@ impl Failed {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::net::Ipv4Addr;
 
     use socket2::{Domain, Socket, Type};

@@ -23,8 +23,8 @@ mod times;
 
 use std::time::Duration;
 
+use reqwest::Url;
 use tokio::time::timeout;
-use url::Url;
 
 use crate::clock::{Clock, Stamp};
 use crate::config::{self, PatroniLag};
@@ -104,13 +104,13 @@ impl Patroni {
     }
 
     async fn ask(&mut self) -> Result<Observation, SourceError> {
-        let (asked, path) = self.request();
+        let (asked, url) = self.request();
         let wanted = |status| match status {
             NOT_HELD => Wanted::Within(NO_BODY_WAIT),
             HELD => Wanted::Whole,
             _ => Wanted::Not,
         };
-        let answer = self.client.get(&path, MAX_BODY, wanted).await?;
+        let answer = self.client.get(url, MAX_BODY, wanted).await?;
         let expiry = self.client.expiry();
         let answer = read_answer(asked, answer.status, &answer.body);
         let mut seen = answer?;
@@ -123,17 +123,15 @@ impl Patroni {
     }
 
     /// What is asked, and where.
-    fn request(&self) -> (Asked, String) {
+    fn request(&self) -> (Asked, Url) {
         let Some(lag) = self.lag else {
-            return (Asked::Primary, self.path("primary"));
+            return (Asked::Primary, client::page(&self.url, "primary"));
         };
         // Over the limit it is asked for the lower mark, so that nothing flaps at it.
         let bytes = if self.over_lag { lag.resume } else { lag.max };
-        (Asked::ReadOnly, format!("{}?lag={bytes}", self.path("read-only")))
-    }
-
-    fn path(&self, name: &str) -> String {
-        client::page(&self.url, name).path().to_owned()
+        let mut url = client::page(&self.url, "read-only");
+        url.set_query(Some(&format!("lag={bytes}")));
+        (Asked::ReadOnly, url)
     }
 
     /// Patroni's times, by `GET /config`. Errors as a look's.
@@ -165,7 +163,7 @@ impl Patroni {
     /// The body of a page that is always answered with status 200.
     async fn page(&mut self, name: &str) -> Result<Vec<u8>, SourceError> {
         let wanted = |status| if status == HELD { Wanted::Whole } else { Wanted::Not };
-        let answer = self.client.get(&self.path(name), MAX_BODY, wanted).await?;
+        let answer = self.client.get(client::page(&self.url, name), MAX_BODY, wanted).await?;
         if answer.status != HELD {
             let detail = format_args!("expected status 200 of /{name}, got {}", answer.status);
             return Err(SourceError::new(ErrorKind::Status, detail));

@@ -15,9 +15,10 @@ use crate::release::LONGEST;
 use crate::releasing::{CODE, FROM, Key, NONCE, nonce};
 use crate::role::Role;
 use crate::source::RoleSource;
-use crate::source::conninfo::Place;
+use crate::source::conninfo::{Place, SslMode, TlsSettings};
 use crate::source::dial::Dialer;
 use crate::source::resolve::Resolver;
+use crate::source::tls::{PeerEnd, client_config};
 use crate::source::web;
 
 /// The status of an answer.
@@ -70,25 +71,18 @@ impl Asked {
             SourceError::new(ErrorKind::Unreachable, format_args!("release: {what}"))
         };
         let nonce = nonce().ok_or_else(|| unusable(&"the system gives no random bytes"))?;
-        let server = web::Server {
-            resolver: &self.resolver,
-            dialer: &self.dialer,
-            host: &host,
-            port: self.port,
-            tls: None,
-        };
+        // Any name will do, and no TLS: what is answered proves itself.
+        let url = format!("http://rolecall.invalid:{}/release/{}", self.port, self.node.0);
+        let url = url.parse().map_err(|error| unusable(&error))?;
+        let tls = client_config(&TlsSettings::of(SslMode::Disable), &PeerEnd::default())?;
+        let server =
+            web::Server { resolver: &self.resolver, dialer: &self.dialer, host: &host, tls: &tls };
         let headers = [
             (NONCE, nonce.clone()),
             (FROM, self.from.0.to_string()),
             (CODE, key.ask(self.node, self.from, &nonce)),
         ];
-        let asked = web::Asked {
-            path: &format!("/release/{}", self.node.0),
-            // Any name will do: what is answered proves itself.
-            host: "rolecall.invalid",
-            headers: &headers,
-            most: LONGEST,
-        };
+        let asked = web::Asked { url, headers: &headers, most: LONGEST };
         let answered = web::get(&server, &asked, |_| web::Wanted::Whole).await;
         let answered = answered.map_err(|error| unusable(&error))?;
         if answered.status != HELD {

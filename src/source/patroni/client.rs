@@ -1,12 +1,11 @@
 //! The HTTP client of one Patroni: its URL, TLS, and what went wrong on the way.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Url;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use url::Url;
 
 use super::MAX_BODY;
 use super::answer::HELD;
@@ -16,7 +15,7 @@ use crate::source::conninfo::{Root, SslMode, TlsSettings};
 use crate::source::dial::Dialer;
 use crate::source::resolve::Resolver;
 use crate::source::tls::{self, FileState, PeerEnd};
-use crate::source::web::{self, Answer, Asked, Broken, Server, Wanted, io_within};
+use crate::source::web::{self, Answer, Asked, Broken, Server, Wanted, io_within, within};
 
 /// A URL that is not the base of a Patroni REST API, or files that its TLS cannot use. Does not repeat
 /// the URL, it may hold a password.
@@ -32,13 +31,13 @@ pub enum BadUrl {
 
 /// The client, and the files that it was made of.
 pub struct Client {
-    /// `None` without TLS.
-    tls: Option<Arc<ClientConfig>>,
+    tls: ClientConfig,
     settings: TlsSettings,
-    /// The name that the certificate has, and by which the server is told whom it is asked for.
-    name: String,
+    /// The name that the certificate has, and by which the server is told whom it is asked for, where that is
+    /// not the one of the URL.
+    server_name: Option<String>,
+    /// Where the server is found whatever name it is called by.
     host: String,
-    port: u16,
     resolver: Resolver,
     dialer: Dialer,
     seen: Vec<FileState>,
@@ -59,10 +58,9 @@ impl Client {
         let seen = tls::file_states(&settings).map_err(BadUrl::File)?;
         let peer = PeerEnd::default();
         Ok(Self {
-            tls: if https { Some(build(&settings, &peer)?) } else { None },
+            tls: tls::client_config(&settings, &peer).map_err(BadUrl::File)?,
             own_end: tls::own_end(&settings),
-            name: files.server_name.clone().unwrap_or_else(|| host.clone()),
-            port: url.port_or_known_default().unwrap_or_default(),
+            server_name: files.server_name.clone(),
             dialer: Dialer::new(USUAL_LOOK),
             settings,
             host,
@@ -89,9 +87,9 @@ impl Client {
             Ok(states) if states != self.seen => {
                 // Once per version, whatever comes of it.
                 self.seen = states;
-                match build(&self.settings, &self.peer) {
+                match tls::client_config(&self.settings, &self.peer) {
                     Ok(config) => {
-                        self.tls = self.tls.is_some().then_some(config);
+                        self.tls = config;
                         self.own_end = tls::own_end(&self.settings);
                     }
                     Err(error) => {
@@ -105,38 +103,23 @@ impl Client {
         }
     }
 
-    /// Asks for a path, with its query. Errors as [`failure`] sorts them.
+    /// Asks for a page. Errors as [`failure`] sorts them.
     pub async fn get(
         &mut self,
-        path: &str,
+        url: Url,
         most: usize,
         wanted: impl Fn(u16) -> Wanted,
     ) -> Result<Answer, SourceError> {
         self.dialer.forget();
         self.refresh();
-        let no_name = || {
-            let what = format_args!("{:?} is no name that a certificate can have", self.name);
-            SourceError::new(ErrorKind::PatroniTls, what)
-        };
-        let tls = match &self.tls {
-            Some(config) => {
-                let name = ServerName::try_from(self.name.clone()).map_err(|_| no_name())?;
-                Some((Arc::clone(config), name))
-            }
-            None => None,
-        };
-        let https = tls.is_some();
-        let shown =
-            if self.name.contains(':') { format!("[{}]", self.name) } else { self.name.clone() };
-        let server = Server {
-            resolver: &self.resolver,
-            dialer: &self.dialer,
-            host: &self.host,
-            port: self.port,
-            tls,
-        };
-        let host = format!("{shown}:{}", self.port);
-        let asked = Asked { path, host: &host, headers: &[], most };
+        let https = url.scheme() == "https";
+        let url = self.renamed(url);
+        if https {
+            named(&url)?;
+        }
+        let Self { tls, resolver, dialer, host, .. } = self;
+        let server = Server { resolver, dialer, host, tls };
+        let asked = Asked { url, headers: &[], most };
         let answer =
             web::get(&server, &asked, wanted).await.map_err(|broken| failure(&broken, https))?;
         match &answer.ended {
@@ -148,6 +131,15 @@ impl Client {
         }
     }
 
+    /// The URL under the name that the certificate has.
+    fn renamed(&self, mut url: Url) -> Url {
+        if let Some(name) = &self.server_name {
+            // It was read as a name of a certificate, so it is a host's.
+            let _ = url.set_host(Some(name));
+        }
+        url
+    }
+
     /// When the own certificate ends, and the one that Patroni showed last.
     pub fn expiry(&self) -> Expiry {
         Expiry { own: self.own_end, peer: self.peer.get() }
@@ -157,8 +149,13 @@ impl Client {
 /// Until it is known how long a look may take.
 const USUAL_LOOK: Duration = Duration::from_secs(1);
 
-fn build(settings: &TlsSettings, peer: &PeerEnd) -> Result<Arc<ClientConfig>, BadUrl> {
-    tls::client_config(settings, peer).map(Arc::new).map_err(BadUrl::File)
+/// Whether a certificate can have the name of this URL.
+fn named(url: &Url) -> Result<(), SourceError> {
+    let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    ServerName::try_from(name).map(drop).map_err(|_| {
+        let what = format_args!("{name:?} is no name that a certificate can have");
+        SourceError::new(ErrorKind::PatroniTls, what)
+    })
 }
 
 /// Whether the body ended with the connection, without TLS's own sign of an end: Patroni up to 2.1.4 just
@@ -218,10 +215,14 @@ fn failure(broken: &Broken, https: bool) -> SourceError {
             let none = || SourceError::new(ErrorKind::Unresolved, "the name has no address");
             counts.map_or_else(none, of)
         }
-        Broken::Handshake(error) => of_io(error, https, false),
-        Broken::Http(error) => match io_within(error) {
-            Some(error) => of_io(error, https, true),
-            None => of_http(error, https),
+        Broken::Handshake(error) => match io_within(error) {
+            Some(error) => of_io(error, https, false),
+            None => SourceError::new(ErrorKind::Unreachable, broken),
+        },
+        Broken::Http(error) => match (io_within(error), within(error)) {
+            (Some(error), _) => of_io(error, https, true),
+            (None, Some(error)) => of_http(error, https),
+            (None, None) => SourceError::new(ErrorKind::Unreachable, broken),
         },
         Broken::TooLong => {
             let detail = format_args!("expected at most {MAX_BODY} bytes, got more");

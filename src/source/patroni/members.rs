@@ -3,8 +3,8 @@
 //! It reads the consensus store and hangs while that is lost, so it is asked once and never polled. A
 //! member that is being created has no `host` yet; `port` is missing where `connect_address` has none.
 
+use reqwest::Url;
 use serde::Deserialize;
-use url::Url;
 
 use crate::observation::{ErrorKind, SourceError};
 use crate::source::conninfo::DEFAULT_PORT;
