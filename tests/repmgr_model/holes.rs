@@ -356,3 +356,24 @@ fn d9_an_old_backup_votes_for_the_primary_of_its_day() {
     };
     hole.stays_open("D9", any);
 }
+
+/// A standby is down and registered as inactive when the other one loses the primary: repmgr asks nobody
+/// then, and rolecall leaves the standby out of the count. Started again it attaches to the old primary,
+/// which it reaches, and gives that one its majority back. There are never two, but the primary moves back.
+#[test]
+fn a_standby_that_was_down_votes_for_whom_it_reaches() {
+    let hole = Hole {
+        nodes: 3,
+        witness: false,
+        settings: Settings { automatic: true, ..Settings::usual() },
+        script: |play| {
+            play.later(10_000, S::Event(E::Crash(1)));
+            play.cut(20_000, 0, 2);
+            let starts = play.between(60_000, 70_000);
+            play.later(starts, S::Event(E::Start(1)));
+        },
+        until: 90_000,
+    };
+    hole.closed("a standby that was down", words);
+    hole.stays_open("a standby that was down", |totals| totals.returned.into());
+}
