@@ -67,8 +67,11 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 26] = [
     ("asking", &["agent"]),
     ("keeper", &["daemon", "desk", "order_book"]),
     ("plan", &["keeper", "daemon"]),
-    ("watched", &["keeper", "plan", "daemon", "ask"]),
-    ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask", "members"]),
+    ("watched", &["keeper", "keeper::pace", "plan", "daemon", "ask"]),
+    (
+        "poller",
+        &["keeper", "keeper::pace", "plan", "watched", "metrics", "daemon", "ask", "members"],
+    ),
     ("http", &["daemon", "ports", "desk", "order_book"]),
     ("poke", &["keeper", "daemon", "schema", "cli"]),
     ("ports", &["daemon"]),

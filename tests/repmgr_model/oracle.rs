@@ -19,8 +19,8 @@ pub struct Totals {
     /// How often a node became READY though its own facts had a registered primary on a newer
     /// timeline, or though one lived that was promoted after it and had been READY since.
     pub deposed: u32,
-    /// The same by the vote of a standby that was down at the promotion, and attaches to the old primary
-    /// when it is started: the manual names it, and a script keeps it in sight.
+    /// The same by the vote of a standby that was down at the promotion, attaches to the old primary when it
+    /// is started, and whose rolecall nobody could tell: the manual names it.
     pub returned: u32,
     pub one_written: u64,
     /// When the first of these was, but that of the old worker.
