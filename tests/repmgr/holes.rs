@@ -86,8 +86,8 @@ pub fn left_out(stage: &mut Stage) -> u8 {
     stage.look_on(LONG_ENOUGH);
     stage.cluster.start_server(2);
     stage.look_on(2 * LONG_ENOUGH);
-    // Nobody knows better than the operator now, who lets it follow the new primary.
-    stage.cluster.follow(2, 3);
+    // Now only the operator knows better, who lets it follow the new primary.
+    stage.cluster.rejoin(2, 3);
     stage.wait_ready(3);
     stage.cluster.heal();
     stage.look_on(LONG_ENOUGH);
