@@ -171,7 +171,8 @@ impl Pages {
     fn listen_to(self, began: Stamp, stream: TcpStream, peer: SocketAddr) -> bool {
         let make_room = CancellationToken::new();
         let end = make_room.clone();
-        let place = self.places.asking.take(peer.ip().to_canonical(), move || end.cancel());
+        let place =
+            self.places.asking.take(peer.ip().to_canonical(), || false, move || end.cancel());
         let another_went = place.made_room;
         tokio::spawn(async move {
             tokio::select! {

@@ -264,6 +264,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_as_long_as_it_may_be_and_no_longer() {
+        let of = |name: &str| {
+            let text = nodes("host=db3", "standby").replace("\"db3\"", &format!("\"{name}\""));
+            parse(&text).unwrap().table[0].name.to_string()
+        };
+        let fits = "n".repeat(MOST_NAME);
+        assert_eq!(of(&fits), fits);
+        assert!(of(&format!("{fits}n")).len() <= MOST_NAME + "…".len());
+    }
+
+    #[test]
     fn minus_one_is_unknown() {
         assert_eq!(
             [None, Some(-1), Some(0), Some(4)].map(node_id),
