@@ -35,7 +35,7 @@ if ! awk 'NR == FNR { known[$1]; shipped[$0]; next }
     $1 in known && !($0 in shipped) { print "fuzz: fuzz/Cargo.lock has " $0; other = 1 }
     END { exit other }' "$results/shipped" "$results/tried" >&2; then
     echo "fuzz: error: Cargo.lock has other versions, which are shipped" >&2
-    echo "  hint: cp Cargo.lock fuzz/ && cargo metadata --manifest-path fuzz/Cargo.toml >/dev/null" >&2
+    echo "  hint: cp Cargo.lock fuzz/ && cargo update --workspace --manifest-path fuzz/Cargo.toml" >&2
     exit 65
 fi
 
