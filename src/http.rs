@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -187,10 +188,10 @@ impl Pages {
     }
 
     /// Serves one connection; without a place it is told that it may not ask.
-    async fn connection(
+    pub async fn connection(
         &self,
         began: Stamp,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: SocketAddr,
         place: Option<&Place<IpAddr>>,
     ) {

@@ -90,7 +90,8 @@ fn files() -> Vec<(String, String)> {
             let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
                 walk(&path, &format!("{prefix}{stem}::"), out);
-            } else if stem != "lib" && stem != "tests" {
+            // The door of fuzz/ is no part of the program.
+            } else if !["lib", "tests", "fuzzing"].contains(&&*stem) {
                 let name = if stem == "mod" {
                     prefix.trim_end_matches(':').to_owned()
                 } else {

@@ -38,6 +38,8 @@ use client::{Client, failure};
 pub use answer::{Asked, read_answer};
 pub use client::BadUrl;
 pub use members::Member;
+#[cfg(fuzzing)]
+pub use members::read as read_members;
 pub use times::Times;
 
 /// Most bytes of a body that are read. A leader's is some 600 and 170 more per standby.
