@@ -119,7 +119,7 @@ pub fn log_cut(node: &str, cut: &Cut) {
     warn!(
         node,
         service = &*cut.service,
-        hint = "lower `hold` to that, or raise ttl in Patroni's configuration",
+        hint = "leave `hold` out, or raise ttl in Patroni's configuration",
         "{} of {node}: {cut}; a leader is held for {most} at most",
         cut.service
     );

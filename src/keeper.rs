@@ -255,8 +255,13 @@ impl Keeper {
             let said = said.map(|(_, said)| said.clone()).unwrap_or_default();
             let mut taken = node.take_sources(&mut watched);
             let lag_matters = node.services.iter().any(|serving| serving.policy.lag.is_some());
-            for watched in &mut taken {
+            for (at, watched) in taken.iter_mut().enumerate() {
                 watched.lag_matters = lag_matters;
+                let url = watched.source.kind.patroni_url();
+                if let (Some(records), Some(url)) = (&self.records, url) {
+                    let held = watched.facts.holder;
+                    watched.facts.holder = held.or_else(|| records.held((&node.name, at, url)));
+                }
             }
             let kept = Node {
                 name: node.name.clone(),
@@ -368,6 +373,14 @@ impl Keeper {
         });
         self.drop_orders(at);
         if let Some(records) = &mut self.records {
+            let node = &self.nodes[at];
+            for (source, watched) in node.watched.iter().enumerate() {
+                if let Some((url, held)) =
+                    watched.source.kind.patroni_url().zip(watched.facts.holder)
+                {
+                    records.keep_held((&node.name, source, url), held);
+                }
+            }
             records.keep_counted(now, &self.facts.borrow().nodes[at]);
         }
     }

@@ -11,6 +11,7 @@ use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::electorate::{NodeId, Registered, Row};
 use crate::last_word::LastWord;
+use crate::lease::Lease;
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::order::{self, About};
 use crate::policy::Policy;
@@ -85,6 +86,11 @@ pub struct SourceFacts {
     /// Since when every own look has found the server out of recovery: the moment at which the first
     /// of them had finished.
     pub writable_since: Option<Stamp>,
+    /// For Patroni: for how long its lock is proven to be held.
+    pub lease: Lease,
+    /// For Patroni: whether the node held the lock when a look last found a running server and a consensus
+    /// store behind the answer. `None`: there was no such look.
+    pub holder: Option<bool>,
     /// Since when this process has watched the own table of a repmgr node, and no data node has left it.
     pub table_since: Option<Stamp>,
 }
@@ -108,6 +114,12 @@ impl SourceFacts {
 
     /// Folds a look at the node's own server in that has finished at `now`.
     pub fn record_own(&mut self, now: Stamp, began: Stamp, look: Result<Observation, SourceError>) {
+        let look = self.lease.fold(began, now, look);
+        if let Ok(Observation { patroni: Some(patroni), leader, .. }) = &look
+            && !patroni.lockless()
+        {
+            self.holder = Some(*leader == Some(true));
+        }
         let writable = look.as_ref().is_ok_and(|seen| seen.role == Some(Role::Primary));
         self.writable_since = self.writable_since.filter(|_| writable).or(writable.then_some(now));
         if let Ok(seen) = &look
