@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -31,12 +32,13 @@ use crate::descriptors::Shares;
 use crate::electorate::NodeId;
 use crate::metrics::{Exposed, Metrics, Refusal};
 use crate::places::{Place, Places};
-use crate::releasing::{CODE, FROM, NONCE, Question};
-use crate::role::Role;
+use crate::releasing::{CODE, FROM, NONCE, Question, WITHOUT};
+use crate::role::{Role, Timeline};
 use crate::seldom::Seldom;
 use crate::snapshot::Facts;
 use crate::status::Status;
 use crate::systemd::beats;
+use crate::text;
 
 /// Time for a connection: request, answer and end.
 const CONNECTION: Duration = Duration::from_secs(10);
@@ -44,6 +46,8 @@ const CONNECTION: Duration = Duration::from_secs(10);
 const HEAD_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes of a request's head; hyper's least.
 const HEAD: usize = 8192;
+/// Bytes of what was asked and is not known that are repeated.
+const MOST_SHOWN: usize = 60;
 /// Pause after an error of accept that waiting may cure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -171,7 +175,8 @@ impl Pages {
     fn listen_to(self, began: Stamp, stream: TcpStream, peer: SocketAddr) -> bool {
         let make_room = CancellationToken::new();
         let end = make_room.clone();
-        let place = self.places.asking.take(peer.ip().to_canonical(), move || end.cancel());
+        let place =
+            self.places.asking.take(peer.ip().to_canonical(), || false, move || end.cancel());
         let another_went = place.made_room;
         tokio::spawn(async move {
             tokio::select! {
@@ -186,10 +191,10 @@ impl Pages {
     }
 
     /// Serves one connection; without a place it is told that it may not ask.
-    async fn connection(
+    pub async fn connection(
         &self,
         began: Stamp,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: SocketAddr,
         place: Option<&Place<IpAddr>>,
     ) {
@@ -248,6 +253,14 @@ impl Pages {
         } else if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()) {
             let hint = "nothing is changed here: rolecall ready|drain|maint";
             Answer::problem(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and OPTIONS", hint)
+        } else if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
+            // Nothing that is asked is passed over: `/replica?lag=1MB`, as Patroni has it, would be answered
+            // as if there were no limit.
+            let keys: Vec<_> = query.split('&').filter_map(|pair| pair.split('=').next()).collect();
+            let what =
+                format!("no page has parameters: {}", text::plain(&keys.join(", "), MOST_SHOWN));
+            let hint = "limits stand in the configuration: max_lag, max_lag_time; leave the part after `?` out";
+            Answer::problem(StatusCode::BAD_REQUEST, &what, hint)
         } else {
             let accept = request.headers().get_all(ACCEPT).iter();
             let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
@@ -346,8 +359,12 @@ fn question(
     let header = |name| request.headers().get(name)?.to_str().ok();
     let from = NodeId(header(FROM)?.parse().ok()?);
     let (nonce, code) = (header(NONCE)?.to_owned(), header(CODE)?.to_owned());
+    let without = match header(WITHOUT) {
+        Some(number) => Some(Timeline(number.parse().ok()?)),
+        None => None,
+    };
     let (reply, answer) = oneshot::channel();
-    Some((Question { node, from, nonce, code, reply }, answer))
+    Some((Question { node, from, nonce, without, code, reply }, answer))
 }
 
 struct Answer {

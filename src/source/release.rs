@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::electorate::{NodeId, Row};
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::release::LONGEST;
-use crate::releasing::{CODE, FROM, Key, NONCE, nonce};
+use crate::releasing::{CODE, FROM, Key, NONCE, WITHOUT, Without, nonce};
 use crate::role::Role;
 use crate::source::RoleSource;
 use crate::source::conninfo::{Place, SslMode, TlsSettings};
@@ -34,6 +34,7 @@ pub struct Asked {
     places: Arc<[Place]>,
     port: u16,
     key_file: PathBuf,
+    without: Without,
     resolver: Resolver,
     dialer: Dialer,
     /// Which place is asked next.
@@ -43,9 +44,15 @@ pub struct Asked {
 impl Asked {
     /// The rolecall beside the server of this row, asked by node `from`.
     pub fn new(row: &Row, from: NodeId, port: u16, key_file: PathBuf, resolver: Resolver) -> Self {
-        let places = row.places.clone();
+        let (places, without) = (row.places.clone(), Without::default());
         let dialer = Dialer::new(USUAL_LOOK);
-        Self { node: row.id, from, places, port, key_file, resolver, dialer, next: 0 }
+        Self { node: row.id, from, places, port, key_file, without, resolver, dialer, next: 0 }
+    }
+
+    /// Says with each question whether `from` is confirmed without the node that is asked.
+    #[must_use]
+    pub fn saying(self, without: Without) -> Self {
+        Self { without, ..self }
     }
 
     /// The host of the next place: one a look, so that one that hangs does not take all its time.
@@ -77,11 +84,15 @@ impl Asked {
         let tls = client_config(&TlsSettings::of(SslMode::Disable), &PeerEnd::default())?;
         let server =
             web::Server { resolver: &self.resolver, dialer: &self.dialer, host: &host, tls: &tls };
-        let headers = [
+        let without = self.without.said();
+        let mut headers = vec![
             (NONCE, nonce.clone()),
             (FROM, self.from.0.to_string()),
-            (CODE, key.ask(self.node, self.from, &nonce)),
+            (CODE, key.ask(self.node, self.from, without, &nonce)),
         ];
+        if let Some(timeline) = without {
+            headers.push((WITHOUT, timeline.0.to_string()));
+        }
         let asked = web::Asked { url, headers: &headers, most: LONGEST };
         let answered = web::get(&server, &asked, |_| web::Wanted::Whole).await;
         let answered = answered.map_err(|error| unusable(&error))?;

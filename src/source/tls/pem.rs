@@ -12,7 +12,7 @@ use crate::observation::SourceError;
 use crate::source::passfile::{self, credential};
 
 /// Most bytes of a PEM file: several times the bundle of a whole operating system.
-const MAX_PEM_BYTES: u64 = 1024 * 1024;
+pub const MAX_PEM_BYTES: u64 = 1024 * 1024;
 
 /// What to do about a file of which a part was lost.
 pub const BROKEN: &str = "between the lines BEGIN and END stands something that is no base64, or one of the two \
