@@ -84,7 +84,7 @@ fn a_node_is_asked_as_patronis_api_is_asked() {
     for (path, code) in [
         ("/primary", 200),
         ("/primary/", 200),
-        ("/primary?lag=1", 200),
+        ("/primary?lag=1", 400),
         ("/primary/local", 200),
         ("/master", 200),
         ("/read-write", 200),
