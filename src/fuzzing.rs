@@ -8,7 +8,7 @@ use crate::clock::Stamp;
 use crate::observation::{Observation, SourceError};
 use crate::order::Order;
 
-pub use crate::source::patroni::read_members;
+pub use crate::source::patroni::{read_members, read_times};
 pub use crate::source::pg::fuzzing as pg;
 pub use crate::source::repmgr::fuzzing as repmgr;
 

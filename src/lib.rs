@@ -53,6 +53,7 @@ pub mod http;
 pub mod keeper;
 pub mod lag;
 pub mod last_word;
+pub mod lease;
 pub mod lock;
 pub mod log_queue;
 pub mod logging;

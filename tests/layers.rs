@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 30] = [
+const PURE: [&str; 31] = [
     "text",
     "fence",
     "old_worker",
@@ -29,6 +29,7 @@ const PURE: [&str; 30] = [
     "release",
     "standing",
     "lag",
+    "lease",
     "lock",
     "standby",
     "verdict",
@@ -67,8 +68,11 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 26] = [
     ("asking", &["agent"]),
     ("keeper", &["daemon", "desk", "order_book"]),
     ("plan", &["keeper", "daemon"]),
-    ("watched", &["keeper", "plan", "daemon", "ask"]),
-    ("poller", &["keeper", "plan", "watched", "metrics", "daemon", "ask", "members"]),
+    ("watched", &["keeper", "keeper::pace", "plan", "daemon", "ask"]),
+    (
+        "poller",
+        &["keeper", "keeper::pace", "plan", "watched", "metrics", "daemon", "ask", "members"],
+    ),
     ("http", &["daemon", "ports", "desk", "order_book"]),
     ("poke", &["keeper", "daemon", "schema", "cli"]),
     ("ports", &["daemon"]),

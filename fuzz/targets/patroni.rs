@@ -2,9 +2,9 @@
 
 #![no_main]
 
-use rolecall::fuzzing::read_members;
+use rolecall::fuzzing::{read_members, read_times};
 use rolecall::observation::{MOST_DETAIL, Observation, SourceError};
-use rolecall::source::patroni::{Asked, MAX_BODY, Times, read_answer};
+use rolecall::source::patroni::{Asked, MAX_BODY, read_answer};
 use rolecall_fuzz::{cleaned, target};
 
 fn failed(error: &SourceError) {
@@ -49,7 +49,7 @@ target!(|data| {
         }
         Err(error) => failed(&error),
     }
-    match Times::read(data) {
+    match read_times(data) {
         Ok(times) => drop(times.span()),
         Err(error) => failed(&error),
     }

@@ -179,3 +179,24 @@ fn a_target_has_one_order() {
     assert_eq!(file.remove(|order| order.wish == Wish::Drain).unwrap(), 1);
     assert!(file.orders().is_empty());
 }
+
+#[test]
+fn there_are_so_many_orders_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("orders.json");
+    let mut file = OrderFile::open_in(&path, "boot 1", at(1000), wall_clock());
+    let about = |number: usize| Target { node: Some(format!("n{number}")), ..Target::default() };
+    let mut order = |number: usize| {
+        let order = Order::new(about(number), Wish::Maint, ("ann", "disk"), at(1000));
+        file.add(order, None)
+    };
+    for number in 0..MOST {
+        order(number).unwrap();
+    }
+    assert!(order(MOST).unwrap_err().to_string().contains("256 orders already"));
+    // One about the same takes the place of the one before.
+    order(0).unwrap();
+    drop(file);
+    let again = OrderFile::open_in(&path, "boot 1", at(1100), wall_clock());
+    assert_eq!(again.orders().len(), MOST);
+}

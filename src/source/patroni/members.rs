@@ -94,6 +94,9 @@ mod tests {
         assert_eq!(at("https://10.0.0.2:443/"), Some(1));
         assert_eq!(at("http://10.0.0.2:8008"), None);
         assert_eq!(at("no url"), None);
+        let long = "n".repeat(MOST_NAME + 1);
+        let body = format!(r#"{{"members": [{{"name": "{long}", "role": "replica"}}]}}"#);
+        assert!(read(body.as_bytes()).unwrap()[0].name.len() <= MOST_NAME + "…".len());
     }
 
     #[test]

@@ -291,6 +291,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_as_long_as_it_may_be_and_no_longer() {
+        let of = |name: &str| {
+            let text = nodes("host=db3", "standby").replace("\"db3\"", &format!("\"{name}\""));
+            parse(&text).unwrap().table[0].name.to_string()
+        };
+        let fits = "n".repeat(MOST_NAME);
+        assert_eq!(of(&fits), fits);
+        assert!(of(&format!("{fits}n")).len() <= MOST_NAME + "…".len());
+    }
+
+    #[test]
     fn what_a_row_and_a_receiver_name_is_shown_as_it_is() {
         let long = "1".repeat(MOST_HOST + 1);
         for (text, is_host, is_number) in [

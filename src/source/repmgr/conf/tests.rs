@@ -122,6 +122,21 @@ fn a_name_in_another_encoding_is_not_guessed() {
 }
 
 #[test]
+fn a_folder_of_very_many_entries_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("repmgr.conf");
+    fs::write(&file, "node_id=2\ninclude_dir 'd'\n").unwrap();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    for number in 0..MOST_ENTRIES {
+        fs::write(dir.path().join(format!("d/{number}")), "").unwrap();
+    }
+    assert!(failover_after(&file, NodeId(2)).is_ok());
+    fs::write(dir.path().join("d/more"), "").unwrap();
+    let why = failover_after(&file, NodeId(2)).unwrap_err();
+    assert!(why.contains("more than 4096 entries"), "{why}");
+}
+
+#[test]
 fn a_folder_without_end_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("repmgr.conf");
