@@ -84,7 +84,7 @@ fn a_node_is_asked_as_patronis_api_is_asked() {
     for (path, code) in [
         ("/primary", 200),
         ("/primary/", 200),
-        ("/primary?lag=1", 200),
+        ("/primary?lag=1", 400),
         ("/primary/local", 200),
         ("/master", 200),
         ("/read-write", 200),
@@ -116,6 +116,12 @@ fn a_node_is_asked_as_patronis_api_is_asked() {
     let said = asked.json()["error"].to_string();
     assert!(said.contains("lag, replication_state"), "{said}");
     assert_eq!(get(http, "/primary?").code, 200);
+    let long = get(http, &format!("/primary?{}=1", "x".repeat(500)));
+    let said = long.json()["error"].to_string();
+    assert!(
+        long.code == 400 && said.contains(&"x".repeat(40)) && !said.contains(&"x".repeat(61)),
+        "{said}"
+    );
     let said = get(http, "/replica").json();
     assert_eq!(said["service"]["state"], "not_ready");
     assert_eq!(said["service"]["reason"], "other_role");

@@ -601,3 +601,14 @@ async fn a_name_of_which_one_address_is_dead_is_seen_within_a_look() {
     assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
     assert!(error.detail.ends_with(&format!("nothing answers at {dead}:{port}")), "{error}");
 }
+
+/// A head is read up to a bound, however much comes.
+#[tokio::test]
+async fn a_head_without_end_is_not_read() {
+    let long = "x".repeat(64 * 1024);
+    let seen = look(format!("HTTP/1.0 200 OK\r\nX-Long: {long}\r\n\r\n{LEADER}")).await;
+    seen.expect_err("a head of 64 KiB");
+    let fits = "x".repeat(8 * 1024);
+    let seen = look(format!("HTTP/1.0 200 OK\r\nX-Long: {fits}\r\n\r\n{LEADER}")).await;
+    assert_eq!(seen, Ok(leader()));
+}

@@ -22,7 +22,7 @@ const SYSTEM: [&str; 3] =
 /// Reads a connection string for exactly one server, with the service that it names on this host.
 ///
 /// # Errors
-/// As [`Conninfo::from_str`], and where the service is nowhere, or its file cannot be read.
+/// As reading the string itself, and where the service is nowhere, or its file cannot be read.
 pub fn own(text: &str) -> Result<Conninfo, ConninfoError> {
     let mut given = Given::read(text)?;
     let file = given.take("servicefile").map(PathBuf::from);

@@ -224,6 +224,7 @@ fn failure(broken: &Broken, https: bool) -> SourceError {
             (None, Some(error)) => of_http(error, https),
             (None, None) => SourceError::new(ErrorKind::Unreachable, broken),
         },
+        Broken::LongHead => SourceError::new(ErrorKind::TooLong, broken),
         Broken::TooLong => {
             let detail = format_args!("expected at most {MAX_BODY} bytes, got more");
             SourceError::new(ErrorKind::TooLong, detail)
