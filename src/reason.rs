@@ -128,10 +128,10 @@ pub enum Circumstance {
 }
 
 impl Circumstance {
-    /// Of what Patroni says, the most telling.
-    pub fn of(patroni: &Patroni) -> Option<Self> {
+    /// Of what Patroni says, the most telling for who serves as this role: only leaders there must not be two of.
+    pub fn of(role: Role, patroni: &Patroni) -> Option<Self> {
         let all = [
-            (patroni.lockless(), Self::Lockless),
+            (patroni.lockless() && role == Role::Primary, Self::Lockless),
             (patroni.failsafe, Self::Failsafe),
             (patroni.unlocked, Self::Unlocked),
             (patroni.paused, Self::Paused),
@@ -158,7 +158,7 @@ impl fmt::Display for Circumstance {
                 "though Patroni is paused and no lock stands behind it: another may say so too"
             }
             Self::Failsafe => "by failsafe mode, without the consensus store",
-            Self::Unlocked => "though nobody holds the leader lock yet",
+            Self::Unlocked => "though Patroni knows nobody who holds the leader lock",
             Self::Paused => "and Patroni is paused",
             Self::PendingRestart => "and settings wait for a restart",
         })

@@ -64,8 +64,6 @@ pub const TIMES_HINT: &str = "let rolecall read /config of Patroni's REST API, a
 pub struct Patroni {
     client: Client,
     url: Url,
-    /// The URL in messages: without user and password.
-    shown: String,
     lag: Option<PatroniLag>,
     /// The replica was over its limit when it was last seen: it is asked for the lower mark now.
     over_lag: bool,
@@ -86,7 +84,6 @@ impl Patroni {
         let url = client::base(&settings.url)?;
         Ok(Self {
             client: Client::new(&url, &settings.tls, resolver)?,
-            shown: client::shown(&url),
             url,
             lag: settings.lag,
             over_lag: false,
@@ -96,8 +93,7 @@ impl Patroni {
         })
     }
 
-    async fn ask(&mut self) -> Result<Observation, SourceError> {
-        let (asked, url) = self.request();
+    async fn ask(&mut self, asked: Asked, url: Url) -> Result<Observation, SourceError> {
         let mut response = self.get(url).await?;
         let expiry = self.client.expiry();
         let status = response.status().as_u16();
@@ -146,15 +142,15 @@ impl Patroni {
     /// Says once that nobody knows how long a leader may be held; while the times of before are known,
     /// those count on.
     fn tell_no_times(&mut self, error: &dyn std::fmt::Display) {
+        let shown = client::shown(&client::page(&self.url, "config"));
         if self.times.is_some() || std::mem::replace(&mut self.told_times, true) {
-            tracing::debug!("{}: its times are not known: {error}", self.shown);
+            tracing::debug!("{shown}: its times are not known: {error}");
             return;
         }
         tracing::warn!(
             hint = TIMES_HINT,
-            "{}: its times are not known, so a leader is held as if they were the shortest that \
-             Patroni allows: {error}",
-            self.shown
+            "{shown}: its times are not known, so a leader is held as if they were the shortest that \
+             Patroni allows: {error}"
         );
     }
 
@@ -178,8 +174,9 @@ impl Patroni {
 
 impl RoleSource for Patroni {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
-        let looked = self.ask().await;
-        let shown = &self.shown;
+        let (asked, url) = self.request();
+        let shown = client::shown(&url);
+        let looked = self.ask(asked, url).await;
         looked.map_err(|error| SourceError::new(error.kind, format_args!("{shown}: {error}")))
     }
 

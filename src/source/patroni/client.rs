@@ -151,9 +151,9 @@ pub fn page(base: &Url, name: &str) -> Url {
     url
 }
 
-/// The base in messages.
-pub fn shown(base: &Url) -> String {
-    let mut url = page(base, "primary");
+/// What is asked, in messages.
+pub fn shown(asked: &Url) -> String {
+    let mut url = asked.clone();
     // Both can fail only for a URL without a host, which `base` refuses.
     let _ = url.set_username("");
     let _ = url.set_password(None);
