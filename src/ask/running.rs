@@ -47,7 +47,8 @@ impl Running {
         let mut told = Vec::new();
         for of in status["nodes"].as_array().into_iter().flatten() {
             let services = of["services"].as_array().into_iter().flatten();
-            for one in services.filter(|one| is(&of["node"], node) && is(&one["service"], service)) {
+            for one in services.filter(|one| is(&of["node"], node) && is(&one["service"], service))
+            {
                 let node = of["node"].as_str().unwrap_or_default().to_owned();
                 told.push(Told { node, service: one.clone() });
             }
@@ -65,7 +66,9 @@ impl Running {
     pub fn text(&self) -> String {
         let told = match self {
             Self::NoPlace => return String::new(),
-            Self::Silent(failure) => return format!("the running rolecall is not known: {failure}\n\n"),
+            Self::Silent(failure) => {
+                return format!("the running rolecall is not known: {failure}\n\n");
+            }
             Self::Says(told) => told,
         };
         let mut out = "the running rolecall answers\n".to_owned();
@@ -73,7 +76,8 @@ impl Running {
             let name = service["service"].as_str().unwrap_or_default();
             let state = service["state"].as_str().unwrap_or("unknown");
             // Writing to a string cannot fail.
-            let _ = writeln!(out, "  service {name} of {node}: {state}, {}", overview::why(service));
+            let _ =
+                writeln!(out, "  service {name} of {node}: {state}, {}", overview::why(service));
             if let Some(hint) = service["hint"].as_str() {
                 let _ = writeln!(out, "    hint: {hint}");
             }
@@ -141,7 +145,10 @@ mod tests {
         let failure = Failure::new(Exit::Unavailable, "nobody there").hint("start it");
         let silent = Running::of(Some(Err(failure)), None, None);
         assert!(silent.text().starts_with("the running rolecall is not known: nobody there"));
-        assert_eq!((silent.states(), silent.json()["error"].as_str()), (vec![], Some("nobody there")));
+        assert_eq!(
+            (silent.states(), silent.json()["error"].as_str()),
+            (vec![], Some("nobody there"))
+        );
         let none = Running::of(None, None, None);
         assert_eq!((none.text(), none.json()), (String::new(), Value::Null));
     }

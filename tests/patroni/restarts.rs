@@ -64,7 +64,7 @@ fn many(stage: &mut Stage, times: usize, bridged: Duration, silence: fn(&mut Sta
         let session = stage.session();
         let (began, before) = (now(), taken_back(stage));
         silence(stage);
-        let gap = back(stage, began).since(began);
+        let gap = longest_gap(stage, began, now());
         // rolecall must have seen it too, or the next silence would add to this one.
         stage.look_on(LAST_LOOK);
         stage.wait_ready(1);
@@ -91,15 +91,15 @@ fn many(stage: &mut Stage, times: usize, bridged: Duration, silence: fn(&mut Sta
     1
 }
 
-/// When Patroni says again that it leads a running server.
-fn back(stage: &Stage, began: Stamp) -> Stamp {
+/// The longest time without Patroni's word that it leads a running server, once it says so again.
+fn longest_gap(stage: &Stage, began: Stamp, over: Stamp) -> Duration {
     eventually(PATIENCE, "Patroni is back", || {
         let since = stage.usual_of(1, began);
-        let last = since.last().filter(|last| last.strict).ok_or("not back")?;
-        // The usual check waits for as long as Patroni is silent, so that its answers are apart then.
-        let gone = since.iter().rposition(|seen| !seen.strict);
-        let first = gone.map_or(last, |gone| &since[gone + 1]);
-        Ok::<_, &str>(first.at)
+        let leads = since.iter().filter(|seen| seen.strict).map(|seen| seen.at);
+        let back = since.last().is_some_and(|last| last.strict && last.at > over);
+        let moments: Vec<Stamp> = std::iter::once(began).chain(leads).collect();
+        let gaps = moments.windows(2).map(|pair| pair[1].since(pair[0]));
+        gaps.max().filter(|_| back).ok_or("not back")
     })
 }
 

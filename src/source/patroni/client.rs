@@ -246,7 +246,7 @@ mod tests {
             ("http://db/patroni/n0//", "http://db/patroni/n0/primary"),
             ("http://joe:secret@db:1/a", "http://db:1/a/primary"),
         ] {
-            assert_eq!(shown(&base(base_url).unwrap()), asked);
+            assert_eq!(shown(&page(&base(base_url).unwrap(), "primary")), asked);
         }
         for bad in ["", "db:8008", "ftp://db", "http://", "http://db/?lag=1", "http://db/#x"] {
             assert!(base(bad).is_err(), "{bad:?}");
