@@ -43,6 +43,9 @@ pub mod failover;
 pub mod failure;
 pub mod fence;
 pub mod fencing;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grammar;
 pub mod handover;
 pub mod haproxy;

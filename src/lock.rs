@@ -57,11 +57,11 @@ impl Lock {
             return Duration::ZERO;
         }
         let leased = lease.ends(began, says, self.memory).map(|ends| ends.since(began));
-        let held = match leased {
+        let bound = match leased {
             Some(leased) if lease.shows_rounds() => leased,
             _ => leased.unwrap_or_default().max(self.by_times(hold, began, says, lease)),
         };
-        if self.chosen { held.min(hold) } else { held }
+        if self.chosen { bound.min(hold) } else { bound }
     }
 
     /// The same where no lease is proven.

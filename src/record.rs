@@ -92,7 +92,12 @@ impl Records {
     /// The yes that a predecessor said of a node to a service, where it may still be used at `now`.
     pub fn restore(&self, now: Stamp, about: About<'_>, policy: &Policy) -> Option<Yes> {
         let text = own_file::read(&self.file(about), MAX_RECORD).ok()?;
-        let written: Written = serde_json::from_slice(&text).ok()?;
+        self.read(&text, now, policy)
+    }
+
+    /// The yes of such a record, where it may still be used at `now`.
+    pub fn read(&self, text: &[u8], now: Stamp, policy: &Policy) -> Option<Yes> {
+        let written: Written = serde_json::from_slice(text).ok()?;
         let yes = Yes {
             node: NodeId(written.node),
             since: Stamp::new(Duration::from_nanos(written.since_ns)),

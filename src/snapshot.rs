@@ -16,7 +16,7 @@ use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::order::{self, About};
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::release::Release;
+use crate::release::{LeftOut, Release};
 use crate::role::{Role, Timeline};
 use crate::verdict::{Standing, State, Verdict, decide};
 
@@ -81,6 +81,9 @@ pub struct SourceFacts {
     pub releases: BTreeMap<NodeId, (Stamp, Option<Release>)>,
     /// What the own server of a repmgr node last said of itself; kept when it is gone.
     pub identity: Option<Identity>,
+    /// The confirmation of another node that this one was told of, and that left it out because its server
+    /// was down: forgotten once its server is on that timeline.
+    pub left_out: Option<LeftOut>,
     /// Since when every own look has found the server out of recovery: the moment at which the first
     /// of them had finished.
     pub writable_since: Option<Stamp>,
@@ -127,9 +130,30 @@ impl SourceFacts {
             let whole = before.is_some_and(|before| keeps_data_nodes(&before.table, &said.table));
             self.table_since = self.table_since.filter(|_| whole).or(Some(now));
             let (system, timeline) = (Arc::clone(&said.system), seen.timeline);
+            self.left_out = self.left_out.filter(|left_out| timeline < Some(left_out.timeline));
             self.identity = said.me.map(|node| Identity { node, system, timeline });
         }
         self.own.record(began, look);
+    }
+
+    /// Notes that another node is confirmed without this one; the newest timeline counts.
+    pub fn is_left_out(&mut self, by: NodeId, timeline: Timeline) {
+        let own = self.identity.as_ref().and_then(|identity| identity.timeline);
+        let known = self.left_out.map(|left_out| left_out.timeline).max(own);
+        if Some(timeline) > known {
+            self.left_out = Some(LeftOut { by, timeline });
+        }
+    }
+
+    /// Whether another data node says that its vote is not for the primary of this one's timeline.
+    pub fn is_barred(&self) -> bool {
+        let Some(identity) = &self.identity else { return false };
+        self.releases.iter().any(|(id, (_, release))| {
+            let release = release.as_ref();
+            release
+                .and_then(|said| said.newer_without(*id, &identity.system, identity.timeline))
+                .is_some()
+        })
     }
 
     /// How long the word of another node's rolecall may live, by the longest that one of them has said.

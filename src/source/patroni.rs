@@ -39,6 +39,10 @@ use client::{Client, failure};
 pub use answer::{Asked, read_answer};
 pub use client::BadUrl;
 pub use members::Member;
+#[cfg(fuzzing)]
+pub use members::read as read_members;
+#[cfg(fuzzing)]
+pub use times::read as read_times;
 
 /// Most bytes of a body that are read. A leader's is some 600 and 170 more per standby.
 pub const MAX_BODY: usize = 64 * 1024;

@@ -168,7 +168,7 @@ impl Leader<'_> {
             (self.round, self.next) = (Round::Sleeps, now + 200);
             (self.leads_until, self.failsafe, self.number) = (0, false, self.wall(now) / 1000);
         }
-        if self.story.polled.is_some_and(|every| now % (every / STEP * STEP) == 0) {
+        if self.story.polled.is_some_and(|every| now.is_multiple_of(every / STEP * STEP)) {
             self.number = self.wall(now) / 1000;
         }
         match self.round {

@@ -97,6 +97,12 @@ mod tests {
         for body in ["", "[]", "null", "<html>", r#"{"ttl":30"#, r#"{"ttl":1e300}"#] {
             assert_eq!(read(body.as_bytes()).unwrap_err().kind, ErrorKind::Malformed, "{body}");
         }
+        let long = format!(r#"{{"ttl":"{}"}}"#, "x".repeat(1000));
+        let error = read(long.as_bytes()).unwrap_err();
+        assert!(
+            error.detail.ends_with(&format!("got \"{}", "x".repeat(MOST_SHOWN - 1))),
+            "{error}"
+        );
         for value in
             [r#""20s""#, r#""2__0""#, r#""_20""#, r#""""#, r#""+ 20""#, r#""20.0""#, "[]", "null"]
         {
