@@ -16,6 +16,9 @@ pub const LEASE: Duration = Duration::from_secs(TTL - 2 * LOOP_WAIT - RETRY_TIME
 /// Longer than the last good look may be old when the silence begins.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
+/// Between two silences: so long rounds must be seen until the lease counts from one after the silence.
+const ROUNDS: Duration = Duration::from_secs(2 * LOOP_WAIT + RETRY_TIMEOUT + 2);
+
 /// How long Patroni is frozen.
 const FROZEN: Duration = Duration::from_secs(7);
 
@@ -65,8 +68,8 @@ fn many(stage: &mut Stage, times: usize, bridged: Duration, silence: fn(&mut Sta
         let (began, before) = (now(), taken_back(stage));
         silence(stage);
         let gap = longest_gap(stage, began, now());
-        // rolecall must have seen it too, or the next silence would add to this one.
-        stage.look_on(LAST_LOOK);
+        // rolecall must have seen rounds again, or the next silence would add to this one.
+        stage.look_on(ROUNDS);
         stage.wait_ready(1);
         stage.wait_row(1);
         // HAProxy's check must have passed before the next one (`UP 1/2` has no reserve).
