@@ -84,6 +84,27 @@ fn a_damaged_file_is_set_aside_and_nothing_of_it_is_taken() {
     );
 }
 
+/// What the file names is shown as it stands there, and others may have written it.
+#[test]
+fn a_file_whose_words_could_forge_a_line_is_damaged_and_that_is_said_on_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("orders.json");
+    file_with(&path, None);
+    let good = fs::read_to_string(&path).unwrap();
+    let long = format!("\"{}\": 1, \"boot\"", "a".repeat(5000));
+    for (key, odd) in [
+        ("\"node\": null", "\"node\": \"pg1\\nverdict changed\""),
+        ("\"service\": null", "\"service\": \"\\u001b[31m\""),
+        ("\"boot\"", "\"b\\u001b[31m\\u202e\""),
+        ("\"boot\"", long.as_str()),
+    ] {
+        let text = good.replace(key, odd);
+        assert_ne!(text, good);
+        let error = Written::read(text.as_bytes()).map(|_| ()).unwrap_err().to_string();
+        assert!(text::is_plain(&error) && error.len() < 2 * MOST_REASON, "{error:?}");
+    }
+}
+
 #[test]
 fn ready_stands_again_at_once_only_after_an_end_that_no_no_can_have_preceded() {
     let dir = tempfile::tempdir().unwrap();

@@ -135,10 +135,13 @@ fn what_may_surprise_is_said() {
                 timeout: Duration::from_millis(1501),
             }],
         ),
-        ([patroni, "hold = \"5499ms\""].concat(), vec![]),
+        ([patroni, "hold = \"27s\""].concat(), vec![]),
         (
-            [patroni, "hold = \"5500ms\""].concat(),
-            vec![Warning::LongHold { span: Duration::from_secs(10) }],
+            [patroni, "hold = \"27001ms\""].concat(),
+            vec![Warning::LongHold {
+                hold: Duration::from_millis(27_001),
+                most: Duration::from_secs(27),
+            }],
         ),
         (
             [patroni, &reads.replace("\"5556\"", "\"5556\"\non_stop = \"maint\"")].concat(),

@@ -147,3 +147,13 @@ fn a_folder_without_end_is_not_read() {
     }
     assert!(failover_after(&file, NodeId(2)).unwrap_err().contains("more than 64 files"));
 }
+
+#[test]
+fn the_name_of_a_file_that_cannot_be_read_forges_no_line() {
+    let long = "a".repeat(5000);
+    for name in ["a\\nb", "\\033[31m", "a\u{202e}b", long.as_str()] {
+        let why = seconds(&format!("node_id=2\ninclude '{name}'")).unwrap_err();
+        assert!(text::is_plain(&why), "{why:?}");
+        assert!(why.len() <= MOST_DETAIL + '…'.len_utf8(), "{} bytes", why.len());
+    }
+}
