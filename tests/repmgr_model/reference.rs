@@ -215,12 +215,11 @@ impl Reference {
             }
             belt |= row(&f.said.table, me).is_some_and(deposed) && named(&f.said.table).is_some();
             match self.vote(facts, now, me, r.id, &f) {
-                Some(id) if id == me && deposed(r) => {
-                    if f.said.attached != Attached::Nobody {
-                        follows = 1;
-                        oldest = oldest.min(f.asked);
-                    }
+                Some(id) if id == me && deposed(r) && f.said.attached != Attached::Nobody => {
+                    follows = 1;
+                    oldest = oldest.min(f.asked);
                 }
+                Some(id) if id == me && deposed(r) => {}
                 Some(id) if id == me => {
                     votes += 1;
                     let attests = self.attests(now, me, &f);

@@ -85,10 +85,10 @@ one() {
     mkdir -p "$found" "target/fuzz/failed/$target"
     log=$results/$target.log
     # Each target holds itself to 100 ms of CPU time and 64 MiB (fuzz/src/lib.rs); half a minute
-    # without an end is a hang, however busy the host is.
+    # without an end is a hang, however busy the host is. libFuzzer itself knows no CPU time.
     # shellcheck disable=SC2046 # one word for each option
     TMPDIR=$results "$bin/$target" $(options "$target") ${SEED:+-seed=$SEED} -max_total_time="$seconds" \
-        -timeout=30 -report_slow_units=5 -rss_limit_mb=2048 -malloc_limit_mb=64 -print_final_stats=1 \
+        -timeout=30 -report_slow_units=3600 -rss_limit_mb=2048 -malloc_limit_mb=64 -print_final_stats=1 \
         -artifact_prefix="target/fuzz/failed/$target/" \
         "$found" $(seeds "$target") >"$log" 2>&1 && ended=passed || ended=FAILED
     tried=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
