@@ -14,9 +14,13 @@ use rolecall::role::Role;
 use rolecall::verdict::State;
 use tokio::sync::mpsc;
 
+mod candidate;
+mod cluster;
+mod giving_way;
 mod nodes;
 mod orders;
 mod pokes;
+mod watching;
 mod world;
 
 use world::*;

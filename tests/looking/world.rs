@@ -24,7 +24,7 @@ use rolecall::snapshot::Facts;
 use rolecall::source::RoleSource;
 use rolecall::verdict::{State, Verdict, decide};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{advance, sleep};
+use tokio::time::sleep;
 
 use super::LOGGING;
 
@@ -259,13 +259,16 @@ impl World {
         (verdict.state, verdict.reason.label())
     }
 
-    /// Lets time pass in small steps, so that every timer on the way fires at its own time.
+    /// Lets time pass.
     pub async fn pass(&self, time: Duration) {
-        for _ in 0..time.as_millis() {
-            advance(ms(1)).await;
-            settle().await;
-        }
+        pass(time).await;
     }
+}
+
+/// Lets time pass: the runtime's clock jumps from timer to timer, and each fires at its own time.
+pub async fn pass(time: Duration) {
+    sleep(time).await;
+    settle().await;
 }
 
 /// Lets every task that can run do so.

@@ -1,0 +1,479 @@
+//! One node of a repmgr cluster under a held clock: its keeper as the daemon makes it, by a
+//! configuration that is read as an operator's is, and servers that answer what a test says.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rolecall::announced::Said;
+use rolecall::answering::Routes;
+use rolecall::clock::{Clock, Stamp};
+use rolecall::config::{Config, Kind, Source};
+use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row, Table};
+use rolecall::keeper::Keeper;
+use rolecall::metrics::Metrics;
+use rolecall::observation::{ErrorKind, Observation, SourceError};
+use rolecall::order::Order;
+use rolecall::plan::{Plan, Planned, PlannedNode, Serving};
+use rolecall::poke::Poke;
+use rolecall::policy::Policy;
+use rolecall::poller;
+use rolecall::record::Records;
+use rolecall::release::Release;
+use rolecall::releasing::{Key, QUESTIONS_WAITING, Question, nonce};
+use rolecall::role::{Role, Timeline};
+use rolecall::schema::{Flags, read};
+use rolecall::snapshot::{Facts, SourceFacts};
+use rolecall::source::RoleSource;
+use rolecall::source::conninfo::Place;
+use rolecall::verdict::State;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::LOGGING;
+use super::world::{ms, pass, settle};
+
+pub use Registered::{Primary, Standby, Witness};
+
+pub type Look = Result<Observation, SourceError>;
+
+/// `repmgr.nodes`: every node at a place of its own, which is its name.
+pub fn table(rows: &[(i32, Registered, bool)]) -> Table {
+    let place = |number| Place { host: Some(format!("n{number}")), hostaddr: None, port: 5432 };
+    let row = |(number, registered, active): &(i32, Registered, bool)| Row {
+        id: NodeId(*number),
+        name: format!("node{number}").into(),
+        registered: *registered,
+        active: *active,
+        places: [place(*number)].into(),
+        shares_address: false,
+    };
+    rows.iter().map(row).collect()
+}
+
+/// What the server of a node answers; `me`: which node the own server is.
+#[derive(Clone)]
+pub struct Server {
+    pub role: Role,
+    pub timeline: u32,
+    pub answer: Answer,
+}
+
+impl Server {
+    /// One that takes writes.
+    pub fn primary(number: i32, table: &Table) -> Self {
+        let answer = Answer {
+            me: Some(NodeId(number)),
+            system: "7001".into(),
+            table: table.clone(),
+            local_id: Some(NodeId(number)),
+            upstream: None,
+            upstream_seen: None,
+            told: None,
+            attached: Attached::Nobody,
+            repmgrd_running: true,
+            repmgrd_paused: false,
+            failover_after: None,
+        };
+        Self { role: Role::Primary, timeline: 1, answer }
+    }
+
+    /// One that streams from that node, which its repmgrd has just reached.
+    pub fn standby(number: i32, upstream: i32, table: &Table) -> Self {
+        let mut server = Self::primary(number, table);
+        server.role = Role::Replica;
+        server.answer.attached = Attached::To(NodeId(upstream));
+        server.answer.upstream = Some(NodeId(upstream));
+        server.answer.upstream_seen = Some(Duration::ZERO);
+        server
+    }
+
+    pub fn on(mut self, timeline: u32) -> Self {
+        self.timeline = timeline;
+        self
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "a look, beside those that fail")]
+    pub fn look(self) -> Look {
+        Ok(Observation {
+            timeline: Some(Timeline(self.timeline)),
+            repmgr: Some(Arc::new(self.answer)),
+            ..Observation::of(self.role)
+        })
+    }
+}
+
+pub fn refuses() -> Look {
+    Err(SourceError::new(ErrorKind::ServerDown, "refused"))
+}
+
+pub fn fails() -> Look {
+    Err(SourceError::new(ErrorKind::Timeout, "in a test"))
+}
+
+/// Whom a poller of the node asks, by repmgr's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// The node's own server.
+    Own(i32),
+    /// Another node's.
+    Peer(i32),
+    /// Another node's rolecall.
+    Release(i32),
+}
+
+/// What has been asked of one of them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub looks: usize,
+    /// Pollers that were started.
+    pub started: usize,
+    /// Those that run.
+    pub running: usize,
+}
+
+#[derive(Default)]
+struct Network {
+    /// What is answered; who is not in here hangs.
+    answers: BTreeMap<Asked, (Duration, Look)>,
+    counts: BTreeMap<Asked, Counts>,
+}
+
+/// Everything that can be asked, shared by all pollers.
+#[derive(Clone, Default)]
+pub struct Servers(Arc<Mutex<Network>>);
+
+impl Servers {
+    fn network(&self) -> MutexGuard<'_, Network> {
+        self.0.lock().unwrap()
+    }
+
+    pub fn answer(&self, asked: Asked, look: Look) {
+        self.answer_after(Duration::ZERO, asked, look);
+    }
+
+    /// The look takes so long.
+    pub fn answer_after(&self, time: Duration, asked: Asked, look: Look) {
+        self.network().answers.insert(asked, (time, look));
+    }
+
+    pub fn hang(&self, asked: Asked) {
+        self.network().answers.remove(&asked);
+    }
+
+    pub fn counts(&self, asked: Asked) -> Counts {
+        self.network().counts.get(&asked).copied().unwrap_or_default()
+    }
+
+    pub fn looks(&self, asked: Asked) -> usize {
+        self.counts(asked).looks
+    }
+
+    fn count(&self, asked: Asked, change: impl FnOnce(&mut Counts)) {
+        change(self.network().counts.entry(asked).or_default());
+    }
+
+    fn asking(&self, asked: Asked) -> Asking {
+        self.count(asked, |counts| {
+            counts.started += 1;
+            counts.running += 1;
+        });
+        Asking { servers: self.clone(), asked }
+    }
+}
+
+/// What a poller asks; it ends with its poller.
+struct Asking {
+    servers: Servers,
+    asked: Asked,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.servers.count(self.asked, |counts| counts.running -= 1);
+    }
+}
+
+impl RoleSource for Asking {
+    async fn observe(&mut self) -> Look {
+        self.servers.count(self.asked, |counts| counts.looks += 1);
+        let answer = self.servers.network().answers.get(&self.asked).cloned();
+        match answer {
+            Some((time, look)) => {
+                if !time.is_zero() {
+                    tokio::time::sleep(time).await;
+                }
+                look
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The keeper of some nodes, and what it is told.
+pub struct Cluster {
+    pub clock: Clock,
+    pub facts: watch::Receiver<Facts>,
+    pub announced: watch::Receiver<Vec<Said>>,
+    pub servers: Servers,
+    pub orders: watch::Sender<Vec<Arc<Order>>>,
+    pub stopping: CancellationToken,
+    pub metrics: Metrics,
+    pub pokes: mpsc::Sender<Poke>,
+    plans: mpsc::Sender<Plan>,
+    questions: mpsc::Sender<Question>,
+    dir: Arc<tempfile::TempDir>,
+}
+
+impl Cluster {
+    /// A keeper that watches nothing yet.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory for the records and the secret");
+        let key = dir.path().join("key");
+        std::fs::write(&key, "a secret of the test").unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        Self::in_dir(Arc::new(dir))
+    }
+
+    fn in_dir(dir: Arc<tempfile::TempDir>) -> Self {
+        LazyLock::force(&LOGGING);
+        let clock = Clock::held();
+        let (facts_out, facts) = watch::channel(Facts::default());
+        let (announced_out, announced) = watch::channel(Vec::new());
+        let (plans, plans_in) = mpsc::channel(1);
+        let (pokes, pokes_in) = mpsc::channel(4);
+        let (questions, questions_in) = mpsc::channel(QUESTIONS_WAITING);
+        let (orders, orders_in) = watch::channel(Vec::new());
+        let (stopping, metrics) = (CancellationToken::new(), Metrics::default());
+        let records = Some(Records::in_dir(dir.path(), "this boot".to_owned()));
+        let keeper = Keeper::new(clock.clone(), facts_out, announced_out, records, metrics.clone())
+            .asked(questions_in)
+            .under(Some(orders_in))
+            .until(stopping.clone());
+        tokio::spawn(keeper.run(plans_in, pokes_in));
+        let servers = Servers::default();
+        Self {
+            clock,
+            facts,
+            announced,
+            servers,
+            orders,
+            stopping,
+            metrics,
+            pokes,
+            plans,
+            questions,
+            dir,
+        }
+    }
+
+    /// What an operator would write for the node of this number; `service`: another one than the usual.
+    pub fn config(&self, number: i32, service: &str) -> Config {
+        let key = self.key_file();
+        let text = format!(
+            "[source]\nkind = \"repmgr\"\nnode_id = {number}\nhold = \"0s\"\n\
+             conninfo = \"host=n{number} dbname=repmgr user=rolecall\"\n\
+             release_key_file = \"{}\"\n{service}",
+            key.display()
+        );
+        read("cluster.toml", &text, &Flags::default(), None)
+            .unwrap_or_else(|problems| panic!("{text}: {problems:?}"))
+            .config
+    }
+
+    pub fn key_file(&self) -> PathBuf {
+        self.dir.path().join("key")
+    }
+
+    /// The file of the record of a service's yes.
+    pub fn record(&self, node: &str) -> PathBuf {
+        self.dir.path().join(format!("{node}.primary.yes"))
+    }
+
+    /// The node of this number, by the name `n1` and so on.
+    pub fn node(&self, number: i32, service: &str) -> PlannedNode {
+        self.planned(number, &self.config(number, service))
+    }
+
+    pub fn planned(&self, number: i32, config: &Config) -> PlannedNode {
+        let node = &config.nodes[0];
+        let services = config.services.iter().map(|service| Serving {
+            name: service.name.as_str().into(),
+            policy: Arc::new(service.policy(node)),
+            answering: Arc::new(service.answering.clone()),
+            asks: Arc::default(),
+        });
+        PlannedNode {
+            name: format!("n{number}").into(),
+            cluster: None,
+            kinds: ["repmgr"].into(),
+            sources: vec![self.source(number, node.sources[0].clone())],
+            services: services.collect(),
+        }
+    }
+
+    fn source(&self, number: i32, source: Source) -> Planned {
+        let rhythm = source.rhythm();
+        let (servers, clock) = (self.servers.clone(), self.clock.clone());
+        let start = move |asked: Asked| {
+            let (servers, clock) = (servers.clone(), clock.clone());
+            move |id, report, poked| {
+                let asking = servers.asking(asked);
+                let phase = rhythm.interval;
+                let running = poller::run(asking, rhythm, phase, clock, id, report, poked);
+                tokio::spawn(running).abort_handle()
+            }
+        };
+        let (peer, release) = (start.clone(), start.clone());
+        Planned {
+            source,
+            start: Box::new(start(Asked::Own(number))),
+            start_peer: Some(Box::new(move |row, id, report, poked| {
+                peer(Asked::Peer(row.id.0))(id, report, poked)
+            })),
+            start_release: Some(Box::new(move |row, _, id, report, poked| {
+                release(Asked::Release(row.id.0))(id, report, poked)
+            })),
+        }
+    }
+
+    /// Watches these nodes, and returns when that is in force.
+    pub async fn plan(&self, nodes: Vec<PlannedNode>) {
+        let (told, in_force) = oneshot::channel();
+        let plan = Plan { nodes, routes: Routes::default(), http_allow: None, in_force: told };
+        self.plans.send(plan).await.expect("the keeper lives");
+        in_force.await.expect("comes into force");
+        settle().await;
+    }
+
+    /// The daemon is restarted within the same boot: what was written down is all that is left.
+    pub fn restarted(self) -> Self {
+        let dir = Arc::clone(&self.dir);
+        drop(self);
+        Self::in_dir(dir)
+    }
+
+    /// Lets time pass.
+    pub async fn pass(&self, time: Duration) {
+        pass(time).await;
+    }
+
+    pub fn policy(&self, at: usize) -> Arc<Policy> {
+        Arc::clone(&self.facts.borrow().nodes[at].services[0].policy)
+    }
+
+    pub fn source_facts(&self, at: usize) -> SourceFacts {
+        self.facts.borrow().nodes[at].sources[0].clone()
+    }
+
+    /// What a node's service answers now, and why.
+    pub fn says(&self, at: usize) -> (State, &'static str) {
+        let facts = self.facts.borrow();
+        let node = &facts.nodes[at];
+        let verdict = node.verdict(self.clock.now(), &node.services[0]);
+        (verdict.state, verdict.reason.label())
+    }
+
+    /// How long it takes until the node is READY, at most `most`.
+    pub async fn until_ready(&self, at: usize, most: Duration) -> Duration {
+        let from = self.clock.now();
+        while self.says(at).0 != State::Ready {
+            let waited = self.clock.now().since(from);
+            assert!(waited < most, "not READY after {waited:?}: {:?}", self.says(at));
+            self.pass(ms(1)).await;
+        }
+        self.clock.now().since(from)
+    }
+
+    /// A candidate of another host asks a node here to give way, with the secret of the cluster.
+    pub async fn ask(&self, node: i32) -> Option<Release> {
+        let key = Key::read(&self.key_file()).expect("the secret");
+        let nonce = nonce().expect("randomness");
+        let code = key.ask(NodeId(node), NodeId(2), &nonce);
+        let body = self.asked(node, &nonce, code).await?;
+        Some(key.read_answer(&body, &nonce).expect("proven, and to this question"))
+    }
+
+    /// The same, with this code.
+    pub async fn asked(&self, node: i32, nonce: &str, code: String) -> Option<String> {
+        let (reply, answer) = oneshot::channel();
+        let (node, from) = (NodeId(node), NodeId(2));
+        let question = Question { node, from, nonce: nonce.to_owned(), code, reply };
+        self.questions.send(question).await.expect("the keeper lives");
+        answer.await.expect("every question is answered")
+    }
+}
+
+/// The table of a healthy cluster of three, whose primary is node 1.
+pub fn healthy() -> Table {
+    table(&[(1, Primary, true), (2, Standby, true), (3, Standby, true)])
+}
+
+/// The table before and after node 1 was promoted in the place of node 2.
+pub fn before_failover() -> Table {
+    table(&[(1, Standby, true), (2, Primary, true), (3, Standby, true)])
+}
+
+pub fn after_failover() -> Table {
+    table(&[(1, Primary, true), (2, Primary, false), (3, Standby, true)])
+}
+
+impl Cluster {
+    /// Node 1 as the primary of three, READY, for a while.
+    pub async fn steady() -> Self {
+        Self::steady_as("n1").await
+    }
+
+    /// The same, by this name.
+    pub async fn steady_as(name: &str) -> Self {
+        let cluster = Self::new();
+        cluster.stand_behind_node_1();
+        cluster.plan(vec![PlannedNode { name: name.into(), ..cluster.node(1, "") }]).await;
+        let settle = cluster.policy(0).settle;
+        cluster.until_ready(0, settle + Duration::from_secs(1)).await;
+        cluster.pass(Duration::from_secs(1)).await;
+        cluster
+    }
+
+    /// All servers as they are in a healthy cluster.
+    pub fn stand_behind_node_1(&self) {
+        let table = healthy();
+        self.servers.answer(Asked::Own(1), Server::primary(1, &table).look());
+        for number in [2, 3] {
+            self.servers.answer(Asked::Peer(number), Server::standby(number, 1, &table).look());
+        }
+    }
+
+    /// Node 1 has been a standby for longer than anything has to settle, and was promoted by its next
+    /// look; the old primary is node 2, of which nothing is known. Node 3 follows.
+    pub async fn promoted() -> Self {
+        let cluster = Self::new();
+        let standby = Server::standby(1, 2, &before_failover());
+        cluster.servers.answer(Asked::Own(1), standby.look());
+        cluster.plan(vec![cluster.node(1, "")]).await;
+        cluster.pass(cluster.policy(0).settle + Duration::from_secs(1)).await;
+        let table = after_failover();
+        cluster.servers.answer(Asked::Own(1), Server::primary(1, &table).on(2).look());
+        let third = Server::standby(3, 1, &table).on(2);
+        cluster.servers.answer(Asked::Peer(3), third.look());
+        while cluster.source_facts(0).writable_since.is_none() {
+            cluster.pass(ms(1)).await;
+        }
+        cluster
+    }
+
+    /// Since when the node has been a candidate.
+    pub fn candidate_since(&self) -> Stamp {
+        self.source_facts(0).writable_since.expect("it is a candidate")
+    }
+}
+
+/// The rhythm of a source that nobody chose.
+pub fn rhythm(cluster: &Cluster) -> (Duration, Duration) {
+    let config = cluster.config(1, "");
+    let source = &config.nodes[0].sources[0];
+    assert!(matches!(source.kind, Kind::Repmgr(_)));
+    (source.interval, source.timeout)
+}
