@@ -192,7 +192,11 @@ mod tests {
         assert!(!asked(1, 3, &nonce, &code));
         assert!(!asked(1, 2, &nonce, ""));
         assert!(!asked(1, 2, &nonce, &"é".repeat(32)));
-        assert!(!asked(1, 2, "not a nonce", &ours.ask(NodeId(1), NodeId(2), "not a nonce")));
+        assert!(!asked(1, 2, &nonce, &code[1..]), "an odd number of digits");
+        // Proven, and no nonce all the same.
+        for other in ["not a nonce", &nonce[1..], &"g".repeat(32)] {
+            assert!(!asked(1, 2, other, &ours.ask(NodeId(1), NodeId(2), other)), "{other}");
+        }
         // An answer is no question, though both are of one secret.
         assert!(!asked(1, 2, &nonce, &ours.code(&released().text(&nonce))));
     }
