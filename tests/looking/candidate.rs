@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rolecall::electorate::{Answer, NodeId};
+use rolecall::observation::Observation;
 use rolecall::poke::Poke;
 use rolecall::release::Release;
 use rolecall::role::{Role, Timeline};
 use rolecall::verdict::State;
 
-use super::cluster::{
-    Asked, Cluster, Look, Primary, Server, Standby, Witness, after_failover, fails, healthy,
-    refuses, rhythm, table,
+use super::cluster::{Cluster, rhythm};
+use super::servers::{
+    Asked, Look, Primary, Server, Standby, Witness, after_failover, fails, healthy, refuses, table,
 };
 use super::world::{ms, settle};
-use rolecall::observation::Observation;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A candidate hurries for so long.

@@ -10,8 +10,9 @@ use rolecall::releasing::{Key, nonce};
 use rolecall::role::Timeline;
 use rolecall::verdict::State;
 
-use super::cluster::{Asked, Cluster, Primary, Server, healthy, refuses, rhythm, table};
+use super::cluster::{Cluster, rhythm};
 use super::logged;
+use super::servers::{Asked, Primary, Server, healthy, refuses, table};
 use super::world::{ms, settle};
 
 const SECOND: Duration = Duration::from_secs(1);

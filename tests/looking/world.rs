@@ -47,6 +47,8 @@ pub enum Does {
     Hangs,
     /// A Patroni's leader, whose lock another node can have after this time.
     Leads(Duration),
+    /// The same, with no lock behind it.
+    LeadsWithoutLock,
 }
 
 /// A source that follows a script, then repeats its last line. Counts the looks that are under way.
@@ -107,6 +109,11 @@ impl RoleSource for Scripted {
             Does::Leads(span) => {
                 let patroni = Some(Patroni { span: Some(span), ..Patroni::default() });
                 Ok(Observation { patroni, ..Observation::of(Role::Primary) })
+            }
+            Does::LeadsWithoutLock => {
+                let lockless = Patroni { paused: true, unlocked: true, ..Patroni::default() };
+                let patroni = Some(lockless);
+                Ok(Observation { patroni, leader: Some(true), ..Observation::of(Role::Primary) })
             }
         }
     }
