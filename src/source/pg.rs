@@ -6,6 +6,8 @@
 
 mod channel;
 mod explain;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod keys;
 mod login;
 mod message;

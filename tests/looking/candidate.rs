@@ -34,6 +34,7 @@ fn release(node: i32) -> Look {
         system: "7001".into(),
         timeline: Some(Timeline(1)),
         claims: false,
+        left_out: None,
         last_ready: Duration::from_secs(60),
         life: ms(1700),
         memory: ms(2500),

@@ -212,7 +212,7 @@ impl Cluster {
     pub async fn ask(&self, node: i32) -> Option<Release> {
         let key = Key::read(&self.key_file()).expect("the secret");
         let nonce = nonce().expect("randomness");
-        let code = key.ask(NodeId(node), NodeId(2), &nonce);
+        let code = key.ask(NodeId(node), NodeId(2), None, &nonce);
         let body = self.asked(node, &nonce, code).await?;
         Some(key.read_answer(&body, &nonce).expect("proven, and to this question"))
     }
@@ -220,8 +220,8 @@ impl Cluster {
     /// The same, with this code.
     pub async fn asked(&self, node: i32, nonce: &str, code: String) -> Option<String> {
         let (reply, answer) = oneshot::channel();
-        let (node, from) = (NodeId(node), NodeId(2));
-        let question = Question { node, from, nonce: nonce.to_owned(), code, reply };
+        let (node, from, nonce) = (NodeId(node), NodeId(2), nonce.to_owned());
+        let question = Question { node, from, nonce, without: None, code, reply };
         self.questions.send(question).await.expect("the keeper lives");
         answer.await.expect("every question is answered")
     }

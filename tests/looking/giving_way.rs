@@ -141,7 +141,7 @@ async fn nobody_else_is_answered_and_nobody_without_the_secret() {
     let nonce = nonce().unwrap();
     assert_eq!(cluster.asked(1, &nonce, "00".repeat(32)).await, None, "a wrong code");
     let key = Key::read(&cluster.key_file()).unwrap();
-    let code = key.ask(NodeId(1), NodeId(2), &nonce);
+    let code = key.ask(NodeId(1), NodeId(2), None, &nonce);
     assert!(cluster.asked(1, &nonce, code.clone()).await.is_some());
     std::fs::remove_file(cluster.key_file()).unwrap();
     assert_eq!(cluster.asked(1, &nonce, code).await, None, "the secret is gone");
