@@ -344,6 +344,11 @@ fn in_words(seen: &Observation) -> String {
     let mut words = vec![seen.role.map_or("no role", crate::role::Role::as_str).to_owned()];
     match seen.leader {
         Some(true) => words.push("holds the leader lock".to_owned()),
+        Some(false) if seen.role == Some(crate::role::Role::StandbyLeader) => {
+            words.push(
+                "leads a standby cluster, which has a lock of its own and no primary".to_owned(),
+            );
+        }
         Some(false) => words.push("does not hold the leader lock".to_owned()),
         None => {}
     }

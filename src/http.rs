@@ -38,6 +38,7 @@ use crate::seldom::Seldom;
 use crate::snapshot::Facts;
 use crate::status::Status;
 use crate::systemd::beats;
+use crate::text;
 
 /// Time for a connection: request, answer and end.
 const CONNECTION: Duration = Duration::from_secs(10);
@@ -45,6 +46,8 @@ const CONNECTION: Duration = Duration::from_secs(10);
 const HEAD_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes of a request's head; hyper's least.
 const HEAD: usize = 8192;
+/// Bytes of what was asked and is not known that are repeated.
+const MOST_SHOWN: usize = 60;
 /// Pause after an error of accept that waiting may cure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -250,6 +253,14 @@ impl Pages {
         } else if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()) {
             let hint = "nothing is changed here: rolecall ready|drain|maint";
             Answer::problem(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and OPTIONS", hint)
+        } else if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
+            // Nothing that is asked is passed over: `/replica?lag=1MB`, as Patroni has it, would be answered
+            // as if there were no limit.
+            let keys: Vec<_> = query.split('&').filter_map(|pair| pair.split('=').next()).collect();
+            let what =
+                format!("no page has parameters: {}", text::plain(&keys.join(", "), MOST_SHOWN));
+            let hint = "limits stand in the configuration: max_lag, max_lag_time; leave the part after `?` out";
+            Answer::problem(StatusCode::BAD_REQUEST, &what, hint)
         } else {
             let accept = request.headers().get_all(ACCEPT).iter();
             let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();

@@ -203,13 +203,15 @@ error_kinds! {
     /// The TLS handshake or the certificate failed.
     Tls => "tls", "check `sslmode`, `sslrootcert` and the certificate's name and dates";
     /// The server does not accept this user or this password.
-    Denied => "denied", "check user and password (`passfile`, `password_credential`) and the server's pg_hba.conf";
+    Denied => "denied", "the message says what is missing: user, password (`passfile`, `password_credential`), database, or a line in the server's pg_hba.conf";
     /// The server did not prove who it is, or asked for the password in a way that gives it away.
     Unproven => "unproven", "let its pg_hba.conf say scram-sha-256 for this user, or set sslmode=verify-full with an sslrootcert in `conninfo`; where another way is meant, let `require_auth` there name it, such as require_auth=none,scram-sha-256 for `trust`";
     /// The server lives and takes no connection now (SQLSTATE 57P03: starting, stopping, recovering).
     NotAccepting => "not_accepting", "wait for the server to finish starting or stopping; see its log";
     /// The server lives and all its connection slots are taken (SQLSTATE 53300).
-    SlotsFull => "slots_full", "raise max_connections or grant the role pg_use_reserved_connections; find who holds the slots";
+    SlotsFull => "slots_full", "the message says whose limit is reached: max_connections (raise it, or grant the role pg_use_reserved_connections), the role's or the database's CONNECTION LIMIT; pg_stat_activity shows who holds the slots";
+    /// A pooler stands between: what answers may be another server than the one that is meant.
+    Pooler => "pooler", "let `conninfo` lead to PostgreSQL itself: its own port or socket, past PgBouncer and the like";
     /// The server answered a query with another error.
     Query => "query", "see the SQLSTATE in the message and the server's log";
     /// The user may not read what a look needs (SQLSTATE 42501).

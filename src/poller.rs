@@ -75,13 +75,13 @@ pub async fn look<S: RoleSource>(
     source: &mut S,
     deadline: Duration,
 ) -> Result<Observation, SourceError> {
-    match timeout(deadline, source.observe()).await {
-        Ok(result) => result,
-        Err(_) => Err(SourceError::new(
-            ErrorKind::Timeout,
-            format_args!("no answer within {}", humantime::format_duration(deadline)),
-        )),
+    if let Ok(result) = timeout(deadline, source.observe()).await {
+        return result;
     }
+    let within = humantime::format_duration(deadline);
+    let waited = source.waited_for().map_or_else(String::new, |what| format!(": {what}"));
+    let what = format_args!("no answer within {within}{waited}");
+    Err(SourceError::new(ErrorKind::Timeout, what))
 }
 
 /// Looks at a source for ever, one look at a time, and reports each. Ends when nobody listens.

@@ -224,7 +224,7 @@ impl Reason {
                  and ALTER DATABASE of the user and the database rolecall asks with",
             ),
             Self::LagUnknown => Some(
-                "the WAL receiver is not streaming, or rolecall may not see it: GRANT pg_read_all_stats",
+                "the WAL receiver is not streaming, or rolecall may not see it (GRANT pg_read_all_stats), or the server does not tell, which the log says",
             ),
             Self::OldTimeline(_) => {
                 Some("let it follow the primary: repmgr standby follow, or node rejoin")

@@ -18,6 +18,7 @@ use crate::config::{
 };
 use crate::document::{Document, Fault, Problem, Table};
 use crate::exposure::open_config;
+use crate::haproxy::OLDEST;
 use crate::poke;
 use crate::schema_fence::fence;
 use crate::schema_node::{check_clash, nodes};
@@ -320,7 +321,16 @@ fn haproxy(table: &Table<'_>) -> Haproxy {
         version: table
             .take(
                 "version",
-                string(r#"a version such as "2.6""#, "write it in double quotes", version),
+                string(r#"a version such as "2.6""#, "write it in double quotes", |text| {
+                    let version = version(text)?;
+                    if version >= OLDEST {
+                        return Ok(version);
+                    }
+                    let what = format!("HAProxy {}.{} is too old", version.0, version.1);
+                    let (major, minor) = OLDEST;
+                    let expected = format!("{major}.{minor} or newer");
+                    Err(Fault::new(what, expected, "nothing is written for older ones"))
+                }),
             )
             .unwrap_or((2, 6)),
     };

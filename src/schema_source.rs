@@ -11,7 +11,7 @@ use crate::config::{Haproxy, Kind, PasswordFrom, Patroni, PatroniTls, Postgres, 
 use crate::document::{Fault, Table};
 use crate::role::Role;
 use crate::schema_repmgr;
-use crate::source::conninfo::{ClientCertificate, Conninfo};
+use crate::source::conninfo::{self, ClientCertificate, Conninfo};
 use crate::units::{boolean, credential, duration, path, patroni_url, role, string, word};
 
 /// Bounds of `interval`: below, looks cost the server more than they tell; above, nobody waits.
@@ -303,7 +303,7 @@ pub fn postgres(
     let conninfo = table.take(
         "conninfo",
         string(CONNINFO, "write it in double quotes", |text| {
-            text.parse::<Conninfo>()
+            conninfo::own(text)
                 .map_err(|error| Fault::new(error.problem.as_str(), CONNINFO, error.hint.as_str()))
         }),
     );

@@ -252,6 +252,10 @@ pub fn patroni_url(text: &str) -> Result<String, Fault> {
     const HINT: &str = "give the `restapi.connect_address` of Patroni's own configuration";
     let fault = |what: &str, hint: &str| Err(Fault::new(what, EXPECTED, hint));
     let Ok(url) = reqwest::Url::parse(text) else {
+        let host = text.split_once("://").map_or(text, |(_, host)| host);
+        if host.matches(':').count() > 1 && !host.contains('[') {
+            return fault("not a URL", "an IPv6 address stands in brackets: http://[fd00::1]:8008");
+        }
         return fault("not a URL", HINT);
     };
     if !matches!(url.scheme(), "http" | "https") {

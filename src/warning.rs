@@ -80,6 +80,8 @@ pub enum Warning {
     OpenFile(OpenFile),
     /// Others may read the command line, and a password stands in it.
     PasswordInArguments,
+    /// What libpq would take from the environment, and rolecall does not.
+    Environment(Vec<&'static str>),
     /// A file that is named is not there.
     NoFile {
         /// The key that names it.
@@ -135,6 +137,7 @@ impl Warning {
             Self::PasswordInArguments => {
                 "name a file with it: passfile=FILE in the connection string, with lines for each host"
             }
+            Self::Environment(_) => "write what it says into `conninfo`, or unset it",
             Self::NoFile { .. } => "make it, or correct the path",
         }
     }
@@ -212,6 +215,11 @@ impl fmt::Display for Warning {
             Self::PasswordInArguments => f.write_str(
                 "--conninfo holds a password, and every user of this host may read it there (`ps`)",
             ),
+            Self::Environment(names) => write!(
+                f,
+                "{} in the environment: psql would go by it, and rolecall does not",
+                names.join(", ")
+            ),
             Self::NoFile { key, path } => write!(f, "{key}: {} is not there", path.display()),
         }
     }
@@ -261,6 +269,11 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
     if let Some(dir) = dir.filter(|dir| usual.state.parent() != Some(*dir)) {
         no_file("directory of `state`", dir, &mut warnings);
     }
+    let asks = |source: &Source| matches!(source.kind, Kind::Postgres(_) | Kind::Repmgr(_));
+    let unread = unread(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    if sources().any(asks) && !unread.is_empty() {
+        warnings.push(Warning::Environment(unread));
+    }
     let mut each = Vec::new();
     for warning in warnings {
         if !each.contains(&warning) {
@@ -268,6 +281,38 @@ pub fn warnings(config: &Config) -> Vec<Warning> {
         }
     }
     each
+}
+
+/// The variables of libpq (PostgreSQL manual, "Environment Variables") that are set and change a connection.
+/// `PGSERVICEFILE` and `PGSYSCONFDIR` are read.
+fn unread(is_set: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    const OF_LIBPQ: [&str; 24] = [
+        "PGHOST",
+        "PGHOSTADDR",
+        "PGPORT",
+        "PGDATABASE",
+        "PGUSER",
+        "PGPASSWORD",
+        "PGPASSFILE",
+        "PGREQUIREAUTH",
+        "PGCHANNELBINDING",
+        "PGSERVICE",
+        "PGOPTIONS",
+        "PGSSLMODE",
+        "PGSSLNEGOTIATION",
+        "PGSSLCERT",
+        "PGSSLKEY",
+        "PGSSLCERTMODE",
+        "PGSSLROOTCERT",
+        "PGSSLCRL",
+        "PGSSLCRLDIR",
+        "PGSSLSNI",
+        "PGREQUIREPEER",
+        "PGSSLMINPROTOCOLVERSION",
+        "PGSSLMAXPROTOCOLVERSION",
+        "PGTARGETSESSIONATTRS",
+    ];
+    OF_LIBPQ.into_iter().filter(|name| is_set(name)).collect()
 }
 
 fn of_node(node: &Node, primaries: bool, warnings: &mut Vec<Warning>) {
@@ -351,5 +396,19 @@ fn no_file(key: &'static str, path: &Path, warnings: &mut Vec<Warning>) {
     let missing = std::fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
     if missing {
         warnings.push(Warning::NoFile { key, path: path.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_psql_would_take_from_the_environment_is_named() {
+        assert_eq!(unread(|_| false), Vec::<&str>::new());
+        let set = unread(|name| ["PGSSLMODE", "PGHOST", "PGSERVICEFILE"].contains(&name));
+        assert_eq!(set, ["PGHOST", "PGSSLMODE"]);
+        let said = Warning::Environment(set).to_string();
+        assert!(said.starts_with("PGHOST, PGSSLMODE in the environment"), "{said}");
     }
 }

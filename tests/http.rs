@@ -110,6 +110,12 @@ fn a_node_is_asked_as_patronis_api_is_asked() {
     for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE"] {
         assert_eq!(request(http, method, "/primary").code, 405, "{method}");
     }
+    // What is asked and not honoured is not passed over, as Patroni's parameters would be.
+    let asked = get(http, "/primary?lag=1MB&replication_state=streaming");
+    assert_eq!(asked.code, 400, "{}", asked.body);
+    let said = asked.json()["error"].to_string();
+    assert!(said.contains("lag, replication_state"), "{said}");
+    assert_eq!(get(http, "/primary?").code, 200);
     let said = get(http, "/replica").json();
     assert_eq!(said["service"]["state"], "not_ready");
     assert_eq!(said["service"]["reason"], "other_role");

@@ -57,7 +57,7 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 26] = [
     ("desk", &["daemon"]),
     ("order_book", &["desk"]),
     ("order_file", &["order_book"]),
-    ("haproxy", &["members"]),
+    ("haproxy", &["members", "schema"]),
     ("members", &["cli"]),
     ("daemon", &["cli"]),
     ("cli", &["main"]),
@@ -81,7 +81,8 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 26] = [
 ];
 
 /// What a source may share with others in its folder.
-const SHARED_BY_SOURCES: [&str; 5] = ["pg", "conninfo", "passfile", "tls", "resolve"];
+const SHARED_BY_SOURCES: [&str; 7] =
+    ["pg", "conninfo", "passfile", "tls", "resolve", "dial", "web"];
 
 /// Every file of src/: its module's name and its text without comments and tests.
 fn files() -> Vec<(String, String)> {

@@ -97,7 +97,10 @@ async fn everything_else_shows_nothing_and_says_what_was_expected() {
         ("echo primary; kill -9 $$", "expected exit code 0, got signal: 9"),
         ("true", "expected a role or `none`, got no output"),
         ("echo; echo", "got no output"),
-        ("echo primary replica", "expected one word, a role or `none`, got: primary replica"),
+        (
+            "echo primary replica",
+            "expected one word of primary, replica, sync_replica, standby_leader and none, got: primary replica",
+        ),
         ("echo primary; echo primary", "got: primary"),
         ("echo Primary", "got: Primary"),
         ("printf 'prim\\377ary'", "got: prim\u{fffd}ary"),

@@ -293,7 +293,9 @@ async fn a_reset_is_unreachable_and_a_closed_port_refused() {
     let url = format!("http://joe:secret@127.0.0.1:{port}/");
     let error = asking(&url, Resolver::system()).observe().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Refused);
-    let detail = format!("http://127.0.0.1:{port}/primary: Connection refused (os error 111)");
+    let detail = format!(
+        "http://127.0.0.1:{port}/primary: 127.0.0.1:{port}: Connection refused (os error 111)"
+    );
     assert_eq!(*error.detail, *detail);
 }
 
@@ -562,4 +564,40 @@ async fn the_times_are_asked_for_between_looks_and_bound_what_is_said_of_the_loc
         closed(stream).await;
     };
     let ((), ()) = both(source.between_looks(), hang).await;
+}
+
+/// Of the two addresses of a name the first takes what it is sent and answers nothing, as a dead host.
+#[tokio::test]
+async fn a_name_of_which_one_address_is_dead_is_seen_within_a_look() {
+    let alive = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = alive.local_addr().unwrap().port();
+    let [.., c, d] = std::process::id().to_be_bytes();
+    let dead = Ipv4Addr::new(127, 91, c, d.clamp(1, 254));
+    let tcp = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let listener = tcp();
+    listener.bind(&SocketAddr::from((dead, port)).into()).unwrap();
+    listener.listen(0).unwrap();
+    // They fill its queue: the kernel drops what comes after.
+    let filling = [tcp(), tcp(), tcp(), tcp()];
+    for socket in &filling {
+        socket.set_nonblocking(true).unwrap();
+        let _ = socket.connect(&listener.local_addr().unwrap());
+    }
+    let dns = Resolver::with(move |_| Ok(vec![dead.into(), Ipv4Addr::LOCALHOST.into()]));
+    let limit = Duration::from_millis(1500);
+    let mut source = asking(&format!("http://db1.test:{port}"), dns).within(limit);
+    for _ in 0..2 {
+        let serve = async {
+            let (mut stream, _) = asked(&alive).await;
+            let answer = format!("HTTP/1.0 200 OK\r\n\r\n{LEADER}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        let (seen, ()) = both(timeout(limit, source.observe()), serve).await;
+        assert_eq!(seen.expect("within a look").unwrap().leader, Some(true));
+    }
+    drop(alive);
+    let error = rolecall::poller::look(&mut source, limit).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
+    assert!(error.detail.ends_with(&format!("nothing answers at {dead}:{port}")), "{error}");
 }

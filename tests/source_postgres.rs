@@ -2,6 +2,8 @@
 
 #[path = "source_postgres/authority.rs"]
 mod authority;
+#[path = "source_postgres/beyond.rs"]
+mod beyond;
 #[path = "source_postgres/certificates.rs"]
 mod certificates;
 #[path = "fixtures/mod.rs"]

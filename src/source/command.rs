@@ -30,6 +30,7 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::observation::{ErrorKind, Observation, SourceError};
+use crate::role::{ROLES, Role};
 use crate::source::RoleSource;
 use crate::text;
 
@@ -131,7 +132,8 @@ pub(crate) fn read_answer(
         "" => Err(wrong(&"expected a role or `none`, got no output")),
         word => word.parse().map(Observation::of).map_err(|_| {
             let word = quoted(word.as_bytes());
-            wrong(&format_args!("expected one word, a role or `none`, got: {word}"))
+            let roles = ROLES.map(Role::as_str).join(", ");
+            wrong(&format_args!("expected one word of {roles} and none, got: {word}"))
         }),
     }
 }

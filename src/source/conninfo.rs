@@ -3,10 +3,12 @@
 //! The syntax is libpq's own (PostgreSQL manual, "Connection Strings"; `conninfo_parse` and
 //! `conninfo_uri_parse_options` in fe-connect.c): `key=value` words with `'` and `\`, or a URI with
 //! percent-encoding. What differs is what is done with the keys: a key that is not honoured is an
-//! error, and nothing is taken from the environment, the home directory or a service file.
+//! error, and nothing is taken from the environment or the home directory but the service file that
+//! `service` names, where an operator wrote it ([`own`]).
 
 mod auth;
 mod keys;
+mod service;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use crate::secret::Secret;
 pub use auth::{Method, RequireAuth};
 use keys::Given;
 pub use keys::MAX_PLACES;
+pub use service::own;
 pub use syntax::quoted;
 
 /// Where the server's socket is looked for when neither `host` nor `hostaddr` is given: the choice
@@ -156,9 +159,29 @@ pub struct TlsSettings {
     pub root: Option<Root>,
     /// `sslcert` and `sslkey`.
     pub client: Option<ClientCertificate>,
+    /// `ssl_min_protocol_version` and `ssl_max_protocol_version`.
+    pub versions: TlsVersions,
+    /// `sslsni`: whether the server is told the name it is asked by.
+    pub sni: bool,
+}
+
+/// The versions of TLS that are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersions {
+    /// 1.2 and 1.3.
+    Both,
+    /// 1.2 alone.
+    Only12,
+    /// 1.3 alone.
+    Only13,
 }
 
 impl TlsSettings {
+    /// In this mode, with nothing else said.
+    pub fn of(mode: SslMode) -> Self {
+        Self { mode, root: None, client: None, versions: TlsVersions::Both, sni: true }
+    }
+
     /// Whether a certificate that is accepted comes from an authority that the operator named: as libpq
     /// does, with any mode that uses TLS.
     pub fn verifies(&self) -> bool {
@@ -191,30 +214,57 @@ impl ConninfoError {
     fn new(problem: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { problem: problem.into(), hint: hint.into() }
     }
+
+    /// Several as one; `None` where there is none.
+    fn all(errors: Vec<Self>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let mut all = errors.next()?;
+        for error in errors {
+            all.problem = format!("{}; {}", all.problem, error.problem);
+            if !all.hint.contains(&error.hint) {
+                all.hint = format!("{}; {}", all.hint, error.hint);
+            }
+        }
+        Some(all)
+    }
 }
 
 impl FromStr for Conninfo {
     type Err = ConninfoError;
 
-    /// Reads a connection string for exactly one server.
+    /// Reads a connection string for exactly one server, without a service.
     fn from_str(text: &str) -> Result<Self, ConninfoError> {
-        let mut given = Given::read(text)?;
-        let (places, count) = given.places()?;
-        let [place] = <[Place; 1]>::try_from(places).map_err(|_| {
-            ConninfoError::new(
-                format!("`host` names {count} servers, expected one"),
-                "one source looks at one server; give each server a source of its own",
-            )
-        })?;
-        let tls = given.tls(&place)?;
-        let channel_binding = given.channel_binding()?;
-        let require_auth = given.require_auth()?;
+        Self::of(Given::read(text)?)
+    }
+}
+
+impl Conninfo {
+    /// Makes one of its keys; what is wrong with any of them is said in one error.
+    fn of(mut given: Given) -> Result<Self, ConninfoError> {
+        let mut wrong = Vec::new();
+        let place = given.place().unwrap_or_else(|error| {
+            wrong.push(error);
+            Place { host: Some("unknown".to_owned()), hostaddr: None, port: DEFAULT_PORT }
+        });
+        let tls = given.tls(&place).unwrap_or_else(|error| {
+            wrong.push(error);
+            TlsSettings::of(SslMode::Require)
+        });
+        let channel_binding = given.channel_binding().unwrap_or_else(|error| {
+            wrong.push(error);
+            ChannelBinding::Prefer
+        });
+        let require_auth = given.require_auth().unwrap_or_else(|error| {
+            wrong.push(error);
+            None
+        });
         if channel_binding == ChannelBinding::Require && tls.mode == SslMode::Disable {
-            return Err(ConninfoError::new(
+            wrong.push(ConninfoError::new(
                 "`channel_binding` is require and `sslmode` is disable, expected TLS to bind to",
                 "set sslmode=require or better",
             ));
         }
+        given.forget_peer(&place);
         let fallback = given.take("fallback_application_name");
         let conninfo = Self {
             place,
@@ -231,8 +281,8 @@ impl FromStr for Conninfo {
                 .unwrap_or_else(|| APPLICATION_NAME.to_owned()),
             options: given.take("options"),
         };
-        given.nothing_left()?;
-        Ok(conninfo)
+        wrong.extend(given.nothing_left());
+        ConninfoError::all(wrong).map_or(Ok(conninfo), Err)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod conninfo;
+mod dial;
 pub mod fixed;
 pub mod passfile;
 pub mod patroni;
@@ -15,6 +16,7 @@ pub mod release;
 pub mod repmgr;
 pub mod resolve;
 pub mod tls;
+mod web;
 
 use std::fs::File;
 use std::future::Future;
@@ -38,6 +40,11 @@ pub trait RoleSource: Send + 'static {
     /// poller drops the future when the next look is due.
     fn between_looks(&mut self) -> impl Future<Output = ()> + Send {
         async {}
+    }
+
+    /// What a look was waiting for that was just dropped, where that is an address which has said nothing.
+    fn waited_for(&self) -> Option<String> {
+        None
     }
 
     /// An operator had everything read again: what seldom changes is asked for anew, too.
@@ -73,7 +80,7 @@ impl Source {
             Kind::Patroni(patroni) => {
                 let patroni =
                     patroni::Patroni::new(patroni, resolver).map_err(|error| unusable(&error))?;
-                Self::Patroni(Box::new(patroni))
+                Self::Patroni(Box::new(patroni.within(source.timeout)))
             }
             Kind::Repmgr(repmgr) => {
                 let repmgr = repmgr::Repmgr::new(repmgr, source.timeout, resolver)
@@ -113,6 +120,15 @@ impl RoleSource for Source {
             Self::Postgres(source) => source.observe().await,
             Self::Command(source) => source.observe().await,
             Self::Static(source) => source.observe().await,
+        }
+    }
+
+    fn waited_for(&self) -> Option<String> {
+        match self {
+            Self::Patroni(source) => source.waited_for(),
+            Self::Repmgr(source) => source.waited_for(),
+            Self::Postgres(source) => source.waited_for(),
+            Self::Command(_) | Self::Static(_) => None,
         }
     }
 

@@ -31,50 +31,61 @@ pub struct Login<'a> {
 /// The password of the first line that fits, by libpq's rules (PostgreSQL manual, "The Password
 /// File"; `passwordFromFile` in fe-connect.c): `host:port:dbname:user:password`, a field `*` fits
 /// everything, `\` before a `:` or `\` takes its meaning away, `#` begins a comment line.
-pub fn find(text: &str, login: Login<'_>) -> Option<Secret> {
+///
+/// Bytes that are no UTF-8 are passed over where they stand in another line; a password of such is an error.
+pub fn find(text: &[u8], login: Login<'_>) -> Result<Option<Secret>, NotUtf8> {
     let port = login.port.to_string();
-    text.lines().find_map(|line| {
-        let line = line.trim_end_matches('\r');
-        if line.starts_with('#') {
-            return None;
+    for line in text.split(|byte| *byte == b'\n') {
+        let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+        let line = &line[..end];
+        if line.starts_with(b"#") {
+            continue;
         }
-        let rest = after_field(line, login.host)?;
-        let rest = after_field(rest, &port)?;
-        let rest = after_field(rest, login.dbname)?;
-        let password = after_field(rest, login.user)?;
-        Some(Secret::new(unescaped(password)))
-    })
+        let fields = [login.host, &port, login.dbname, login.user];
+        let password = fields.iter().try_fold(line, |rest, wanted| after_field(rest, wanted));
+        if let Some(password) = password {
+            let password = String::from_utf8(unescaped(password)).map_err(|_| NotUtf8)?;
+            return Ok(Some(Secret::new(password)));
+        }
+    }
+    Ok(None)
 }
 
+/// The password of the line that fits is no UTF-8 text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotUtf8;
+
 /// What follows the first field of `line` where that field fits `wanted`.
-fn after_field<'a>(line: &'a str, wanted: &str) -> Option<&'a str> {
-    if let Some(rest) = line.strip_prefix("*:") {
+fn after_field<'a>(line: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
+    if let Some(rest) = line.strip_prefix(b"*:") {
         return Some(rest);
     }
-    let (mut chars, mut wanted) = (line.chars(), wanted.chars());
-    while let Some(mut c) = chars.next() {
-        if c == ':' && wanted.as_str().is_empty() {
-            return Some(chars.as_str());
+    let (mut rest, mut wanted) = (line, wanted.as_bytes());
+    while let Some((mut byte, mut after)) = rest.split_first() {
+        if *byte == b':' && wanted.is_empty() {
+            return Some(after);
         }
-        if c == '\\' {
-            c = chars.next()?;
+        if *byte == b'\\' {
+            (byte, after) = after.split_first()?;
         }
-        if wanted.next() != Some(c) {
+        let (first, others) = wanted.split_first()?;
+        if first != byte {
             return None;
         }
+        (rest, wanted) = (after, others);
     }
     None
 }
 
 /// The password field: up to an unescaped `:`.
-fn unescaped(field: &str) -> String {
-    let mut password = String::new();
-    let mut chars = field.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            ':' => break,
-            '\\' => password.push(chars.next().unwrap_or('\\')),
-            _ => password.push(c),
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut password = Vec::new();
+    let mut bytes = field.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b':' => break,
+            b'\\' => password.push(*bytes.next().unwrap_or(&b'\\')),
+            _ => password.push(*byte),
         }
     }
     password
@@ -83,7 +94,7 @@ fn unescaped(field: &str) -> String {
 /// Looks a password up in a passfile. `None`: no line fits. [`ErrorKind::Credential`] where the
 /// file cannot be read, and where others may read or write it: libpq ignores such a file.
 pub fn read_passfile(path: &Path, login: Login<'_>) -> Result<Option<Secret>, SourceError> {
-    let text = read_text(path, MAX_BYTES)?;
+    let text = read(path, MAX_BYTES)?;
     let mode = fs::metadata(path).map_err(|e| unreadable(path, &e))?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(credential(
@@ -91,7 +102,9 @@ pub fn read_passfile(path: &Path, login: Login<'_>) -> Result<Option<Secret>, So
             format!("is open to group or others (mode {:04o}); hint: chmod 0600", mode & 0o7777),
         ));
     }
-    Ok(find(&text, login))
+    find(&text, login).map_err(|NotUtf8| {
+        credential(path, "has a password for it that is not UTF-8; hint: iconv -f LATIN1 -t UTF-8")
+    })
 }
 
 /// Reads a file that is a password, less one line end. [`ErrorKind::Credential`] where it cannot be
@@ -146,7 +159,7 @@ mod tests {
     }
 
     fn found(text: &str, login: Login<'_>) -> Option<String> {
-        find(text, login).map(|secret| secret.expose().to_owned())
+        find(text.as_bytes(), login).unwrap().map(|secret| secret.expose().to_owned())
     }
 
     #[test]
@@ -175,6 +188,14 @@ mod tests {
         ] {
             assert_eq!(found(text, db1).as_deref(), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_matter_where_they_are_the_password() {
+        let file = b"# caf\xe9\ncaf\xe9:*:*:*:no\ndb1:5432:orders:rolecall:pw\nh:*:*:*:\xe9\n";
+        let db1 = login("db1", "orders", "rolecall");
+        assert_eq!(find(file, db1), Ok(Some(Secret::new("pw"))));
+        assert_eq!(find(file, login("h", "d", "u")), Err(NotUtf8));
     }
 
     #[test]
@@ -243,7 +264,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in any::<String>(), host in any::<String>()) {
-            find(&text, login(&host, "d", "u"));
+            let _ = find(text.as_bytes(), login(&host, "d", "u"));
         }
 
         #[test]
@@ -253,7 +274,8 @@ mod tests {
             password in "[^\r\n]{0,20}",
         ) {
             let line = format!("{}:5432:{}:u:{}", escaped(&host), escaped(&dbname), escaped(&password));
-            prop_assert_eq!(find(&line, login(&host, &dbname, "u")), Some(Secret::new(password)));
+            let found = find(line.as_bytes(), login(&host, &dbname, "u"));
+            prop_assert_eq!(found, Ok(Some(Secret::new(password))));
         }
     }
 }

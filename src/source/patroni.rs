@@ -23,8 +23,7 @@ mod times;
 
 use std::time::Duration;
 
-use reqwest::header::{CONNECTION, HeaderValue};
-use reqwest::{Response, Url};
+use reqwest::Url;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Stamp};
@@ -33,8 +32,9 @@ use crate::lease::Times;
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::source::RoleSource;
 use crate::source::resolve::Resolver;
+use crate::source::web::Wanted;
 use answer::{HELD, NOT_HELD};
-use client::{Client, failure};
+use client::Client;
 
 pub use answer::{Asked, read_answer};
 pub use client::BadUrl;
@@ -97,18 +97,22 @@ impl Patroni {
         })
     }
 
+    /// The same, for looks of at most `timeout`.
+    #[must_use]
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.client.within(timeout);
+        self
+    }
+
     async fn ask(&mut self, asked: Asked, url: Url) -> Result<Observation, SourceError> {
-        let mut response = self.get(url).await?;
-        let expiry = self.client.expiry();
-        let status = response.status().as_u16();
-        let answer = match status {
-            NOT_HELD => {
-                let body = timeout(NO_BODY_WAIT, read_body(&mut response)).await;
-                read_answer(asked, status, &body.ok().and_then(Result::ok).unwrap_or_default())
-            }
-            HELD => read_answer(asked, status, &read_body(&mut response).await?),
-            _ => read_answer(asked, status, &[]),
+        let wanted = |status| match status {
+            NOT_HELD => Wanted::Within(NO_BODY_WAIT),
+            HELD => Wanted::Whole,
+            _ => Wanted::Not,
         };
+        let answer = self.client.get(url, MAX_BODY, wanted).await?;
+        let expiry = self.client.expiry();
+        let answer = read_answer(asked, answer.status, &answer.body);
         let mut seen = answer?;
         if let Some(says) = &mut seen.patroni {
             self.over_lag = says.over_lag.unwrap_or(self.over_lag);
@@ -128,14 +132,6 @@ impl Patroni {
         let mut url = client::page(&self.url, "read-only");
         url.set_query(Some(&format!("lag={bytes}")));
         (Asked::ReadOnly, url)
-    }
-
-    async fn get(&mut self, url: Url) -> Result<Response, SourceError> {
-        let https = url.scheme() == "https";
-        let url = self.client.renamed(url);
-        let request = self.client.current().get(url);
-        let request = request.header(CONNECTION, HeaderValue::from_static("close"));
-        request.send().await.map_err(|error| failure(&error, https))
     }
 
     /// Patroni's times, by `GET /config`. Errors as a look's.
@@ -166,13 +162,13 @@ impl Patroni {
 
     /// The body of a page that is always answered with status 200.
     async fn page(&mut self, name: &str) -> Result<Vec<u8>, SourceError> {
-        let mut response = self.get(client::page(&self.url, name)).await?;
-        let status = response.status().as_u16();
-        if status != HELD {
-            let detail = format_args!("expected status 200 of /{name}, got {status}");
+        let wanted = |status| if status == HELD { Wanted::Whole } else { Wanted::Not };
+        let answer = self.client.get(client::page(&self.url, name), MAX_BODY, wanted).await?;
+        if answer.status != HELD {
+            let detail = format_args!("expected status 200 of /{name}, got {}", answer.status);
             return Err(SourceError::new(ErrorKind::Status, detail));
         }
-        read_body(&mut response).await
+        Ok(answer.body)
     }
 }
 
@@ -186,6 +182,10 @@ impl RoleSource for Patroni {
 
     fn renew(&mut self) {
         self.times_due = None;
+    }
+
+    fn waited_for(&self) -> Option<String> {
+        self.client.waited_for()
     }
 
     async fn between_looks(&mut self) {
@@ -205,18 +205,4 @@ impl RoleSource for Patroni {
             Err(_) => self.tell_no_times(&"no answer"),
         }
     }
-}
-
-/// Reads to the end, or to one chunk beyond [`MAX_BODY`].
-async fn read_body(response: &mut Response) -> Result<Vec<u8>, SourceError> {
-    let https = response.url().scheme() == "https";
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error, https))? {
-        if body.len() + chunk.len() > MAX_BODY {
-            let detail = format_args!("expected at most {MAX_BODY} bytes, got more");
-            return Err(SourceError::new(ErrorKind::TooLong, detail));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }

@@ -17,10 +17,10 @@ mod scram;
 pub mod sessions;
 mod wire;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Config, Connection, Error, NoTls, Row};
@@ -30,16 +30,18 @@ use crate::config::{self, PasswordFrom};
 use crate::observation::{ErrorKind, Expiry, SourceError};
 use crate::secret::Secret;
 use crate::source::conninfo::{ChannelBinding, DEFAULT_SOCKET_DIR, Place, RequireAuth};
+use crate::source::dial::Dialer;
 use crate::source::passfile::{self, Login};
 use crate::source::resolve::Resolver;
 use crate::source::tls::{Attempt, Tls};
 
-use channel::{Entered, Stream};
-use explain::{Stage, broken_kind, explained, sqlstate_kind, words};
+use channel::{Backend, Entered, Stream};
+use explain::{Stage, broken_kind, explained, remedy, said_within, sqlstate_kind, words};
 use keys::Keyring;
 pub use keys::REST;
 use login::{Encrypted, Refused, Who};
 pub use message::MAX_LOGIN_MESSAGE;
+use message::Said;
 use proof::Demand;
 pub use scram::MAX_ITERATIONS;
 pub use wire::MAX_ANSWER;
@@ -56,6 +58,7 @@ pub struct Connector {
     place: Place,
     user: String,
     dbname: String,
+    dbname_by_default: bool,
     application_name: String,
     options: String,
     password: Password,
@@ -64,9 +67,13 @@ pub struct Connector {
     tls: Tls,
     keyring: Keyring,
     resolver: Resolver,
+    dialer: Dialer,
     /// When the certificate of the last connection ends.
     peer_end: Option<i64>,
     denied: Option<Denied>,
+    told_unencrypted: bool,
+    /// The process that serves the last connection, by the server's word.
+    backend: Backend,
 }
 
 /// A server did not let this user in.
@@ -122,6 +129,7 @@ impl Connector {
             place: conninfo.place.clone(),
             user,
             dbname,
+            dbname_by_default: conninfo.dbname.is_none(),
             application_name: conninfo.application_name.clone(),
             options: session_options(timeout, conninfo.options.as_deref()),
             password,
@@ -130,8 +138,11 @@ impl Connector {
             tls,
             keyring: Keyring::new(),
             resolver,
+            dialer: Dialer::new(timeout),
             peer_end: None,
             denied: None,
+            told_unencrypted: false,
+            backend: Backend::default(),
         })
     }
 
@@ -145,8 +156,18 @@ impl Connector {
             let what = "a row of a table names a socket, which no other host has";
             return Err(SourceError::new(ErrorKind::Unresolved, what));
         }
-        let keyring = self.keyring.beside();
-        Ok(Self { place, keyring, peer_end: None, denied: None, ..self.clone() })
+        let (keyring, dialer) = (self.keyring.beside(), self.dialer.beside());
+        Ok(Self { place, keyring, dialer, peer_end: None, denied: None, ..self.clone() })
+    }
+
+    /// What is said of a look that was dropped before an address had answered.
+    pub fn waited_for(&self) -> Option<String> {
+        self.dialer.silent()
+    }
+
+    /// A look begins: what was waited for by an earlier one is no matter any more.
+    pub fn begin(&self) {
+        self.dialer.forget();
     }
 
     /// The server that is asked.
@@ -183,6 +204,7 @@ impl Connector {
         query: &str,
         still: impl FnOnce() -> bool,
     ) -> Result<Option<Row>, SourceError> {
+        self.begin();
         let password = self.password()?;
         self.paused(password.as_ref())?;
         let opened = self.open(password.as_ref()).await;
@@ -223,11 +245,14 @@ impl Connector {
         let own_socket = self.place.socket_dir().is_some();
         // `sslmode` means nothing on a socket.
         let attempts = if own_socket { &[Attempt::Disable] } else { self.tls.attempts() };
-        let mut refused = None;
+        let mut refused: Option<SourceError> = None;
         for attempt in attempts {
             self.peer_end = None;
             match self.enter(*attempt, own_socket, password).await {
                 Ok(entered) => {
+                    if let Some(refused) = refused.filter(|_| *attempt == Attempt::Disable) {
+                        self.tell_unencrypted(&refused);
+                    }
                     // Whom it would announce is of no matter: the user is in.
                     let opened = Config::new().user(&self.user).connect_raw(entered, NoTls).await;
                     return opened.map_err(|error| self.explained(&error, Stage::Connect));
@@ -235,6 +260,16 @@ impl Connector {
                 Err(refusal) => {
                     let hinges = hinges_on_encryption(&refusal);
                     let error = self.refusal(refusal);
+                    let error = match refused.take() {
+                        // What the first way failed by may be what is to be mended.
+                        Some(first) => {
+                            let (how, place) = (attempt.shown(), format!("{}: ", self.place));
+                            let first = first.detail.strip_prefix(&place).unwrap_or(&first.detail);
+                            let also = format_args!("{error} ({how}; before that: {first})");
+                            SourceError::new(error.kind, also)
+                        }
+                        None => error,
+                    };
                     if !hinges {
                         return Err(error);
                     }
@@ -243,6 +278,17 @@ impl Connector {
             }
         }
         Err(refused.unwrap_or_else(|| self.failed(ErrorKind::Tls, "no way to connect")))
+    }
+
+    /// Says once that a look goes without TLS, though the server has it.
+    fn tell_unencrypted(&mut self, why: &SourceError) {
+        if !std::mem::replace(&mut self.told_unencrypted, true) {
+            tracing::warn!(
+                %why,
+                hint = "mend that, or set sslmode=disable in `conninfo`: the server logs a failed handshake at every look",
+                "{}: asked without TLS, which failed", self.place
+            );
+        }
     }
 
     /// One attempt to be let in.
@@ -273,7 +319,8 @@ impl Connector {
             keyring: &self.keyring,
         };
         login::login(&mut stream, &who, encrypted, demand).await?;
-        Ok(Entered::new(stream))
+        self.backend = Backend::default();
+        Ok(Entered::new(stream, self.backend.clone()))
     }
 
     /// The name the server's certificate must have.
@@ -292,25 +339,18 @@ impl Connector {
                 Err(e) => Err(self.failed(unix_kind(&e), format!("{}: {e}", path.display()))),
             };
         }
-        let mut failed = None;
-        for ip in self.addresses().await? {
-            let addr = SocketAddr::new(ip, self.place.port);
-            match TcpStream::connect(addr).await {
-                Ok(stream) => {
-                    // Losing a few milliseconds is all that can come of an error here.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(Box::new(Bounded::new(stream)));
-                }
-                Err(e) => {
-                    let error = self.failed(tcp_kind(&e), format!("{addr}: {e}"));
-                    // A refusal is evidence only where no address leaves a doubt.
-                    if failed.as_ref().is_none_or(|f: &SourceError| f.kind.is_contrary()) {
-                        failed = Some(error);
-                    }
-                }
+        let addresses = self.addresses().await?;
+        let (host, port) = (self.place.name(), self.place.port);
+        match self.dialer.connect(&self.resolver, host, &addresses, port).await {
+            Ok(stream) => Ok(Box::new(Bounded::new(stream))),
+            Err(failed) => {
+                let error =
+                    failed.into_error(|addr, e| self.failed(tcp_kind(e), format!("{addr}: {e}")));
+                Err(error.unwrap_or_else(|| {
+                    self.failed(ErrorKind::Unresolved, "the name has no address")
+                }))
             }
         }
-        Err(failed.unwrap_or_else(|| self.failed(ErrorKind::Unresolved, "the name has no address")))
     }
 
     async fn addresses(&self) -> Result<Vec<IpAddr>, SourceError> {
@@ -343,6 +383,22 @@ impl Connector {
         }
     }
 
+    /// Whether the process that answered, by `pg_backend_pid()`, is the one that the server said would.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Pooler`] where it is another: a pooler says a number of its own, and gives each query to
+    /// whatever connection it has, of whatever server.
+    pub fn is_direct(&self, pid: i32) -> Result<(), SourceError> {
+        match self.backend.get() {
+            Some(said) if said != pid => {
+                let what = "a pooler answers there, which may ask any server: the process that answered is not \
+                            the one that was announced";
+                Err(self.failed(ErrorKind::Pooler, what))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A failure at this server.
     pub fn failed(&self, kind: ErrorKind, what: impl std::fmt::Display) -> SourceError {
         SourceError::new(kind, format!("{}: {what}", self.place))
@@ -351,18 +407,30 @@ impl Connector {
     /// Why the user was not let in.
     fn refusal(&self, refused: Refused) -> SourceError {
         match refused {
-            Refused::Said(said) => {
-                self.failed(sqlstate_kind(&said.code, Stage::Connect), words(&said))
-            }
-            Refused::Io(error) => self.failed(broken_kind(&error), error),
+            Refused::Said(said) => self.said(&said, Stage::Connect),
+            Refused::Io(error) => self.failed(broken_kind(&error), channel::plainly(&error)),
             Refused::NoPassword => self.failed(ErrorKind::Denied, self.password_missing()),
             Refused::Is(kind, what) => self.failed(kind, what),
             Refused::Before(error) => error,
         }
     }
 
+    /// What a server's own words mean, with what mends a login.
+    fn said(&self, said: &Said, stage: Stage) -> SourceError {
+        let (dbname, dbname_by_default) = (&self.dbname, self.dbname_by_default);
+        let login = explain::Login { user: &self.user, dbname, dbname_by_default };
+        let kind = sqlstate_kind(&said.code, stage);
+        match remedy(said, &login).filter(|_| stage == Stage::Connect) {
+            Some(hint) => self.failed(kind, format_args!("{}; hint: {hint}", words(said))),
+            None => self.failed(kind, words(said)),
+        }
+    }
+
     fn explained(&self, error: &Error, stage: Stage) -> SourceError {
-        let (kind, what) = explained(error, stage);
+        if let Some(said) = said_within(error) {
+            return self.said(&said, stage);
+        }
+        let (kind, what) = explained(error);
         self.failed(kind, what)
     }
 

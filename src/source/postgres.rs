@@ -9,18 +9,25 @@
 
 use std::time::Duration;
 
+use crate::clock::{Clock, Stamp};
 use crate::config;
 use crate::observation::{Observation, SourceError};
 use crate::source::RoleSource;
 use crate::source::pg::Connector;
-use crate::source::pg::role::{self, RoleRow};
+use crate::source::pg::role::{self, LEAST, RoleRow, is_lack};
 use crate::source::resolve::Resolver;
+
+/// How long a server that lacks a part of what is asked is asked for its role alone: it may be upgraded.
+const LACKING: Duration = Duration::from_secs(300);
 
 /// PostgreSQL as a source: a fresh connection and one query a look.
 pub struct Postgres {
     connector: Connector,
     query: String,
     told_hidden: bool,
+    /// Until when the role alone is asked for.
+    lacking: Option<Stamp>,
+    told_lack: bool,
 }
 
 impl Postgres {
@@ -32,7 +39,40 @@ impl Postgres {
         resolver: Resolver,
     ) -> Result<Self, SourceError> {
         let connector = Connector::new(settings, timeout, resolver)?;
-        Ok(Self { connector, query: role::query(&[], ""), told_hidden: false })
+        Ok(Self {
+            connector,
+            query: role::query(&[], ""),
+            told_hidden: false,
+            lacking: None,
+            told_lack: false,
+        })
+    }
+
+    /// Asks for all, or for the role alone where the server lacks a part of the rest.
+    async fn ask(&mut self) -> Result<RoleRow, SourceError> {
+        let now = Clock::Boot.now();
+        if self.lacking.is_none_or(|until| until <= now) {
+            match self.connector.ask(&self.query).await {
+                Err(lack) if is_lack(&lack) => {
+                    let row = RoleRow::read(&self.connector.ask(LEAST).await?)?;
+                    self.lacking = Some(now.plus(LACKING));
+                    self.tell_lack(&lack);
+                    return Ok(row);
+                }
+                answered => return RoleRow::read(&answered?),
+            }
+        }
+        RoleRow::read(&self.connector.ask(LEAST).await?)
+    }
+
+    fn tell_lack(&mut self, lack: &SourceError) {
+        if !std::mem::replace(&mut self.told_lack, true) {
+            tracing::warn!(
+                %lack,
+                hint = "leave max_lag and max_lag_time out for it, or grant what is missing",
+                "the server tells its role and not its timeline, its position and its lag"
+            );
+        }
     }
 
     fn tell_hidden(&mut self) {
@@ -49,10 +89,15 @@ impl Postgres {
 
 impl RoleSource for Postgres {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
-        let row = RoleRow::read(&self.connector.ask(&self.query).await?)?;
+        let row = self.ask().await?;
+        self.connector.is_direct(row.pid())?;
         if row.hidden() {
             self.tell_hidden();
         }
         Ok(Observation { expiry: self.connector.expiry(), ..row.observation()? })
+    }
+
+    fn waited_for(&self) -> Option<String> {
+        self.connector.waited_for()
     }
 }

@@ -133,6 +133,7 @@ impl Repmgr {
             answered => answered,
         }?;
         let role = RoleRow::read(&answered)?;
+        connector.is_direct(role.pid())?;
         let columns = Columns::read(&answered)?;
         if role.hidden() {
             let user = connector.user();
@@ -203,6 +204,7 @@ impl RoleSource for Repmgr {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
         let count = self.servers.len();
         let start = self.first;
+        self.servers.iter().flatten().for_each(Connector::begin);
         let mut failed: Option<SourceError> = None;
         for at in (0..count).map(|step| (start + step) % count) {
             self.first = (at + 1) % count;
@@ -220,6 +222,10 @@ impl RoleSource for Repmgr {
             }
         }
         Err(failed.unwrap_or_else(nowhere))
+    }
+
+    fn waited_for(&self) -> Option<String> {
+        self.servers.iter().flatten().find_map(Connector::waited_for)
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ struct Good {
     addresses: Arc<[IpAddr]>,
     /// When it was asked for last. Whoever asks least recently is forgotten first.
     used: u64,
+    /// The one at which somebody answered last.
+    answered: Option<IpAddr>,
 }
 
 /// The right to one look-up: of the share of its source, and of the threads of all.
@@ -109,9 +111,24 @@ impl Resolver {
         let Some(good) = self.shared.names().good(host) else {
             return Ok(self.first(host).await?.to_vec());
         };
-        let Some(started) = self.refresh(host) else { return Ok(good.to_vec()) };
+        let Some(started) = self.refresh(host) else { return Ok(self.ordered(host, &good)) };
         let fresh = timeout(PATIENCE, outcome(host, started)).await.ok().and_then(Result::ok);
-        Ok(fresh.unwrap_or(good).to_vec())
+        Ok(self.ordered(host, &fresh.unwrap_or(good)))
+    }
+
+    /// Somebody answered at this address of `host`: it comes first from now on.
+    pub fn answered(&self, host: &str, address: IpAddr) {
+        if let Some(good) = self.shared.names().good.get_mut(host) {
+            good.answered = Some(address);
+        }
+    }
+
+    /// The addresses of `host`, the one at which somebody answered last before the others.
+    fn ordered(&self, host: &str, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let answered = self.shared.names().good.get(host).and_then(|good| good.answered);
+        let mut ordered = addresses.to_vec();
+        ordered.sort_by_key(|address| Some(*address) != answered);
+        ordered
     }
 
     /// What is known of `host` now: the last good addresses, and a look-up that is begun refreshes
@@ -218,7 +235,8 @@ impl Names {
                 self.good.remove(&unused);
             }
         }
-        let good = Good { addresses: Arc::clone(addresses), used: self.uses };
+        let answered = self.good.get(host).and_then(|good| good.answered);
+        let good = Good { addresses: Arc::clone(addresses), used: self.uses, answered };
         self.good.insert(host.to_owned(), good);
     }
 }
@@ -232,18 +250,6 @@ async fn outcome(host: &str, mut under_way: Pending) -> Outcome {
 
 fn unresolved(host: &str, why: impl std::fmt::Display) -> SourceError {
     SourceError::new(ErrorKind::Unresolved, format_args!("cannot resolve {host:?}: {why}"))
-}
-
-impl reqwest::dns::Resolve for Resolver {
-    /// The port is zero, for which reqwest puts the one of its URL.
-    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let resolver = self.clone();
-        Box::pin(async move {
-            let addresses = resolver.lookup(name.as_str()).await?;
-            let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(addresses) as reqwest::dns::Addrs)
-        })
-    }
 }
 
 #[cfg(test)]

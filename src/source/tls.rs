@@ -10,34 +10,38 @@
 //! | `verify-full` | TLS | | signed by `sslrootcert`, and names the host |
 //!
 //! On a Unix socket `sslmode` means nothing (PostgreSQL manual, "SSL Support"). The host is looked
-//! for in the certificate's subject alternative names alone, never in its common name, and a server's
-//! certificate that is itself an authority (`CA:TRUE`, as `openssl req -x509` makes) is refused.
+//! for in the certificate's subject alternative names alone, never in its common name. A certificate that
+//! is itself in `sslrootcert` is accepted whoever signed it. docs/tls.md has what was tried.
 
+mod certificate;
 mod ends;
+mod judge;
+mod key;
+mod p521;
+mod pem;
+mod provider;
+mod words;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use crate::observation::{ErrorKind, SourceError};
-use crate::source::conninfo::{Root, SslMode, TlsSettings};
-use crate::source::passfile::{credential, read};
+use crate::source::conninfo::{ClientCertificate, Root, SslMode, TlsSettings, TlsVersions};
+use crate::source::passfile::credential;
 
 use ends::Noting;
 pub use ends::{PeerEnd, end};
-
-/// Most bytes of a PEM file: several times the bundle of a whole operating system.
-const MAX_PEM_BYTES: u64 = 1024 * 1024;
+use judge::{Judge, Trusted};
+pub use pem::certificates;
+use provider::provider;
+pub use words::said;
 
 /// What is done about encryption in one attempt to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,16 @@ pub enum Attempt {
     Prefer,
     /// TLS.
     Require,
+}
+
+impl Attempt {
+    /// How it went, for a message.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Self::Disable => "without TLS",
+            Self::Prefer | Self::Require => "with TLS",
+        }
+    }
 }
 
 /// What to try in this mode, one after the other; a later one only where encryption was at fault.
@@ -140,37 +154,53 @@ fn files(settings: &TlsSettings) -> impl Iterator<Item = &Path> {
     root.into_iter().chain(client).filter(move |_| used)
 }
 
-/// What rustls is told; `peer` is told when the certificate of the server ends. Errors as [`Tls::new`].
+/// What rustls is told; `peer` is told when the certificate of the server ends. Errors as [`Tls::config`].
 pub fn client_config(settings: &TlsSettings, peer: &PeerEnd) -> Result<ClientConfig, SourceError> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(tls)?;
-    let roots = if settings.mode == SslMode::Disable { None } else { settings.root.as_ref() };
-    let roots = roots.map(root_store).transpose()?;
-    let verifier: Arc<dyn ServerCertVerifier> = match roots {
-        Some(roots) if settings.mode == SslMode::VerifyFull => {
-            let roots = Arc::new(roots);
-            WebPkiServerVerifier::builder_with_provider(roots, provider).build().map_err(tls)?
-        }
-        roots => Arc::new(Nameless::new(roots, &provider)),
-    };
+        .with_protocol_versions(versions(settings.versions))
+        .map_err(|error| tls(said(&error)))?;
+    let used = settings.mode != SslMode::Disable;
+    let trusted = settings.root.as_ref().filter(|_| used).map(trusted).transpose()?;
+    let names = trusted.is_some() && settings.mode == SslMode::VerifyFull;
+    let verifier: Arc<dyn ServerCertVerifier> = Judge::new(trusted, names, &provider);
     let noting = Arc::new(Noting { verifier, peer: peer.clone() });
     let builder = builder.dangerous().with_custom_certificate_verifier(noting);
-    let mut config = match &settings.client {
-        Some(client) if settings.mode != SslMode::Disable => {
-            let key = read(&client.key, MAX_PEM_BYTES)?;
-            let key = PrivateKeyDer::from_pem_slice(&key)
-                .map_err(|e| credential(&client.key, format!("holds no private key: {e}")))?;
-            builder
-                .with_client_auth_cert(certificates(&client.cert)?, key)
-                .map_err(|e| tls(format!("{}: {e}", client.cert.display())))?
-        }
-        _ => builder.with_no_client_auth(),
+    let mut config = match settings.client.as_ref().filter(|_| used) {
+        Some(client) => builder.with_client_cert_resolver(Arc::new(shown(client)?)),
+        None => builder.with_no_client_auth(),
     };
+    config.enable_sni = settings.sni;
     // PostgreSQL hands out no tickets, and a store for them would be memory for nothing.
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+fn versions(versions: TlsVersions) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    match versions {
+        TlsVersions::Both => &BOTH,
+        TlsVersions::Only12 => &BOTH[1..],
+        TlsVersions::Only13 => &BOTH[..1],
+    }
+}
+
+/// The certificate that a server is shown, of whatever version it is.
+fn shown(client: &ClientCertificate) -> Result<SingleCertAndKey, SourceError> {
+    let key = key::read(&client.key)?;
+    let chain = certificates(&client.cert)?;
+    let signing = provider().key_provider.load_private_key(key.clone_key());
+    let signing = signing.map_err(|_| key::unusable(&client.key, &key))?;
+    let of_certificate = chain.first().and_then(|own| certificate::public_key(own));
+    if signing.public_key().is_some() && signing.public_key() != of_certificate {
+        return Err(tls(format_args!(
+            "{} is not the certificate of the key in {}; hint: openssl x509 -pubkey -noout -in the one and openssl \
+             pkey -pubout -in the other must print the same",
+            client.cert.display(),
+            client.key.display()
+        )));
+    }
+    Ok(SingleCertAndKey::from(CertifiedKey::new(chain, signing)))
 }
 
 /// When the certificate ends that a server is shown; `None` where there is none.
@@ -179,17 +209,24 @@ pub fn own_end(settings: &TlsSettings) -> Option<i64> {
     end(certificates(&client.cert).ok()?.first()?)
 }
 
-fn root_store(root: &Root) -> Result<RootCertStore, SourceError> {
-    let mut store = RootCertStore::empty();
+/// Whom the settings name as trusted.
+fn trusted(root: &Root) -> Result<Trusted, SourceError> {
+    let mut roots = RootCertStore::empty();
+    let mut listed = Vec::new();
     match root {
         Root::File(path) => {
             for certificate in certificates(path)? {
-                store.add(certificate).map_err(|e| credential(path, e))?;
+                // What is no authority may still be exactly what the server shows.
+                if roots.add(certificate.clone()).is_err() && end(&certificate).is_none() {
+                    let what = "holds a certificate that cannot be read; hint: openssl x509 -noout -text -in";
+                    return Err(credential(path, format_args!("{what} {}", path.display())));
+                }
+                listed.push(certificate);
             }
         }
         Root::System => {
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if store.is_empty() {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
                 return Err(SourceError::new(
                     ErrorKind::Credential,
                     "sslrootcert=system: the operating system trusts no authority; \
@@ -198,79 +235,11 @@ fn root_store(root: &Root) -> Result<RootCertStore, SourceError> {
             }
         }
     }
-    Ok(store)
-}
-
-/// The certificates of a PEM file. [`ErrorKind::Credential`] where there are none.
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SourceError> {
-    let pem = read(path, MAX_PEM_BYTES)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|e| credential(path, format!("is no PEM file: {e}")))?;
-    if found.is_empty() {
-        return Err(credential(path, "holds no certificate in PEM form"));
-    }
-    Ok(found)
+    Ok(Trusted { roots, listed })
 }
 
 fn tls(what: impl std::fmt::Display) -> SourceError {
     SourceError::new(ErrorKind::Tls, what)
-}
-
-/// Looks at who signed a certificate, or at nothing, and never at the name in it.
-#[derive(Debug)]
-struct Nameless {
-    roots: Option<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl Nameless {
-    fn new(roots: Option<RootCertStore>, provider: &CryptoProvider) -> Self {
-        Self { roots, algorithms: provider.signature_verification_algorithms }
-    }
-}
-
-impl ServerCertVerifier for Nameless {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if let Some(roots) = &self.roots {
-            verify_server_cert_signed_by_trust_anchor(
-                &ParsedCertificate::try_from(end_entity)?,
-                roots,
-                intermediates,
-                now,
-                self.algorithms.all,
-            )?;
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]
@@ -280,6 +249,7 @@ mod tests {
 
     use rcgen::{CertificateParams, KeyPair};
 
+    use super::pem::MAX_PEM_BYTES;
     use super::*;
     use crate::source::conninfo::{ClientCertificate, Conninfo};
 

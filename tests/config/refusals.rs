@@ -38,6 +38,33 @@ fn a_bad_connection_string_is_reported_at_its_line() {
     assert_eq!((problem.line, problem.key.as_str()), (Some(3), "source.conninfo"));
 }
 
+/// The kind of F8 and F14: whatever is asked for and cannot be honoured is named when the file is read.
+#[test]
+fn what_cannot_be_honoured_is_named_when_the_file_is_read() {
+    let said = |text: &str| printed(&refused(text, &Flags::default()));
+    let old = said("[haproxy]\nversion = \"2.4\"\n");
+    assert!(old.contains("HAProxy 2.4 is too old") && old.contains("2.6 or newer"), "{old}");
+    let bare = said("[source]\nkind = \"patroni\"\nurl = \"http://fd00::1:8008\"\n");
+    assert!(bare.contains("http://[fd00::1]:8008"), "{bare}");
+    let many = said(
+        "[source]\nkind = \"postgres\"\nconninfo = \"host=a,b sslcrl=/x target_session_attrs=primary\"\n",
+    );
+    for named in ["names 2 servers", "`sslcrl`", "`target_session_attrs`"] {
+        assert!(many.contains(named), "{named}: {many}");
+    }
+}
+
+/// A service file of the host serves the `conninfo` that an operator wrote.
+#[test]
+fn a_service_is_honoured_in_the_configuration() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), "[db]\nhost=db1\nuser=rolecall\ndbname=postgres\n").expect("written");
+    let conninfo = format!("service=db servicefile={} sslmode=require", file.path().display());
+    let text = format!("[source]\nkind = \"postgres\"\nconninfo = \"{conninfo}\"\n");
+    let shown = format!("{:?}", accepted(&text).config);
+    assert!(shown.contains("db1") && shown.contains("rolecall"), "{shown}");
+}
+
 /// The last value that is taken of each number with a bound that no other table has, and the first that
 /// is not.
 #[test]

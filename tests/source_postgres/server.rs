@@ -25,6 +25,8 @@ pub struct Server {
     pub addr: Ipv4Addr,
     dir: TempDir,
     child: Option<Child>,
+    /// What its programs find in their environment beside `PATH`.
+    pub env: Vec<(&'static str, PathBuf)>,
     _lock: TcpListener,
 }
 
@@ -56,7 +58,7 @@ impl Server {
         if is_root() {
             chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        Self { addr, dir, child: None, _lock: lock }
+        Self { addr, dir, child: None, env: Vec::new(), _lock: lock }
     }
 
     fn configure(&self, conf: &str) {
@@ -160,6 +162,7 @@ impl Server {
             Command::new(program)
         };
         command.current_dir(self.dir.path()).env_clear().env("PATH", "/usr/bin:/bin");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 }

@@ -18,14 +18,23 @@ pub enum Method {
     Gss,
     /// SSPI, which rolecall does not have.
     Sspi,
+    /// OAuth, which rolecall does not have.
+    Oauth,
     /// SCRAM-SHA-256, with channel binding or without: the one by which the server proves itself, too.
     ScramSha256,
 }
 
 impl Method {
     /// All of them, in the order of the manual.
-    const ALL: [Self; 6] =
-        [Self::Password, Self::Md5, Self::Gss, Self::Sspi, Self::ScramSha256, Self::None];
+    const ALL: [Self; 7] = [
+        Self::Password,
+        Self::Md5,
+        Self::Gss,
+        Self::Sspi,
+        Self::ScramSha256,
+        Self::Oauth,
+        Self::None,
+    ];
 
     /// libpq's word.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +45,7 @@ impl Method {
             Self::Gss => "gss",
             Self::Sspi => "sspi",
             Self::ScramSha256 => "scram-sha-256",
+            Self::Oauth => "oauth",
         }
     }
 
@@ -107,8 +117,8 @@ mod tests {
             ("none", "none"),
             ("none,scram-sha-256", "scram-sha-256 none"),
             ("password,md5,gss,sspi", "password md5 gss sspi"),
-            ("!none", "password md5 gss sspi scram-sha-256"),
-            ("!password,!md5", "gss sspi scram-sha-256 none"),
+            ("!none", "password md5 gss sspi scram-sha-256 oauth"),
+            ("!password,!md5", "gss sspi scram-sha-256 oauth none"),
         ] {
             let read = RequireAuth::read(text).unwrap();
             let found: Vec<_> = Method::ALL.into_iter().filter(|m| read.allows(*m)).collect();

@@ -6,54 +6,74 @@ use std::path::PathBuf;
 
 use super::{
     ChannelBinding, ClientCertificate, ConninfoError, DEFAULT_PORT, Place, RequireAuth, Root,
-    SslMode, TlsSettings, syntax,
+    SslMode, TlsSettings, TlsVersions, syntax,
 };
 
-/// Keys that bound or tune libpq's waiting, read and not used: the source's `timeout` is over the
-/// whole look, and a connection that lives for one query sends no keepalive.
-const WAITING: [&str; 6] = [
-    "connect_timeout",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "tcp_user_timeout",
-];
+/// What becomes of a key of libpq that changes nothing here.
+enum Fate {
+    /// A whole number, not used: the source's `timeout` is over the whole look, and a connection that lives
+    /// for one query sends no keepalive.
+    Number,
+    /// Whatever it says: it is about a way of logging in that rolecall does not have, and never begins.
+    Nothing,
+    /// These values are what is done anyway; the hint for others.
+    Only(&'static [&'static str], &'static str),
+    /// It cannot be honoured; the hint.
+    Never(&'static str),
+}
 
-/// Keys whose one harmless value is what is done anyway: the key, the values that are accepted.
-const HARMLESS: [(&str, &[&str]); 6] = [
-    ("target_session_attrs", &["any"]),
-    ("load_balance_hosts", &["disable"]),
-    ("gssencmode", &["disable", "prefer"]),
-    ("sslnegotiation", &["postgres"]),
-    ("sslcompression", &["0"]),
-    ("sslsni", &["1"]),
-];
+const LEAVE: &str = "rolecall does nothing else there; leave it out";
+const ROLE: &str = "rolecall finds out itself which role the server has; leave it out";
+const REVOKED: &str = "revocation lists are not read; leave it out";
+const KEYS_OF_SCRAM: &str = "give the password: `password_credential`, `passfile`";
+const OAUTH: &str = "rolecall does not log in by OAuth; give its role a password or a certificate";
 
-/// Keys of libpq that are refused, and may be named where that is said.
-const REFUSED: [&str; 17] = [
-    "client_encoding",
-    "gssdelegation",
-    "gsslib",
-    "krbsrvname",
-    "max_protocol_version",
-    "min_protocol_version",
-    "replication",
-    "requirepeer",
-    "service",
-    "servicefile",
-    "ssl_max_protocol_version",
-    "ssl_min_protocol_version",
-    "sslcertmode",
-    "sslcrl",
-    "sslcrldir",
-    "sslkeylogfile",
-    "sslpassword",
+/// Every key of libpq of PostgreSQL 18 (`PQconninfoOptions` in fe-connect.c) that has no field of its own.
+const FATES: [(&str, Fate); 33] = [
+    ("connect_timeout", Fate::Number),
+    ("keepalives", Fate::Number),
+    ("keepalives_count", Fate::Number),
+    ("keepalives_idle", Fate::Number),
+    ("keepalives_interval", Fate::Number),
+    ("tcp_user_timeout", Fate::Number),
+    ("krbsrvname", Fate::Nothing),
+    ("gsslib", Fate::Nothing),
+    ("gssdelegation", Fate::Nothing),
+    ("client_encoding", Fate::Only(&["UTF8", "UTF-8", "utf8", "utf-8", "auto"], LEAVE)),
+    ("target_session_attrs", Fate::Only(&["any", "prefer-standby"], ROLE)),
+    ("load_balance_hosts", Fate::Only(&["disable"], LEAVE)),
+    ("gssencmode", Fate::Only(&["disable", "prefer"], LEAVE)),
+    ("sslnegotiation", Fate::Only(&["postgres"], LEAVE)),
+    // OpenSSL of the distributions has none, with which libpq does nothing either.
+    ("sslcompression", Fate::Only(&["0", "1"], LEAVE)),
+    ("replication", Fate::Only(&["false", "off", "no", "0"], LEAVE)),
+    ("min_protocol_version", Fate::Only(&["3.0"], LEAVE)),
+    ("max_protocol_version", Fate::Only(&["3.0", "3.2", "latest"], LEAVE)),
+    ("requirepeer", Fate::Never("who owns the socket's server is not asked; leave it out")),
+    ("sslcrl", Fate::Never(REVOKED)),
+    ("sslcrldir", Fate::Never(REVOKED)),
+    ("sslkeylogfile", Fate::Never("keys of sessions are never written down; leave it out")),
+    (
+        "sslpassword",
+        Fate::Never("give `sslkey` a key that is not encrypted, readable by rolecall alone"),
+    ),
+    ("scram_client_key", Fate::Never(KEYS_OF_SCRAM)),
+    ("scram_server_key", Fate::Never(KEYS_OF_SCRAM)),
+    ("oauth_issuer", Fate::Never(OAUTH)),
+    ("oauth_client_id", Fate::Never(OAUTH)),
+    ("oauth_client_secret", Fate::Never(OAUTH)),
+    ("oauth_scope", Fate::Never(OAUTH)),
+    ("service", Fate::Never("write the service's keys here")),
+    ("servicefile", Fate::Never("write the service's keys here")),
+    // Of libpq up to 13, which it read and did not use.
+    ("authtype", Fate::Nothing),
+    ("tty", Fate::Nothing),
 ];
 
 /// The keys that change something.
-const HONOURED: &str = "known keys: host hostaddr port dbname user password passfile sslmode sslrootcert \
-                        sslcert sslkey channel_binding require_auth application_name options";
+const HONOURED: &str = "known keys: host hostaddr port dbname user password passfile service servicefile sslmode \
+                        sslrootcert sslcert sslkey sslcertmode sslsni ssl_min_protocol_version \
+                        ssl_max_protocol_version channel_binding require_auth application_name options";
 
 /// Most servers of one string that are looked at, the first ones; libpq tries all of them, and nobody
 /// writes down more ways to one server.
@@ -108,6 +128,19 @@ impl Given {
             let expected = format!("one of {}", list.join(", "));
             self.wrong(key, &value, &expected, "the words are libpq's, in lower case")
         })
+    }
+
+    /// The one server.
+    pub(super) fn place(&mut self) -> Result<Place, ConninfoError> {
+        let (places, count) = self.places()?;
+        let [place] = <[Place; 1]>::try_from(places).map_err(|_| {
+            ConninfoError::new(
+                format!("`host` names {count} servers, expected one"),
+                "one source looks at one server, whatever `target_session_attrs` says; give each server a source \
+                 of its own, and a server with several addresses a name that has them all",
+            )
+        })?;
+        Ok(place)
     }
 
     /// The servers, at most [`MAX_PLACES`], and how many are listed.
@@ -188,6 +221,12 @@ impl Given {
                 "beside `hostaddr`, set `host` to the name in the server's certificate",
             ));
         }
+        let shown = [("allow", true), ("disable", false)];
+        let shown = self.take_word("sslcertmode", &shown)?.unwrap_or(true);
+        if !self.keys.contains_key("sslkey") {
+            // Without a key it opens nothing.
+            self.take("sslpassword");
+        }
         let client = match (self.take("sslcert"), self.take("sslkey")) {
             (Some(cert), Some(key)) => {
                 Some(ClientCertificate { cert: cert.into(), key: key.into() })
@@ -200,7 +239,41 @@ impl Given {
                 ));
             }
         };
-        Ok(TlsSettings { mode, root, client })
+        let client = client.filter(|_| shown);
+        let versions = self.tls_versions()?;
+        let sni = self.take_word("sslsni", &[("1", true), ("0", false)])?.unwrap_or(true);
+        Ok(TlsSettings { root, client, versions, sni, ..TlsSettings::of(mode) })
+    }
+
+    /// Of the versions that libpq names, rolecall has 1.2 and 1.3.
+    fn tls_versions(&mut self) -> Result<TlsVersions, ConninfoError> {
+        let least = [("TLSv1", 2), ("TLSv1.1", 2), ("TLSv1.2", 2), ("TLSv1.3", 3)];
+        let most = [("TLSv1.2", 2), ("TLSv1.3", 3)];
+        let least = self.take_word("ssl_min_protocol_version", &least)?.unwrap_or(2);
+        let most = self.take_word("ssl_max_protocol_version", &most)?.unwrap_or(3);
+        match (least, most) {
+            (2, 3) => Ok(TlsVersions::Both),
+            (2, _) => Ok(TlsVersions::Only12),
+            (_, 3) => Ok(TlsVersions::Only13),
+            _ => Err(ConninfoError::new(
+                "`ssl_min_protocol_version` is above `ssl_max_protocol_version`",
+                "TLSv1.2 and TLSv1.3 are spoken; leave both out",
+            )),
+        }
+    }
+
+    /// Adds what is not there yet.
+    pub(super) fn complete(&mut self, keys: Vec<(String, String)>) {
+        for (key, value) in keys.into_iter().filter(|(_, value)| !value.is_empty()) {
+            self.keys.entry(key).or_insert(value);
+        }
+    }
+
+    /// Whose a socket's server must be is of no matter where it is no socket.
+    pub(super) fn forget_peer(&mut self, place: &Place) {
+        if place.socket_dir().is_none() {
+            self.take("requirepeer");
+        }
     }
 
     pub(super) fn channel_binding(&mut self) -> Result<ChannelBinding, ConninfoError> {
@@ -216,28 +289,37 @@ impl Given {
         self.take("require_auth").map(|value| RequireAuth::read(&value)).transpose()
     }
 
-    /// Refuses every key that was not taken and is not harmless.
-    pub(super) fn nothing_left(mut self) -> Result<(), ConninfoError> {
-        for key in WAITING {
-            if let Some(value) = self.take(key)
-                && value.trim().parse::<i32>().is_err()
-            {
-                let hint = "or leave it out: the source's `timeout` bounds the whole look";
-                return Err(self.wrong(key, &value, "a whole number", hint));
+    /// What is wrong with the keys that were not taken: every one that is not known, cannot be honoured, or
+    /// has a value that would change something.
+    pub(super) fn nothing_left(mut self) -> Vec<ConninfoError> {
+        let mut wrong = Vec::new();
+        for (key, fate) in &FATES {
+            let Some(value) = self.take(key) else { continue };
+            match fate {
+                Fate::Number if value.trim().parse::<i32>().is_ok() => {}
+                Fate::Number => {
+                    let hint = "or leave it out: the source's `timeout` bounds the whole look";
+                    wrong.push(self.wrong(key, &value, "a whole number", hint));
+                }
+                Fate::Nothing => {}
+                Fate::Only(values, _) if values.contains(&value.as_str()) => {}
+                Fate::Only(values, hint) => {
+                    wrong.push(self.wrong(key, &value, &values.join(" or "), hint));
+                }
+                Fate::Never(hint) => {
+                    let what = format!("`{key}` is not a key that rolecall honours");
+                    wrong.push(ConninfoError::new(what, *hint));
+                }
             }
         }
-        for (key, values) in HARMLESS {
-            if let Some(value) = self.take(key)
-                && !values.contains(&value.as_str())
-            {
-                let hint = format!("rolecall does nothing else there; leave `{key}` out");
-                return Err(self.wrong(key, &value, &values.join(" or "), &hint));
-            }
+        if !self.keys.is_empty() {
+            // A password with a space in it and no quotes falls apart into what looks like a key.
+            wrong.push(ConninfoError::new(
+                "a word before `=` is no key of libpq",
+                format!("{HONOURED}; values with spaces are written in quotes: password='a \\' b'"),
+            ));
         }
-        match self.keys.keys().next() {
-            None => Ok(()),
-            Some(key) => Err(refused(key)),
-        }
+        wrong
     }
 }
 
@@ -264,22 +346,4 @@ fn host(value: String) -> Result<String, ConninfoError> {
         return Err(ConninfoError::new(what, format!("a directory begins with `/`; {ENCODE}")));
     }
     Ok(value)
-}
-
-fn refused(key: &str) -> ConninfoError {
-    // A password with a space in it and no quotes falls apart into what looks like a key.
-    if !REFUSED.contains(&key) {
-        return ConninfoError::new(
-            "a word before `=` is no key of libpq",
-            format!("{HONOURED}; values with spaces are written in quotes: password='a \\' b'"),
-        );
-    }
-    let hint = match key {
-        "service" | "servicefile" => "write the service's keys here; no service file is read",
-        "replication" => "rolecall asks one query on an ordinary connection; leave it out",
-        "sslcrl" | "sslcrldir" => "revocation lists are not read; leave it out",
-        "sslpassword" => "give `sslkey` a key that is not encrypted, readable by rolecall alone",
-        _ => HONOURED,
-    };
-    ConninfoError::new(format!("`{key}` is not a key that rolecall honours"), hint)
 }

@@ -104,6 +104,63 @@ fn the_other_keys_are_read_or_change_nothing() {
     assert_eq!(read("").application_name, APPLICATION_NAME);
 }
 
+/// As `pg_basebackup -R` of PostgreSQL 18 writes it, and with what drivers add.
+#[test]
+fn what_others_write_down_is_read_where_it_changes_nothing() {
+    let written = "user=rolecall passfile=/p channel_binding=prefer host=db1 port=5432 sslmode=prefer \
+                   sslnegotiation=postgres sslcompression=0 sslcertmode=allow sslsni=1 \
+                   ssl_min_protocol_version=TLSv1.2 gssencmode=prefer krbsrvname=postgres gssdelegation=0 \
+                   gsslib=gssapi target_session_attrs=any load_balance_hosts=disable client_encoding=UTF8 \
+                   replication=false min_protocol_version=3.0 max_protocol_version=latest connect_timeout=10 \
+                   tcp_user_timeout=0 requirepeer=postgres sslpassword=x";
+    assert_eq!(read(written), read("user=rolecall passfile=/p host=db1"));
+    assert_eq!(read("sslcert=/c sslkey=/k sslcertmode=disable").tls.client, None);
+    let tls = |text: &str| read(text).tls;
+    assert_eq!(tls("ssl_min_protocol_version=TLSv1.3").versions, TlsVersions::Only13);
+    assert_eq!(tls("ssl_max_protocol_version=TLSv1.2").versions, TlsVersions::Only12);
+    assert!(!tls("sslsni=0").sni);
+}
+
+/// Every keyword of the manual of PostgreSQL 18 is known: none is taken for a piece of a password.
+#[test]
+fn every_key_of_libpq_is_known() {
+    for key in "host hostaddr port dbname user password passfile require_auth channel_binding connect_timeout \
+                client_encoding options application_name fallback_application_name keepalives keepalives_idle \
+                keepalives_interval keepalives_count tcp_user_timeout replication gssencmode sslmode \
+                requiressl sslnegotiation sslcompression sslcert sslkey sslkeylogfile sslpassword sslcertmode \
+                sslrootcert sslcrl sslcrldir sslsni requirepeer ssl_min_protocol_version \
+                ssl_max_protocol_version min_protocol_version max_protocol_version krbsrvname gsslib \
+                gssdelegation scram_client_key scram_server_key service servicefile target_session_attrs \
+                load_balance_hosts oauth_issuer oauth_client_id oauth_client_secret oauth_scope"
+        .split_whitespace()
+        .filter(|key| *key != "requiressl")
+    {
+        if let Err(error) = format!("{key}=1").parse::<Conninfo>() {
+            assert!(!error.problem.contains("no key of libpq"), "{key}: {error}");
+            assert!(error.problem.contains(&format!("`{key}`")) || key.starts_with("ssl"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn all_that_cannot_be_honoured_is_named_in_one_run() {
+    let error = refused(
+        "host=a,b sslmode=on channel_binding=maybe sslcrl=/x target_session_attrs=read-write \
+         oauth_issuer=x nonsense=1",
+    );
+    for named in [
+        "2 servers",
+        "`sslmode`",
+        "`channel_binding`",
+        "`sslcrl`",
+        "`target_session_attrs`",
+        "`oauth_issuer`",
+        "no key of libpq",
+    ] {
+        assert!(error.problem.contains(named), "{named}: {error}");
+    }
+}
+
 #[test]
 fn what_is_refused_is_named_with_what_was_expected_and_a_hint() {
     for (text, named) in [
@@ -127,7 +184,7 @@ fn what_is_refused_is_named_with_what_was_expected_and_a_hint() {
         ("channel_binding=maybe", "`channel_binding` is \"maybe\""),
         (
             "target_session_attrs=read-write",
-            "`target_session_attrs` is \"read-write\", expected any",
+            "`target_session_attrs` is \"read-write\", expected any or prefer-standby",
         ),
         ("connect_timeout=soon", "`connect_timeout` is \"soon\", expected a whole number"),
         ("gssencmode=require", "`gssencmode` is \"require\", expected disable or prefer"),

@@ -72,7 +72,9 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
 
     let role: String = keys.required("role", "a word")?;
     let mut seen = of_role(held, &role);
-    let sync = keys.optional("sync_standby", "true or false")?.unwrap_or(false);
+    let flag = |key| keys.optional(key, "true or false").map(Option::unwrap_or_default);
+    // With quorum commit (Patroni 4) the primary waits for some of these, whichever are first.
+    let sync = flag("sync_standby")? || flag("quorum_standby")?;
     if sync && seen.role == Some(Role::Replica) {
         seen.role = Some(Role::SyncReplica);
     }
@@ -81,7 +83,6 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
     let tags: Option<Map<String, Value>> = keys.optional("tags", "an object")?;
     seen.no_load_balance = tags.is_some_and(|tags| tags.get("noloadbalance").is_some_and(is_true));
 
-    let flag = |key| keys.optional(key, "true or false").map(Option::unwrap_or_default);
     let replica =
         matches!(seen.role, Some(Role::Replica | Role::SyncReplica | Role::StandbyLeader));
     if asked == Asked::ReadOnly && replica {

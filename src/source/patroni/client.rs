@@ -1,15 +1,21 @@
 //! The HTTP client of one Patroni: its URL, TLS, and what went wrong on the way.
 
-use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use reqwest::Url;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
+use super::MAX_BODY;
+use super::answer::HELD;
 use crate::config::PatroniTls;
 use crate::observation::{ErrorKind, Expiry, SourceError};
 use crate::source::conninfo::{Root, SslMode, TlsSettings};
+use crate::source::dial::Dialer;
 use crate::source::resolve::Resolver;
 use crate::source::tls::{self, FileState, PeerEnd};
+use crate::source::web::{self, Answer, Asked, Broken, Server, Wanted, io_within, within};
 
 /// A URL that is not the base of a Patroni REST API, or files that its TLS cannot use. Does not repeat
 /// the URL, it may hold a password.
@@ -25,11 +31,15 @@ pub enum BadUrl {
 
 /// The client, and the files that it was made of.
 pub struct Client {
-    http: reqwest::Client,
+    tls: ClientConfig,
     settings: TlsSettings,
+    /// The name that the certificate has, and by which the server is told whom it is asked for, where that is
+    /// not the one of the URL.
     server_name: Option<String>,
     /// Where the server is found whatever name it is called by.
-    resolver: Located,
+    host: String,
+    resolver: Resolver,
+    dialer: Dialer,
     seen: Vec<FileState>,
     own_end: Option<i64>,
     peer: PeerEnd,
@@ -40,30 +50,46 @@ impl Client {
     pub fn new(url: &Url, files: &PatroniTls, resolver: Resolver) -> Result<Self, BadUrl> {
         let https = url.scheme() == "https";
         let settings = TlsSettings {
-            mode: if https { SslMode::VerifyFull } else { SslMode::Disable },
             root: Some(files.ca_file.clone().map_or(Root::System, Root::File)),
             client: files.client.clone(),
+            ..TlsSettings::of(if https { SslMode::VerifyFull } else { SslMode::Disable })
         };
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let resolver = Located { resolver, host };
         let seen = tls::file_states(&settings).map_err(BadUrl::File)?;
         let peer = PeerEnd::default();
-        let http = build(&settings, resolver.clone(), &peer)?;
-        let own_end = tls::own_end(&settings);
-        let server_name = files.server_name.clone();
-        Ok(Self { http, settings, server_name, resolver, seen, own_end, peer })
+        Ok(Self {
+            tls: tls::client_config(&settings, &peer).map_err(BadUrl::File)?,
+            own_end: tls::own_end(&settings),
+            server_name: files.server_name.clone(),
+            dialer: Dialer::new(USUAL_LOOK),
+            settings,
+            host,
+            resolver,
+            seen,
+            peer,
+        })
     }
 
-    /// The client of the files as they are now. Where new ones cannot be used the old ones stay in use,
-    /// and that is said once.
-    pub fn current(&mut self) -> &reqwest::Client {
+    /// The same, for looks of at most `timeout`.
+    pub fn within(&mut self, timeout: Duration) {
+        self.dialer = Dialer::new(timeout);
+    }
+
+    /// What is said of a look that was dropped before an address had answered.
+    pub fn waited_for(&self) -> Option<String> {
+        self.dialer.silent()
+    }
+
+    /// With the files as they are now. Where new ones cannot be used the old ones stay in use, and that is
+    /// said once.
+    fn refresh(&mut self) {
         match tls::file_states(&self.settings) {
             Ok(states) if states != self.seen => {
                 // Once per version, whatever comes of it.
                 self.seen = states;
-                match build(&self.settings, self.resolver.clone(), &self.peer) {
-                    Ok(http) => {
-                        self.http = http;
+                match tls::client_config(&self.settings, &self.peer) {
+                    Ok(config) => {
+                        self.tls = config;
                         self.own_end = tls::own_end(&self.settings);
                     }
                     Err(error) => {
@@ -75,11 +101,38 @@ impl Client {
             // Unchanged, or gone: a file that is being replaced is gone for a moment.
             Ok(_) | Err(_) => {}
         }
-        &self.http
+    }
+
+    /// Asks for a page. Errors as [`failure`] sorts them.
+    pub async fn get(
+        &mut self,
+        url: Url,
+        most: usize,
+        wanted: impl Fn(u16) -> Wanted,
+    ) -> Result<Answer, SourceError> {
+        self.dialer.forget();
+        self.refresh();
+        let https = url.scheme() == "https";
+        let url = self.renamed(url);
+        if https {
+            named(&url)?;
+        }
+        let Self { tls, resolver, dialer, host, .. } = self;
+        let server = Server { resolver, dialer, host, tls };
+        let asked = Asked { url, headers: &[], most };
+        let answer =
+            web::get(&server, &asked, wanted).await.map_err(|broken| failure(&broken, https))?;
+        match &answer.ended {
+            // The status says all that matters, or the body does: it is JSON, which has an end of its own.
+            Ok(()) => Ok(answer),
+            Err(_) if answer.status != HELD => Ok(answer),
+            Err(broken) if https && is_unsealed(broken) => Ok(answer),
+            Err(broken) => Err(failure(broken, https)),
+        }
     }
 
     /// The URL under the name that the certificate has.
-    pub fn renamed(&self, mut url: Url) -> Url {
+    fn renamed(&self, mut url: Url) -> Url {
         if let Some(name) = &self.server_name {
             // It was read as a name of a certificate, so it is a host's.
             let _ = url.set_host(Some(name));
@@ -93,43 +146,23 @@ impl Client {
     }
 }
 
-fn build(
-    settings: &TlsSettings,
-    resolver: Located,
-    peer: &PeerEnd,
-) -> Result<reqwest::Client, BadUrl> {
-    let config = tls::client_config(settings, peer).map_err(BadUrl::File)?;
-    reqwest::Client::builder()
-        .dns_resolver(resolver)
-        .tls_backend_preconfigured(config)
-        .http1_only()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .pool_max_idle_per_host(0)
-        .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| BadUrl::Url(error.without_url().to_string()))
+/// Until it is known how long a look may take.
+const USUAL_LOOK: Duration = Duration::from_secs(1);
+
+/// Whether a certificate can have the name of this URL.
+fn named(url: &Url) -> Result<(), SourceError> {
+    let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    ServerName::try_from(name).map(drop).map_err(|_| {
+        let what = format_args!("{name:?} is no name that a certificate can have");
+        SourceError::new(ErrorKind::PatroniTls, what)
+    })
 }
 
-/// Looks one host up, whatever it is called.
-#[derive(Clone)]
-struct Located {
-    resolver: Resolver,
-    host: String,
-}
-
-impl reqwest::dns::Resolve for Located {
-    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let Self { resolver, host } = self.clone();
-        Box::pin(async move {
-            let addresses = resolver.lookup(&host).await?;
-            // For port zero reqwest puts the one of its URL.
-            let addresses =
-                addresses.into_iter().map(|address| std::net::SocketAddr::new(address, 0));
-            Ok(Box::new(addresses) as reqwest::dns::Addrs)
-        })
-    }
+/// Whether the body ended with the connection, without TLS's own sign of an end: Patroni up to 2.1.4 just
+/// closes.
+fn is_unsealed(broken: &Broken) -> bool {
+    let Broken::Http(error) = broken else { return false };
+    io_within(error).is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// Reads the base URL.
@@ -164,49 +197,68 @@ pub fn shown(asked: &Url) -> String {
 const SAY_HTTPS: &str =
     "hint: say https in `url` where Patroni has a certificate (restapi.certfile)";
 
-/// Sorts a failure by its innermost cause that says something.
-pub fn failure(error: &reqwest::Error, https: bool) -> SourceError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    let mut innermost: &dyn Error = error;
-    let mut kind = ErrorKind::Unreachable;
-    while let Some(here) = cause {
-        if let Some(known) = here.downcast_ref::<SourceError>() {
-            return known.clone();
+/// What a failure means.
+fn failure(broken: &Broken, https: bool) -> SourceError {
+    match broken {
+        Broken::Before(error) => error.clone(),
+        Broken::Unreached(failed) => {
+            let kind = |error: &io::Error| match error.kind() {
+                io::ErrorKind::ConnectionRefused => ErrorKind::Refused,
+                _ => ErrorKind::Unreachable,
+            };
+            // Nothing rests on which of them is named first: a refusal is no evidence here.
+            let of = |(addr, error): &(std::net::SocketAddr, io::Error)| {
+                SourceError::new(kind(error), format_args!("{addr}: {error}"))
+            };
+            let doubt = |(_, error): &&(_, io::Error)| kind(error) != ErrorKind::Refused;
+            let counts = failed.0.iter().find(doubt).or(failed.0.first());
+            let none = || SourceError::new(ErrorKind::Unresolved, "the name has no address");
+            counts.map_or_else(none, of)
         }
-        if let Some(io) = here.downcast_ref::<io::Error>() {
-            // An error of the TLS library travels inside one of the system's.
-            if let Some(tls) = tls_within(io) {
-                return of_tls(tls);
-            }
-            match io.kind() {
-                io::ErrorKind::ConnectionRefused => kind = ErrorKind::Refused,
-                io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof if https => {
-                    return closed_by_tls();
-                }
-                _ => {}
-            }
-        } else if let Some(tls) = here.downcast_ref::<rustls::Error>() {
-            return of_tls(tls);
-        } else if let Some(hyper) = here.downcast_ref::<hyper::Error>() {
-            if hyper.is_parse() && !https {
-                return SourceError::new(
-                    ErrorKind::Malformed,
-                    format_args!("{hyper}; {SAY_HTTPS}"),
-                );
-            } else if hyper.is_parse() {
-                kind = ErrorKind::Malformed;
-            } else if hyper.is_incomplete_message() && error.is_request() {
-                if https {
-                    return closed_by_tls();
-                }
-                // Patroni that has a certificate does just this; so does one that is being stopped.
-                return SourceError::new(kind, format_args!("{hyper}; {SAY_HTTPS}"));
-            }
+        Broken::Handshake(error) => match io_within(error) {
+            Some(error) => of_io(error, https, false),
+            None => SourceError::new(ErrorKind::Unreachable, broken),
+        },
+        Broken::Http(error) => match (io_within(error), within(error)) {
+            (Some(error), _) => of_io(error, https, true),
+            (None, Some(error)) => of_http(error, https),
+            (None, None) => SourceError::new(ErrorKind::Unreachable, broken),
+        },
+        Broken::TooLong => {
+            let detail = format_args!("expected at most {MAX_BODY} bytes, got more");
+            SourceError::new(ErrorKind::TooLong, detail)
         }
-        innermost = here;
-        cause = here.source();
+        Broken::Request => SourceError::new(ErrorKind::Malformed, broken),
     }
-    SourceError::new(kind, innermost)
+}
+
+fn of_io(error: &io::Error, https: bool, after_handshake: bool) -> SourceError {
+    if let Some(tls) = tls_within(error) {
+        return of_tls(tls);
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::BrokenPipe
+            if https =>
+        {
+            closed_by_tls(after_handshake)
+        }
+        _ => SourceError::new(ErrorKind::Unreachable, error),
+    }
+}
+
+fn of_http(error: &hyper::Error, https: bool) -> SourceError {
+    if error.is_parse() && !https {
+        SourceError::new(ErrorKind::Malformed, format_args!("{error}; {SAY_HTTPS}"))
+    } else if error.is_parse() {
+        SourceError::new(ErrorKind::Malformed, error)
+    } else if https {
+        closed_by_tls(true)
+    } else {
+        // Patroni that has a certificate does just this; so does one that is being stopped.
+        SourceError::new(ErrorKind::Unreachable, format_args!("{error}; {SAY_HTTPS}"))
+    }
 }
 
 /// `source()` of an error of the system skips what it holds, so that is looked into here.
@@ -224,13 +276,17 @@ fn of_tls(error: &rustls::Error) -> SourceError {
             ErrorKind::Mismatch,
             "answered something that is not TLS, as an http port does",
         ),
-        other => SourceError::new(ErrorKind::PatroniTls, other),
+        other => SourceError::new(ErrorKind::PatroniTls, tls::said(other)),
     }
 }
 
 /// With TLS 1.3 a server that asks for a certificate and gets none resets what looked complete.
-fn closed_by_tls() -> SourceError {
-    let says = "closed the connection after the handshake; it may ask for a certificate (cert_file, key_file)";
+fn closed_by_tls(after_handshake: bool) -> SourceError {
+    let says = if after_handshake {
+        "closed the connection after the handshake; it may ask for a certificate (cert_file, key_file)"
+    } else {
+        "closed the connection within the TLS handshake; its log says why"
+    };
     SourceError::new(ErrorKind::PatroniTls, says)
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Poll};
 
 use ring::digest;
@@ -16,7 +17,7 @@ use x509_cert::der::Decode;
 use super::login::{Encrypted, Refused};
 use super::wire::io_kind;
 use crate::observation::ErrorKind;
-use crate::source::tls::{Attempt, end};
+use crate::source::tls::{Attempt, end, said};
 
 /// Asks whether the server can do TLS (manual, "SSL Session Encryption").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -58,16 +59,29 @@ pub(super) async fn open(
             return Err(Refused::Is(ErrorKind::Malformed, what));
         }
     }
-    let name = ServerName::try_from(name.to_owned()).map_err(tls)?;
+    // What is no name of a certificate fits none, and where no name is asked for it is of no matter.
+    let nobody = ServerName::from(std::net::IpAddr::from([0, 0, 0, 0]));
+    let name = ServerName::try_from(name.to_owned()).unwrap_or(nobody);
     let stream = TlsConnector::from(config).connect(name, stream).await;
-    let stream = stream.map_err(|error| match io_kind(&error) {
-        Some(ErrorKind::Tls) | None => tls(error),
-        Some(_) => Refused::Io(error),
+    let stream = stream.map_err(|error| match (tls_within(&error), io_kind(&error)) {
+        (Some(why), _) => tls(said(why)),
+        (None, Some(ErrorKind::Tls) | None) => tls(error),
+        (None, Some(_)) => Refused::Io(error),
     })?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let encrypted = Encrypted::Tls(certificate.and_then(|der| hash(der)));
     let ends = certificate.and_then(|der| end(der));
     Ok(Channel { encrypted, ends, stream: Box::new(stream) })
+}
+
+/// An error of the stream, for a person.
+pub(super) fn plainly(error: &io::Error) -> String {
+    tls_within(error).map_or_else(|| error.to_string(), said)
+}
+
+/// The error of the TLS library that an error of the stream holds.
+fn tls_within(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 fn tls(what: impl std::fmt::Display) -> Refused {
@@ -97,11 +111,74 @@ pub(super) fn hash(der: &[u8]) -> Option<Vec<u8>> {
 pub(super) struct Entered {
     stream: Box<dyn Stream>,
     to_tell: &'static [u8],
+    greeting: Greeting,
+    backend: Backend,
+}
+
+/// The process that the server said would serve this connection; 0 until it has. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Backend(Arc<AtomicI32>);
+
+impl Backend {
+    pub fn get(&self) -> Option<i32> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
 }
 
 impl Entered {
-    pub fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, to_tell: LET_IN }
+    pub fn new(stream: Box<dyn Stream>, backend: Backend) -> Self {
+        Self { stream, to_tell: LET_IN, greeting: Greeting::default(), backend }
+    }
+}
+
+/// Reads along what a server says between the login and its first readiness, for the process number that is
+/// in `BackendKeyData`.
+#[derive(Debug, Default)]
+struct Greeting {
+    /// Tag, length and the first four bytes of the message that is read.
+    head: Vec<u8>,
+    /// Bytes of it that are still to come.
+    left: usize,
+    over: bool,
+}
+
+impl Greeting {
+    /// Tag, length, and a number.
+    const HEAD: usize = 9;
+
+    /// The number, where these bytes end it.
+    fn heard(&mut self, mut bytes: &[u8]) -> Option<i32> {
+        while !self.over && !bytes.is_empty() {
+            if self.left > 0 {
+                let skipped = self.left.min(bytes.len());
+                self.left -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            self.head.push(bytes[0]);
+            bytes = &bytes[1..];
+            let Some((tag, rest)) = self.head.split_first() else { continue };
+            let Some(length) = rest.first_chunk::<4>() else { continue };
+            let length = u32::from_be_bytes(*length) as usize;
+            match *tag {
+                b'K' => {
+                    if let Some(number) = rest.get(4..8).and_then(|n| n.first_chunk::<4>()) {
+                        self.over = true;
+                        return Some(i32::from_be_bytes(*number));
+                    }
+                }
+                // Ready, or an error: it has said none.
+                b'Z' | b'E' => self.over = true,
+                _ => {
+                    self.left = length.saturating_sub(4);
+                    self.head.clear();
+                }
+            }
+            if self.head.len() >= Self::HEAD {
+                self.over = true;
+            }
+        }
+        None
     }
 }
 
@@ -112,7 +189,12 @@ impl AsyncRead for Entered {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.to_tell.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+            if let Some(pid) = self.greeting.heard(buf.filled().get(before..).unwrap_or_default()) {
+                self.backend.0.store(pid, Ordering::Relaxed);
+            }
+            return polled;
         }
         let (told, rest) = self.to_tell.split_at(self.to_tell.len().min(buf.remaining()));
         buf.put_slice(told);
@@ -139,5 +221,23 @@ impl AsyncWrite for Entered {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_is_read_along_however_the_bytes_come() {
+        let said = b"S\0\0\0\x0aa\0b\0c\0K\0\0\0\x0c\0\0\x12\x34abcdZ\0\0\0\x05I";
+        for piece in 1..said.len() {
+            let mut greeting = Greeting::default();
+            let found: Vec<_> =
+                said.chunks(piece).filter_map(|bytes| greeting.heard(bytes)).collect();
+            assert_eq!(found, [0x1234], "{piece}");
+        }
+        let mut none = Greeting::default();
+        assert_eq!(none.heard(b"Z\0\0\0\x05IK\0\0\0\x0c\0\0\x12\x34abcd"), None);
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use tokio_postgres::Error;
 
+use super::channel::plainly;
 use super::message::Said;
 use super::wire::{io_kind, is_nonsense};
 use crate::observation::ErrorKind;
@@ -26,17 +27,84 @@ pub(super) fn sqlstate_kind(code: &str, stage: Stage) -> ErrorKind {
     match code {
         // Starting, stopping, recovering; ended by an administrator or by a crash of a neighbour.
         "57P03" | "57P01" | "57P02" => ErrorKind::NotAccepting,
+        // A startup parameter that PostgreSQL knows and a pooler does not.
+        "08P01" if stage == Stage::Connect => ErrorKind::Pooler,
         // max_connections, the reserved slots, CONNECTION LIMIT of the role or the database.
         "53300" => ErrorKind::SlotsFull,
         // statement_timeout and lock_timeout, which follow from the look's own limit.
         "57014" | "55P03" => ErrorKind::Timeout,
         // No such role, pg_hba.conf, password, no such database, no CONNECT privilege.
         "28000" | "28P01" | "3D000" => ErrorKind::Denied,
-        // insufficient_privilege: of CONNECT on the database, of what the query reads.
-        "42501" if stage == Stage::Connect => ErrorKind::Denied,
+        // The database takes no connections (datallowconn); insufficient_privilege: of CONNECT on the
+        // database, of what the query reads.
+        "55000" | "42501" if stage == Stage::Connect => ErrorKind::Denied,
         "42501" => ErrorKind::Grant,
         _ => ErrorKind::Query,
     }
+}
+
+/// What is known of a login beside the server's words.
+pub(super) struct Login<'a> {
+    pub user: &'a str,
+    pub dbname: &'a str,
+    /// `dbname` was not given.
+    pub dbname_by_default: bool,
+}
+
+/// What mends a login that the server refused, by its SQLSTATE and, where one has several causes, by its
+/// words (postinit.c, auth.c, miscinit.c; they are in the server's language, and then the kind's hint is
+/// all that is said).
+pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
+    let Login { user, dbname, dbname_by_default } = login;
+    let about = |words: &str| said.message.contains(words);
+    Some(match said.code.as_str() {
+        "28000" if about("no pg_hba.conf entry") || about("pg_hba.conf rejects") => {
+            format!(
+                "add a line for user {user} and database {dbname} to the server's pg_hba.conf, and SELECT pg_reload_conf()"
+            )
+        }
+        "28000" if about("does not exist") => {
+            format!("CREATE ROLE \"{user}\" LOGIN, or correct `user`")
+        }
+        "28000" if about("not permitted to log in") => format!("ALTER ROLE \"{user}\" LOGIN"),
+        "28000" if about("certificate") => {
+            format!("set sslcert and sslkey, to a certificate whose common name is {user}")
+        }
+        "28000" if about("Peer authentication") || about("Ident authentication") => {
+            format!(
+                "run rolecall as the system's user {user}, map its user in pg_ident.conf, or let pg_hba.conf say scram-sha-256"
+            )
+        }
+        "28P01" => format!(
+            "the password of {user} is another, or it has none: compare `passfile` or `password_credential`, or ALTER ROLE \"{user}\" PASSWORD"
+        ),
+        "3D000" if *dbname_by_default => {
+            "set `dbname` in `conninfo`: without it the database is called as the user is"
+                .to_owned()
+        }
+        "3D000" => "correct `dbname` in `conninfo`: psql -l shows which there are".to_owned(),
+        "42501" => format!("GRANT CONNECT ON DATABASE \"{dbname}\" TO \"{user}\""),
+        "53300" if about("for role") => format!("ALTER ROLE \"{user}\" CONNECTION LIMIT 10"),
+        "53300" if about("for database") => {
+            format!("ALTER DATABASE \"{dbname}\" CONNECTION LIMIT -1")
+        }
+        "55000" if about("not currently accepting connections") => {
+            format!(
+                "ALTER DATABASE \"{dbname}\" ALLOW_CONNECTIONS true, or another `dbname`, such as postgres"
+            )
+        }
+        "57P03"
+            if said
+                .detail
+                .as_deref()
+                .is_some_and(|detail| detail.contains("Hot standby mode is disabled")) =>
+        {
+            "set hot_standby = on: this standby never answers".to_owned()
+        }
+        "0A000" => "is it a PostgreSQL of version 12 or later?".to_owned(),
+        "22023" | "42704" | "55P02" | "22P02" => "correct `options` in `conninfo`".to_owned(),
+        _ => return None,
+    })
 }
 
 /// The server's message, its detail and its SQLSTATE.
@@ -47,19 +115,26 @@ pub(super) fn words(Said { code, message, detail }: &Said) -> String {
     format!("{words}, SQLSTATE {code}")
 }
 
-/// What an error of the crate means, and its text.
-pub(super) fn explained(error: &Error, stage: Stage) -> (ErrorKind, String) {
-    if let Some(said) = error.as_db_error() {
-        let said = Said {
-            code: said.code().code().to_owned(),
-            message: said.message().to_owned(),
-            detail: said.detail().map(str::to_owned),
-        };
-        return (sqlstate_kind(&said.code, stage), words(&said));
-    }
+/// The server's own words in an error of the crate.
+pub(super) fn said_within(error: &Error) -> Option<Said> {
+    let said = error.as_db_error()?;
+    Some(Said {
+        code: said.code().code().to_owned(),
+        message: said.message().to_owned(),
+        detail: said.detail().map(str::to_owned),
+    })
+}
+
+/// What an error of the crate means that is none of the server's, and its text.
+pub(super) fn explained(error: &Error) -> (ErrorKind, String) {
     let cause = std::error::Error::source(error);
-    let what = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    let of_stream = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    let what = match (of_stream, cause) {
+        (Some(cause), _) => format!("{error}: {}", plainly(cause)),
+        (None, Some(cause)) => format!("{error}: {cause}"),
+        (None, None) => error.to_string(),
+    };
+    let cause = of_stream;
     // The crate shows which of its kinds an error is by this text alone.
     let kind = match (cause, error.to_string().as_str()) {
         (Some(cause), "error communicating with the server") => broken_kind(cause),
@@ -98,6 +173,8 @@ mod tests {
             ("42501", ErrorKind::Denied, ErrorKind::Grant),
             ("42P01", ErrorKind::Query, ErrorKind::Query),
             ("XX000", ErrorKind::Query, ErrorKind::Query),
+            ("08P01", ErrorKind::Pooler, ErrorKind::Query),
+            ("55000", ErrorKind::Denied, ErrorKind::Query),
         ] {
             assert_eq!(kind(code, Stage::Connect), connecting, "{code}");
             assert_eq!(kind(code, Stage::Query), asking, "{code}");

@@ -25,6 +25,7 @@ use crate::source::pg::column;
 /// * `default_transaction_read_only` is the session's: the server's setting, or what ALTER DATABASE
 ///   and ALTER ROLE made of it for this database and this user.
 const COLUMNS: &str = "
+       pg_backend_pid() AS pid,
        r.in_recovery,
        CASE WHEN r.in_recovery
             THEN GREATEST(c.timeline_id, e.min_recovery_end_timeline, w.received_tli)::bigint
@@ -55,11 +56,38 @@ pub fn query(columns: &[&str], joins: &str) -> String {
     format!("\nSELECT{columns}{FROM}{joins}")
 }
 
+/// The same columns for a server that lacks some of what [`query`] asks (Amazon Aurora raises an error for
+/// the positions): the role, and whether it takes writes, which every server answers.
+pub const LEAST: &str = "
+SELECT pg_backend_pid() AS pid,
+       pg_is_in_recovery() AS in_recovery,
+       NULL::bigint AS timeline,
+       NULL::bigint AS lsn,
+       current_setting('default_transaction_read_only')::boolean AS read_only,
+       false AS receiver,
+       NULL::text AS receiver_status,
+       NULL::bigint AS upstream_lsn,
+       NULL::boolean AS paused,
+       NULL::bigint AS commit_age_us";
+
+/// Whether an error of a look says that the server lacks a part of what was asked: a function that is not
+/// there, or not for this server, or not for this user.
+pub fn is_lack(error: &SourceError) -> bool {
+    // object_not_in_prerequisite_state, feature_not_supported, undefined function, table and column,
+    // insufficient_privilege
+    const LACKS: [&str; 6] = ["55000", "0A000", "42883", "42P01", "42703", "42501"];
+    matches!(error.kind, ErrorKind::Query | ErrorKind::Grant)
+        && LACKS.iter().any(|code| error.detail.contains(&format!("SQLSTATE {code}")))
+}
+
 /// What a server says of its role, as it came.
 #[derive(Debug, Clone)]
 pub struct RoleRow {
+    /// The process that answered.
+    pid: i32,
     in_recovery: bool,
-    timeline: i64,
+    /// `None` where the server lacks it.
+    timeline: Option<i64>,
     /// `None` in recovery before the first record is replayed.
     lsn: Option<i64>,
     read_only: bool,
@@ -75,6 +103,7 @@ impl RoleRow {
     /// Reads the columns of [`query`]. [`ErrorKind::Malformed`] where one is missing.
     pub fn read(row: &Row) -> Result<Self, SourceError> {
         Ok(Self {
+            pid: column(row, "pid")?,
             in_recovery: column(row, "in_recovery")?,
             timeline: column(row, "timeline")?,
             lsn: column(row, "lsn")?,
@@ -85,6 +114,11 @@ impl RoleRow {
             paused: column(row, "paused")?,
             commit_age_us: column(row, "commit_age_us")?,
         })
+    }
+
+    /// The process that answered.
+    pub fn pid(&self) -> i32 {
+        self.pid
     }
 
     /// Whether the server replays what another one writes.
@@ -99,15 +133,22 @@ impl RoleRow {
 
     /// The role, and what goes with it. [`ErrorKind::Malformed`] where a value cannot be.
     pub fn observation(&self) -> Result<Observation, SourceError> {
-        let timeline = u32::try_from(self.timeline).ok().filter(|timeline| *timeline > 0);
-        let timeline = timeline.ok_or_else(|| unexpected("timeline", self.timeline))?;
+        let number = |timeline| {
+            let number = u32::try_from(timeline).ok().filter(|number| *number > 0);
+            number.map(Timeline).ok_or_else(|| unexpected("timeline", timeline))
+        };
+        let timeline = self.timeline.map(number).transpose()?;
         let lsn = self.lsn.map(|lsn| position("lsn", lsn)).transpose()?;
         let role = if self.in_recovery { Role::Replica } else { Role::Primary };
         Ok(Observation {
-            timeline: Some(Timeline(timeline)),
+            timeline,
             lsn: lsn.map(Lsn),
             read_only: !self.in_recovery && self.read_only,
-            replay: if self.in_recovery && !self.hidden() { Some(self.replay(lsn)?) } else { None },
+            replay: if self.in_recovery && !self.hidden() && self.timeline.is_some() {
+                Some(self.replay(lsn)?)
+            } else {
+                None
+            },
             ..Observation::of(role)
         })
     }
@@ -144,8 +185,9 @@ mod tests {
 
     fn primary() -> RoleRow {
         RoleRow {
+            pid: 1,
             in_recovery: false,
-            timeline: 3,
+            timeline: Some(3),
             lsn: Some(0x3000),
             read_only: false,
             receiver: false,
@@ -231,6 +273,13 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_lacks_the_rest_still_says_its_role() {
+        let bare =
+            RoleRow { timeline: None, lsn: None, paused: None, receiver: false, ..replica() };
+        assert_eq!(bare.observation(), Ok(Observation::of(Role::Replica)));
+    }
+
+    #[test]
     fn a_clock_that_is_ahead_makes_no_negative_age() {
         let seen = replay(&RoleRow { commit_age_us: Some(-5), ..replica() });
         assert_eq!(seen.lag_time, Some(Duration::ZERO));
@@ -239,9 +288,9 @@ mod tests {
     #[test]
     fn a_value_that_cannot_be_is_an_error_and_no_default() {
         for answer in [
-            RoleRow { timeline: 0, ..primary() },
-            RoleRow { timeline: -1, ..primary() },
-            RoleRow { timeline: i64::MAX, ..primary() },
+            RoleRow { timeline: Some(0), ..primary() },
+            RoleRow { timeline: Some(-1), ..primary() },
+            RoleRow { timeline: Some(i64::MAX), ..primary() },
             RoleRow { lsn: Some(-1), ..primary() },
             RoleRow { upstream_lsn: Some(-1), ..replica() },
             RoleRow { paused: None, ..replica() },

@@ -21,7 +21,7 @@ pub const MOST_CHAIN: usize = 4;
 const NONE: i64 = 0;
 
 /// When the certificate ends that a server showed last, in seconds since 1970. Clones share it:
-/// reqwest shows nobody the stream beneath it, so the verifier notes it.
+/// the stream beneath a request is shown to nobody, so the verifier notes it.
 #[derive(Debug, Clone, Default)]
 pub struct PeerEnd(Arc<AtomicI64>);
 

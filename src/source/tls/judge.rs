@@ -1,0 +1,224 @@
+//! Whether a server's certificate is accepted.
+//!
+//! Where nobody verifies, it is asked for its key alone, with which the server proves that the certificate is
+//! its own. Else it must come from one of the trusted ones, or be exactly one of them: a self-signed
+//! certificate, also one that is an authority, is its own trust anchor, as for `psql` and `curl`.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, PeerMisbehaved, RootCertStore, SignatureScheme,
+};
+use webpki::RawPublicKeyEntity;
+
+use super::certificate::{self, is_version_1, public_key, short_rsa};
+use super::words::{REISSUE, day};
+
+/// Whom one trusts.
+#[derive(Debug)]
+pub struct Trusted {
+    /// The authorities.
+    pub roots: RootCertStore,
+    /// The same as they stand in the file; empty for those of the operating system.
+    pub listed: Vec<CertificateDer<'static>>,
+}
+
+/// Judges by these.
+#[derive(Debug)]
+pub struct Judge {
+    /// `None`: nobody verifies.
+    trusted: Option<Trusted>,
+    /// The certificate must name the host.
+    names: bool,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Judge {
+    /// One who asks for the host's name as well, where `names` says so.
+    pub fn new(trusted: Option<Trusted>, names: bool, provider: &CryptoProvider) -> Arc<Self> {
+        let algorithms = provider.signature_verification_algorithms;
+        Arc::new(Self { trusted, names, algorithms })
+    }
+
+    fn signed(
+        &self,
+        trusted: &Trusted,
+        shown: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let parsed = ParsedCertificate::try_from(shown)?;
+        let roots = &trusted.roots;
+        let signed = verify_server_cert_signed_by_trust_anchor(
+            &parsed,
+            roots,
+            above,
+            now,
+            self.algorithms.all,
+        );
+        signed.map_err(|error| match &error {
+            Error::InvalidCertificate(why) => {
+                explained(why, trusted, shown, above).unwrap_or(error)
+            }
+            _ => error,
+        })
+    }
+
+    fn key_is_there(
+        &self,
+        certificate: &CertificateDer<'_>,
+        message: &[u8],
+        signed: &DigitallySignedStruct,
+        only_first: bool,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+        let (_, algorithms) =
+            known.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+        let unreadable = || refused("it cannot be read, so that its key is not known");
+        let key = public_key(certificate).ok_or_else(unreadable)?;
+        let raw = RawPublicKeyEntity::try_from(&key).map_err(|_| unreadable())?;
+        let tried = if only_first { &algorithms[..1] } else { algorithms };
+        let fits = |algorithm| raw.verify_signature(algorithm, message, signed.signature()).is_ok();
+        if tried.iter().copied().any(fits) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        Err(match short_rsa(certificate) {
+            Some(bits) => short(bits),
+            None => refused("whoever showed it did not prove to have its key"),
+        })
+    }
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
+        if trusted.listed.iter().any(|listed| listed == shown) {
+            in_time(shown, now)?;
+        } else {
+            self.signed(trusted, shown, above, now)?;
+        }
+        if self.names {
+            let parsed = ParsedCertificate::try_from(shown)?;
+            verify_server_name(&parsed, name).map_err(|_| other_name(shown, name))?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.key_is_there(certificate, message, signed, false)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        use SignatureScheme as S;
+        if matches!(signed.scheme, S::RSA_PKCS1_SHA256 | S::RSA_PKCS1_SHA384 | S::RSA_PKCS1_SHA512)
+        {
+            return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+        }
+        self.key_is_there(certificate, message, signed, true)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// What is said of a certificate, in words of its own.
+fn refused(what: impl std::fmt::Display) -> Error {
+    Error::General(format!("invalid peer certificate: {what}"))
+}
+
+fn short(bits: usize) -> Error {
+    refused(format_args!(
+        "its key is RSA of {bits} bits, expected 2048 or more; hint: issue one for a new key: openssl req -new \
+         -newkey rsa:3072 -nodes -keyout server.key -out server.csr"
+    ))
+}
+
+/// A certificate that is trusted by itself is asked for its time alone.
+fn in_time(shown: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let at = now.as_secs();
+    match certificate::words(shown).valid {
+        Some((_, ends)) if at > ends => {
+            Err(refused(format_args!("it is expired since {}", day(ends))))
+        }
+        Some((begins, _)) if at < begins => {
+            Err(refused(format_args!("it is not valid before {}", day(begins))))
+        }
+        Some(_) => Ok(()),
+        None => Err(refused("it cannot be read, so that its time is not known")),
+    }
+}
+
+fn other_name(shown: &CertificateDer<'_>, name: &ServerName<'_>) -> Error {
+    let words = certificate::words(shown);
+    let name = name.to_str();
+    if words.hosts.is_empty() {
+        return refused(format_args!(
+            "not valid for name {name:?}: it names no host but in its subject ({}), which counts for nothing; \
+             hint: {REISSUE}",
+            words.subject
+        ));
+    }
+    refused(format_args!(
+        "not valid for name {name:?}, but for {}; hint: ask by one of these, with the address in `hostaddr`, or \
+         let the certificate name this one",
+        words.hosts.join(", ")
+    ))
+}
+
+/// Why no chain leads to a trusted one, where more can be said than the library does.
+fn explained(
+    why: &CertificateError,
+    trusted: &Trusted,
+    shown: &CertificateDer<'_>,
+    above: &[CertificateDer<'_>],
+) -> Option<Error> {
+    match why {
+        CertificateError::UnknownIssuer => {
+            let words = certificate::words(shown);
+            Some(refused(if words.issuer == words.subject {
+                "it is self-signed, and is none of the trusted ones; hint: put it into the file of those, or \
+                 set the one that signed it"
+                    .to_owned()
+            } else if above.iter().any(|one| is_version_1(one)) {
+                format!("one that the server sends beside it is of version 1; hint: {REISSUE}")
+            } else {
+                format!(
+                    "nobody who is trusted signed it, it is from {:?}; hint: put that one's certificate into the file \
+                     of trusted ones, or let the server send the ones between in its own file",
+                    words.issuer
+                )
+            }))
+        }
+        CertificateError::BadSignature => {
+            let bits = above.iter().chain(&trusted.listed).find_map(|one| short_rsa(one))?;
+            Some(refused(format_args!(
+                "it is signed with a key of RSA of {bits} bits, expected 2048 or more; hint: let an authority \
+                 with a longer key sign it"
+            )))
+        }
+        _ => None,
+    }
+}

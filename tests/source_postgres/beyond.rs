@@ -1,0 +1,231 @@
+//! Servers as people have them: behind a pooler, with parts missing, behind a name of which one address is
+//! dead; and what is said of a login that does not come to pass.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::chown;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rolecall::config::PasswordFrom;
+use rolecall::observation::{ErrorKind, Observation};
+use rolecall::poller;
+use rolecall::role::Role;
+use rolecall::source::RoleSource;
+use rolecall::source::postgres::Postgres;
+use rolecall::source::resolve::Resolver;
+use socket2::{Domain, Socket, Type};
+
+use crate::server::{PATIENCE, PORT, Server};
+use crate::{eventually, look, settings, source};
+
+/// The port of a pooler, at the address of its server.
+const POOLER_PORT: u16 = 6432;
+
+struct Pooler(Child);
+
+impl Pooler {
+    /// A `PgBouncer` before `server`, with these lines; `None` where there is none to be had.
+    fn start(server: &Server, more: &str) -> Option<Self> {
+        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]
+            .into_iter()
+            .find(|path| fs::exists(path).unwrap_or(false))?;
+        let conf = format!(
+            "[databases]\n* = host={0} port={PORT}\n[pgbouncer]\nlisten_addr = {0}\nlisten_port = {POOLER_PORT}\n\
+             unix_socket_dir =\nauth_type = any\npool_mode = transaction\n{more}\n",
+            server.addr
+        );
+        // `any` wants each database to say its user.
+        let conf = conf
+            .replace("[pgbouncer]", "[pgbouncer]\nadmin_users = bare")
+            .replace(&format!("port={PORT}\n"), &format!("port={PORT} user=bare\n"));
+        let path = server.put_secret("pgbouncer.ini", &conf);
+        let mut command = if rustix::process::geteuid().is_root() {
+            chown(&path, Some(65534), Some(65534)).unwrap();
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--", program]);
+            command
+        } else {
+            Command::new(program)
+        };
+        let child = command.arg("-q").arg(path).stdin(Stdio::null()).spawn().unwrap();
+        let pooler = Self(child);
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            if TcpStream::connect((server.addr, POOLER_PORT)).is_ok() {
+                return Some(pooler);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("PgBouncer takes no connections");
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What answers behind a pooler may be any server: it is refused by what no pooler can hide, the number of
+/// the process that answers.
+#[tokio::test]
+async fn a_pooler_is_recognised_and_refused() {
+    let mut server = Server::init("host all all samehost trust", "");
+    server.start();
+    server.sql("CREATE ROLE bare LOGIN");
+    for (more, said) in [
+        ("", "unsupported startup parameter"),
+        ("ignore_startup_parameters = options", "a pooler answers there"),
+    ] {
+        let Some(_pooler) = Pooler::start(&server, more) else {
+            eprintln!("skipped: no PgBouncer is installed");
+            return;
+        };
+        let conninfo = format!(
+            "host={} port={POOLER_PORT} user=bare dbname=postgres sslmode=disable",
+            server.addr
+        );
+        let error = look(&conninfo).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Pooler, "{error}");
+        assert!(error.detail.contains(said), "{error}");
+    }
+    let direct = format!("host={} user=bare dbname=postgres sslmode=disable", server.addr);
+    assert!(look(&direct).await.is_ok());
+}
+
+/// As Amazon Aurora's writers and readers do, which raise 55000 and 0A000.
+#[tokio::test]
+async fn a_server_that_lacks_what_is_not_needed_says_its_role_all_the_same() {
+    let mut server = Server::init("host all all samehost trust", "");
+    server.start();
+    server.sql("CREATE ROLE bare LOGIN");
+    let aurora = "-c search_path=aurora,pg_catalog";
+    let mut told = source(&format!(
+        "host={} user=bare dbname=postgres sslmode=disable options='{aurora}'",
+        server.addr
+    ));
+    let whole = told.observe().await.unwrap();
+    assert!(whole.timeline.is_some() && whole.lsn.is_some());
+    server.sql("CREATE SCHEMA aurora; GRANT USAGE ON SCHEMA aurora TO bare");
+    for (state, function, type_) in [
+        ("55000", "pg_current_wal_lsn()", "pg_lsn"),
+        ("0A000", "pg_control_checkpoint(OUT timeline_id int)", "int"),
+    ] {
+        server.sql(&format!(
+            "CREATE FUNCTION aurora.{function} RETURNS {type_} LANGUAGE plpgsql AS \
+             $$BEGIN RAISE 'not here' USING ERRCODE = '{state}'; END$$"
+        ));
+        let mut source = source(&format!(
+            "host={} user=bare dbname=postgres sslmode=disable options='{aurora}'",
+            server.addr
+        ));
+        for _ in 0..2 {
+            assert_eq!(source.observe().await, Ok(Observation::of(Role::Primary)), "{state}");
+        }
+        server
+            .sql(&format!("DROP FUNCTION aurora.{}", function.replace("OUT timeline_id int", "")));
+    }
+}
+
+/// Each way in which a login ends names what mends it.
+#[tokio::test]
+async fn a_login_that_is_refused_says_what_mends_it() {
+    let hba = "host all unlisted samehost reject\nlocal all peered peer map=nobody\n\
+               host all scram samehost scram-sha-256\nhost all all samehost trust";
+    let mut server = Server::init(hba, "");
+    server.start();
+    server.sql(
+        "CREATE ROLE bare LOGIN; CREATE ROLE full LOGIN CONNECTION LIMIT 0; CREATE ROLE nologin; \
+         CREATE ROLE unlisted LOGIN; CREATE ROLE scram LOGIN PASSWORD 'right'",
+    );
+    server.sql("CREATE DATABASE closed ALLOW_CONNECTIONS false");
+    server.sql("CREATE DATABASE narrow CONNECTION LIMIT 0");
+    server.sql("CREATE DATABASE private");
+    server.sql("REVOKE CONNECT ON DATABASE private FROM PUBLIC");
+    let to = format!("host={} sslmode=disable", server.addr);
+    for (words, kind, said) in [
+        ("user=bare", ErrorKind::Denied, "hint: set `dbname`"),
+        ("user=bare dbname=nothing", ErrorKind::Denied, "hint: correct `dbname`"),
+        (
+            "user=nobody_such dbname=postgres",
+            ErrorKind::Denied,
+            "hint: CREATE ROLE \"nobody_such\" LOGIN",
+        ),
+        ("user=nologin dbname=postgres", ErrorKind::Denied, "hint: ALTER ROLE \"nologin\" LOGIN"),
+        ("user=unlisted dbname=postgres", ErrorKind::Denied, "hint: add a line for user unlisted"),
+        (
+            "user=scram dbname=postgres password=wrong",
+            ErrorKind::Denied,
+            "hint: the password of scram",
+        ),
+        (
+            "user=full dbname=postgres",
+            ErrorKind::SlotsFull,
+            "hint: ALTER ROLE \"full\" CONNECTION LIMIT",
+        ),
+        ("user=bare dbname=narrow", ErrorKind::SlotsFull, "hint: ALTER DATABASE \"narrow\""),
+        (
+            "user=bare dbname=private",
+            ErrorKind::Denied,
+            "hint: GRANT CONNECT ON DATABASE \"private\"",
+        ),
+        ("user=bare dbname=closed", ErrorKind::Denied, "ALLOW_CONNECTIONS true"),
+        (
+            "user=bare dbname=postgres options='-c nonsense=1'",
+            ErrorKind::Query,
+            "hint: correct `options`",
+        ),
+    ] {
+        let error = look(&format!("{to} {words}")).await.expect_err(words);
+        assert_eq!(error.kind, kind, "{words}: {error}");
+        assert!(error.detail.contains(said), "{words}: {error}");
+    }
+}
+
+/// Somebody listens there whose queue is full, so that the kernel drops what comes: as at a dead host.
+fn silent(ip: Ipv4Addr) -> Vec<Socket> {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from((ip, PORT)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut held = vec![listener];
+    for _ in 0..4 {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let _ = socket.connect(&addr);
+        held.push(socket);
+    }
+    held
+}
+
+/// Of the two addresses of a name the first is dead: the server is seen within the first look, and the one
+/// that answered is asked first from then on. Where both are dead, both are named.
+#[tokio::test]
+async fn a_name_of_which_one_address_is_dead_is_seen_within_a_look() {
+    let mut server = Server::init("host all all samehost trust", "");
+    server.start();
+    server.sql("CREATE ROLE bare LOGIN");
+    let [_, b, c, d] = server.addr.octets();
+    let dead = Ipv4Addr::new(127, b.wrapping_add(100), c, d);
+    let _held = silent(dead);
+    let (first, second): (IpAddr, IpAddr) = (dead.into(), server.addr.into());
+    let dns = Resolver::with(move |_| Ok(vec![first, second]));
+    let conninfo = "host=db1.test user=bare dbname=postgres sslmode=disable";
+    let timeout = Duration::from_millis(1500);
+    let mut source =
+        Postgres::new(&settings(conninfo, PasswordFrom::Nowhere), timeout, dns.for_source())
+            .unwrap();
+    let looked = poller::look(&mut source, timeout);
+    assert_eq!(looked.await.map(|seen| seen.role), Ok(Some(Role::Primary)));
+    // A second source of another kind of look has the same memory.
+    let quick = Duration::from_millis(400);
+    let mut other =
+        Postgres::new(&settings(conninfo, PasswordFrom::Nowhere), quick, dns.for_source()).unwrap();
+    eventually(&mut other, Result::is_ok).await.unwrap();
+
+    server.stop();
+    let error = poller::look(&mut source, timeout).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
+    assert!(error.detail.ends_with(&format!("nothing answers at {dead}:{PORT}")), "{error}");
+}
