@@ -77,7 +77,7 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 26] = [
 ];
 
 /// What a source may share with others in its folder.
-const SHARED_BY_SOURCES: [&str; 5] = ["pg", "conninfo", "passfile", "tls", "resolve"];
+const SHARED_BY_SOURCES: [&str; 6] = ["pg", "conninfo", "passfile", "tls", "resolve", "port"];
 
 /// Every file of src/: its module's name and its text without comments and tests.
 fn files() -> Vec<(String, String)> {

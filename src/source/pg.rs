@@ -6,6 +6,7 @@
 
 mod channel;
 mod explain;
+pub mod greeting;
 mod keys;
 mod login;
 mod message;
