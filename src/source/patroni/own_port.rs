@@ -71,7 +71,7 @@ impl OwnPort {
             match port.connect_at_once().await {
                 Ok(_) => self.with(|known| known.counts = true),
                 Err(error) if error.kind == ErrorKind::PortRefused => {
-                    if self.with(|known| known.refused()) {
+                    if self.with(Known::refused) {
                         return error;
                     }
                 }

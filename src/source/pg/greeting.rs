@@ -5,7 +5,7 @@
 //! * The question for TLS (`SSLRequest`). Whoever answers lives, and neither of the two writes a line about
 //!   it (PostgreSQL with `log_connections` says "connection received", as of every connection).
 //! * A startup message in a user's name, which is answered as a client would be: the server says that it is
-//!   starting or stopping. PgBouncer logs each of them, PostgreSQL those whom its pg_hba.conf does not ask
+//!   starting or stopping. PgBouncer logs each of them, PostgreSQL those whom its `pg_hba.conf` does not ask
 //!   for a password.
 
 use std::time::Duration;
@@ -75,21 +75,17 @@ async fn begin(
 ) -> std::io::Result<Greeting> {
     stream.write_all(&startup(&[("user", user), ("database", DATABASE)])).await?;
     let message = read(stream).await?;
-    match message.tag {
-        b'R' => {
-            if message.body == LET_IN && stream.write_all(&GOODBYE).await.is_ok() {
-                // Whatever comes of it, the server has answered.
-                let _ = timeout(GOODBYE_WITHIN, copy(stream, &mut sink())).await;
-            }
-            Ok(Greeting::Answered)
-        }
-        _ => {
-            let Said { code, message, .. } = Said::read(&message.body);
-            let closed = sqlstate_kind(&code, Stage::Connect) == ErrorKind::NotAccepting;
-            let word = message.strip_prefix(DATABASE_SYSTEM_IS).unwrap_or(&message);
-            Ok(if closed { Greeting::Closed(word.to_owned()) } else { Greeting::Answered })
-        }
+    if message.tag == b'E' {
+        let Said { code, message, .. } = Said::read(&message.body);
+        let closed = sqlstate_kind(&code, Stage::Connect) == ErrorKind::NotAccepting;
+        let word = message.strip_prefix(DATABASE_SYSTEM_IS).unwrap_or(&message);
+        return Ok(if closed { Greeting::Closed(word.to_owned()) } else { Greeting::Answered });
     }
+    if message.body == LET_IN && stream.write_all(&GOODBYE).await.is_ok() {
+        // Whatever comes of it, the server has answered.
+        let _ = timeout(GOODBYE_WITHIN, copy(stream, &mut sink())).await;
+    }
+    Ok(Greeting::Answered)
 }
 
 fn nonsense() -> std::io::Error {
