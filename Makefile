@@ -1,7 +1,7 @@
 # rolecall: `make demo` shows it, `make test` proves it. Both install what they need on Debian 12 and
 # 13 and say what; with that present they need no root.
 
-.PHONY: help demo test test-all mutants sim bench bench-flip bench-failover man package packaging-ground test-packaging release-check
+.PHONY: help demo test test-all fuzz mutants sim soak bench bench-flip bench-failover man package packaging-ground test-packaging release-check
 
 help:
 	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
@@ -10,7 +10,10 @@ help:
 	@echo "make test-all    also HAProxy's newest releases, many repeats and more random cases"
 	@echo "make mutants     changes the decision one place at a time: each change must fail a test; hours"
 	@echo "                 MUTANTS=vote.rs: only what has this word in its name"
+	@echo "make fuzz        gives random input to everything that reads what others write: SECONDS=300 for"
+	@echo "                 each target, JOBS=2 at one time, TARGETS='http config' for these alone"
 	@echo "make sim         repmgr clusters simulated for many more seeds: SEEDS=20000"
+	@echo "make soak        every door attacked at once while a healthy primary must be READY: MINUTES=30"
 	@echo "make package     .deb, .rpm and a static program, in target/packages"
 	@echo "make test-packaging  installs, upgrades, hangs and purges them on booted Debian 12 and 13; root"
 	@echo "make man         the manual pages anew, after a change of the command line"
@@ -29,6 +32,7 @@ demo:
 test:
 	tests/tools/install.sh test
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --test packages -- -D warnings
 	ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked
@@ -46,6 +50,8 @@ test-all: test
 	ROLECALL_ALL=1 cargo test --locked --test repmgr --test repmgr_model
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test patroni --test prometheus
 	$(RUN_MUTANTS) --exclude 'src/[!h]*.rs' --exclude 'src/*/**'
+	$(MAKE) soak MINUTES=1
+	SEED=1 JOBS=2 tests/tools/fuzz.sh 2
 
 # cargo-mutants takes a copy of the tree; what is compiled is kept beside it. One at a time: two would
 # write into one folder. --re does not choose among changes of the kind `delete field` (27.1), which
@@ -58,10 +64,27 @@ RUN_MUTANTS = tests/tools/cargo-tools.sh cargo-mutants && PATH="$(CURDIR)/target
 mutants:
 	$(RUN_MUTANTS) --re '$(MUTANTS)'
 
+# Each target for so long; tests/tools/fuzz.sh says what else there is to choose.
+SECONDS = 300
+JOBS = 2
+TARGETS =
+
+fuzz:
+	tests/tools/install.sh fuzz
+	JOBS=$(JOBS) tests/tools/fuzz.sh $(SECONDS) $(TARGETS)
+
 SEEDS = 20000
 
 sim:
 	SIM_SEEDS=$(SEEDS) cargo test --locked --test repmgr_model timed::never_two -- --nocapture
+
+MINUTES = 30
+
+# What else the machine does shows in the answers: its load is printed with them.
+soak:
+	tests/tools/install.sh test
+	cargo build --release --locked --bin rolecall --example soak
+	target/release/examples/soak $(MINUTES)
 
 bench:
 	tests/tools/install.sh bench

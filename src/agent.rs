@@ -279,7 +279,7 @@ impl Door {
         let make_room = CancellationToken::new();
         let end = make_room.clone();
         let from = peer.map(|peer| peer.to_canonical());
-        let place = self.room.asking.take(from, move || end.cancel());
+        let place = self.room.asking.take(from, || false, move || end.cancel());
         let another_went = place.made_room;
         let asker = Arc::clone(&self.asker);
         self.asking.spawn(async move {

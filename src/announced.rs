@@ -73,19 +73,20 @@ fn saturated(ms: u128) -> u64 {
     u64::try_from(ms).unwrap_or(u64::MAX)
 }
 
-/// A candidate was answered; once a release is all that a person wants to know.
+/// A candidate was told that it has to wait.
+pub fn log_claims(node: &str, to: NodeId) {
+    debug!(node, to = to.0, "{to} asked {node} to give way: it may still be the primary");
+}
+
+/// A candidate was told that it may go ahead.
 pub fn log_gave_way(node: &str, to: NodeId, release: &Release) {
-    if release.claims {
-        debug!(node, to = to.0, "{to} asked {node} to give way: it may still be the primary");
-    } else {
-        info!(
-            node,
-            to = to.0,
-            last_ready_ms = saturated(release.last_ready.as_millis()),
-            "{node} gives way to {to}: its server is gone, and it last said READY {:.1} s ago",
-            release.last_ready.as_secs_f64()
-        );
-    }
+    info!(
+        node,
+        to = to.0,
+        last_ready_ms = saturated(release.last_ready.as_millis()),
+        "{node} gives way to {to}: its server is gone, and it last said READY {:.1} s ago",
+        release.last_ready.as_secs_f64()
+    );
 }
 
 /// A candidate cannot be answered.
@@ -118,7 +119,7 @@ pub fn log_cut(node: &str, cut: &Cut) {
     warn!(
         node,
         service = &*cut.service,
-        hint = "lower `hold` to that, or raise ttl in Patroni's configuration",
+        hint = "leave `hold` out, or raise ttl in Patroni's configuration",
         "{} of {node}: {cut}; a leader is held for {most} at most",
         cut.service
     );

@@ -8,8 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -59,7 +58,7 @@ impl Asker {
     pub async fn answer(
         self: Arc<Self>,
         began: Stamp,
-        mut stream: TcpStream,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: Option<IpAddr>,
         place: &Place<Option<IpAddr>>,
     ) {
@@ -78,7 +77,7 @@ impl Asker {
 
     /// Writes the line and reads the connection to its end, so that no unread byte becomes a reset
     /// that overtakes it. No line: the connection is closed.
-    async fn say(&self, mut stream: TcpStream, line: Option<Vec<u8>>) {
+    async fn say(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, line: Option<Vec<u8>>) {
         let Some(line) = line else { return };
         let said = async {
             stream.write_all(&line).await?;
@@ -174,7 +173,7 @@ async fn to_the_end(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()
 }
 
 /// Reads a question to the end of its line, to a silence, to its bounds or to the end of what comes.
-async fn read(stream: &mut TcpStream) -> Vec<u8> {
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     // One byte more than it may have shows that it is too long.
     let mut question = [0; QUESTION + 1];
     let mut len = 0;

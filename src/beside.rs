@@ -89,7 +89,15 @@ mod tests {
             let zero = Duration::ZERO;
             let (interval, timeout, hold, beside) = (zero, zero, zero, zero);
             let kind_of = Kind::Patroni(Patroni::at(url));
-            let source = Source { kind: kind_of, interval, timeout, hold, beside, memory: beside };
+            let source = Source {
+                kind: kind_of,
+                interval,
+                timeout,
+                hold,
+                hold_chosen: false,
+                beside,
+                memory: beside,
+            };
             assert_eq!(kind(of_source(&source, &resolver).await), wrong, "{url}");
         }
     }

@@ -208,6 +208,8 @@ pub struct Source {
     pub timeout: Duration,
     /// How long the last yes stands once looks fail; zero: not at all.
     pub hold: Duration,
+    /// Somebody chose that, so that for a leader of Patroni's the lease must not outlast it.
+    pub hold_chosen: bool,
     /// What is added to `hold` until HAProxy has forgotten the last READY: timeout, interval and
     /// [`Haproxy::memory`].
     pub beside: Duration,
@@ -222,9 +224,10 @@ impl Source {
     }
 
     /// For Patroni: how its lock is trusted.
-    fn lock(&self) -> Option<Lock> {
+    fn lock(&self, chosen: bool) -> Option<Lock> {
         let Kind::Patroni(patroni) = &self.kind else { return None };
-        Some(Lock { required: patroni.require_lock, beside: self.beside })
+        let (required, beside, memory) = (patroni.require_lock, self.beside, self.memory);
+        Some(Lock { required, beside, memory, chosen })
     }
 
     /// For repmgr: the rule by which its node is the primary.
@@ -297,6 +300,12 @@ impl Kind {
     /// Whether the source itself counts how far behind a replica is, in bytes and in time.
     pub fn counts_lag(&self) -> bool {
         matches!(self, Self::Postgres(_) | Self::Repmgr(_))
+    }
+
+    /// Where Patroni is asked; `None` for every other kind.
+    pub fn patroni_url(&self) -> Option<&str> {
+        let Self::Patroni(patroni) = self else { return None };
+        Some(&patroni.url)
     }
 
     /// The word for this kind in the configuration.
@@ -504,7 +513,7 @@ impl Service {
                 && matches!(&source.kind, Kind::Repmgr(repmgr) if repmgr.ask_conf),
             look: source.interval + source.timeout,
             knows_lag: source.kind.counts_lag(),
-            lock: source.lock(),
+            lock: source.lock(self.hold.is_some() || source.hold_chosen),
             electorate: source.electorate(),
         };
         // Only of primaries there must never be two.

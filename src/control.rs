@@ -10,9 +10,12 @@ use serde_json::Value;
 
 use crate::clock::{Clock, Stamp};
 use crate::failure::{Exit, Failure};
+use crate::text;
 
 /// Longest question, in bytes.
 pub const QUESTION: usize = 4096;
+/// Most bytes of the words about a question that cannot be read.
+pub const MOST_REPEATED: usize = 200;
 /// Time for a client to ask, and again to read what it is told.
 pub const CLIENT: Duration = Duration::from_secs(2);
 /// Time within which rolecall shall act on a question; what it has not begun by then it refuses.
@@ -72,6 +75,14 @@ impl Question {
     /// # Errors
     /// It is no question.
     pub fn read(line: &[u8]) -> io::Result<(Self, Option<Stamp>)> {
+        // The parser's words repeat what it read, and are logged.
+        Self::parse(line).map_err(|error| {
+            let what = text::plain(&error.to_string(), MOST_REPEATED);
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })
+    }
+
+    fn parse(line: &[u8]) -> serde_json::Result<(Self, Option<Stamp>)> {
         let mut question: Value = serde_json::from_slice(line)?;
         let until = question.as_object_mut().and_then(|question| question.remove(UNTIL));
         let until = until.map(serde_json::from_value::<u64>).transpose()?;
@@ -152,6 +163,22 @@ mod tests {
         }
         for wrong in ["", "[]", "{}", r#"{"command": "status", "until_boot_ms": "soon"}"#] {
             assert!(Question::read(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_question_that_cannot_be_read_forges_no_line() {
+        let long = "x".repeat(QUESTION);
+        for word in ["\u{1b}[31m\u{202e}", "\n", long.as_str()] {
+            for question in [
+                serde_json::json!({ "command": word }),
+                serde_json::json!({ "command": "auto", "target": "all", word: 1 }),
+            ] {
+                let error =
+                    Question::read(question.to_string().as_bytes()).unwrap_err().to_string();
+                assert!(text::is_plain(&error), "{error:?}");
+                assert!(error.len() <= MOST_REPEATED + '…'.len_utf8(), "{error}");
+            }
         }
     }
 

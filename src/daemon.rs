@@ -415,8 +415,9 @@ fn start_release(
     clock: Clock,
 ) -> StartRelease {
     let config::Releasing { key_file, port } = release.clone();
-    Box::new(move |row, from, id, report, poked| {
+    Box::new(move |row, (from, without), id, report, poked| {
         let asked = release::Asked::new(row, from, port, key_file.clone(), resolver.clone());
+        let asked = asked.saying(without);
         let asking = poller::run(asked, rhythm, rhythm.interval, clock.clone(), id, report, poked);
         tokio::spawn(asking).abort_handle()
     })

@@ -15,6 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use serde_json::{Value, json};
 use socket2::{SockRef, Type};
 use tracing::{info, warn};
@@ -33,6 +35,10 @@ use crate::unix_socket;
 
 /// How often orders that have ended are taken out of the file.
 const TIDY: Duration = Duration::from_millis(250);
+
+/// Pause after one client made room for another: so each has some 80 ms to ask in, however many come. The
+/// others wait in the kernel's queue meanwhile.
+const ROOM_EVERY: Duration = Duration::from_millis(10);
 
 /// The open socket and the orders.
 pub struct Desk {
@@ -79,7 +85,11 @@ impl Desk {
         let run = move || {
             loop {
                 match desk.listener.accept().and_then(|(stream, _)| serve_client(&desk, stream)) {
-                    Ok(()) => {}
+                    Ok(another_went) => {
+                        if another_went {
+                            thread::sleep(ROOM_EVERY);
+                        }
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => {
                         desk.odd(&format_args!(
@@ -109,11 +119,8 @@ impl Desk {
 
     fn client(&self, mut stream: &UnixStream, place: &Place<u32>) {
         let answer = match self.who(stream) {
-            Ok(who) => match hear(stream, &self.clock) {
-                Ok((question, until)) => {
-                    place.spoke();
-                    self.answer(question, &who, stream, until)
-                }
+            Ok(who) => match hear(stream, &self.clock, place) {
+                Ok((question, until)) => self.answer(question, &who, stream, until),
                 Err(error) => {
                     self.odd(&format_args!("{who} asked nothing that can be read: {error}"));
                     let hint = "ask by rolecall status, or an order";
@@ -182,20 +189,22 @@ fn may_ask(uid: u32, me: u32, by_group: bool) -> bool {
     uid == 0 || uid == me || by_group
 }
 
-/// Serves a client on a thread of its own.
-fn serve_client(desk: &Arc<Desk>, stream: UnixStream) -> io::Result<()> {
+/// Serves a client on a thread of its own. Whether another one made room for it.
+fn serve_client(desk: &Arc<Desk>, stream: UnixStream) -> io::Result<bool> {
     // A user who cannot be told is a crowd of its own.
     let from = rustix::net::sockopt::socket_peercred(&stream);
     let from = from.map_or(u32::MAX, |peer| peer.uid.as_raw());
     let stream = Arc::new(stream);
-    let ends = Arc::clone(&stream);
-    let place = desk.places.take(from, move || {
+    let (ends, asks) = (Arc::clone(&stream), Arc::clone(&stream));
+    let asked = move || has_asked(&asks, RecvFlags::DONTWAIT) == Ok(true);
+    let place = desk.places.take(from, asked, move || {
         // Its thread reads or writes, and that ends. One that is gone has ended already.
         let _ = ends.shutdown(Shutdown::Both);
     });
-    let desk = Arc::clone(desk);
+    let (desk, another_went) = (Arc::clone(desk), place.made_room);
     let run = move || desk.client(&stream, &place);
-    thread::Builder::new().name("client".to_owned()).spawn(run).map(drop)
+    thread::Builder::new().name("client".to_owned()).spawn(run)?;
+    Ok(another_went)
 }
 
 /// Whether the other side has closed the connection, and not only said that it asks no more.
@@ -206,7 +215,18 @@ fn is_gone(stream: &UnixStream) -> bool {
         && asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
-fn hear(mut stream: &UnixStream, clock: &Clock) -> io::Result<(Question, Option<Stamp>)> {
+/// Whether a whole line waits to be read.
+fn has_asked(stream: &UnixStream, how: RecvFlags) -> Result<bool, Errno> {
+    let mut line = [0; QUESTION];
+    let (count, _) = recv(stream, &mut line, RecvFlags::PEEK | how)?;
+    Ok(line.iter().take(count).any(|byte| *byte == b'\n'))
+}
+
+fn hear(
+    mut stream: &UnixStream,
+    clock: &Clock,
+    place: &Place<u32>,
+) -> io::Result<(Question, Option<Stamp>)> {
     let until = clock.now().plus(CLIENT);
     let mut heard = Vec::new();
     let mut more = [0; 512];
@@ -216,6 +236,13 @@ fn hear(mut stream: &UnixStream, clock: &Clock) -> io::Result<(Question, Option<
             return Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long to ask"));
         }
         stream.set_read_timeout(Some(left))?;
+        // Before it is taken out of the socket, where those look who need room.
+        match has_asked(stream, RecvFlags::empty()) {
+            Ok(true) => place.spoke(),
+            Ok(false) => {}
+            Err(Errno::AGAIN | Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
         let count = stream.read(&mut more)?;
         heard.extend_from_slice(more.get(..count).unwrap_or_default());
         if let Some(line) =

@@ -178,7 +178,8 @@ fn longest_hold(node: &NodeFacts) -> Duration {
     let trusts = for_primaries(node).flat_map(|service| &service.policy.trust);
     let holds = trusts.map(|trust| {
         let read = if trust.hold_by_repmgr { LONGEST_READ } else { Duration::ZERO };
-        trust.hold.max(trust.look).max(read)
+        let hold = trust.lock.map_or(trust.hold, |lock| lock.longest_hold(trust.hold));
+        hold.max(trust.look).max(read)
     });
     holds.max().unwrap_or_default()
 }

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -31,8 +32,8 @@ use crate::descriptors::Shares;
 use crate::electorate::NodeId;
 use crate::metrics::{Exposed, Metrics, Refusal};
 use crate::places::{Place, Places};
-use crate::releasing::{CODE, FROM, NONCE, Question};
-use crate::role::Role;
+use crate::releasing::{CODE, FROM, NONCE, Question, WITHOUT};
+use crate::role::{Role, Timeline};
 use crate::seldom::Seldom;
 use crate::snapshot::Facts;
 use crate::status::Status;
@@ -171,7 +172,8 @@ impl Pages {
     fn listen_to(self, began: Stamp, stream: TcpStream, peer: SocketAddr) -> bool {
         let make_room = CancellationToken::new();
         let end = make_room.clone();
-        let place = self.places.asking.take(peer.ip().to_canonical(), move || end.cancel());
+        let place =
+            self.places.asking.take(peer.ip().to_canonical(), || false, move || end.cancel());
         let another_went = place.made_room;
         tokio::spawn(async move {
             tokio::select! {
@@ -186,10 +188,10 @@ impl Pages {
     }
 
     /// Serves one connection; without a place it is told that it may not ask.
-    async fn connection(
+    pub async fn connection(
         &self,
         began: Stamp,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: SocketAddr,
         place: Option<&Place<IpAddr>>,
     ) {
@@ -346,8 +348,12 @@ fn question(
     let header = |name| request.headers().get(name)?.to_str().ok();
     let from = NodeId(header(FROM)?.parse().ok()?);
     let (nonce, code) = (header(NONCE)?.to_owned(), header(CODE)?.to_owned());
+    let without = match header(WITHOUT) {
+        Some(number) => Some(Timeline(number.parse().ok()?)),
+        None => None,
+    };
     let (reply, answer) = oneshot::channel();
-    Some((Question { node, from, nonce, code, reply }, answer))
+    Some((Question { node, from, nonce, without, code, reply }, answer))
 }
 
 struct Answer {

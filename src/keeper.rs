@@ -5,6 +5,7 @@
 //! nothing.
 
 mod giving_way;
+mod pace;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use crate::poke::Poke;
 use crate::poller::Look;
 use crate::record::{self, Records};
 use crate::releasing::Question;
-use crate::role::Role;
 use crate::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
 use crate::verdict::State;
 use crate::watched::{PollerIds, Watched};
@@ -36,11 +36,6 @@ pub const LOOKS_WAITING: usize = 16;
 /// Most sources that are looked at often at one time because somebody poked: looks cost CPU, and
 /// whoever may run a program here can poke every node.
 pub const MOST_POKED: usize = 8;
-
-/// How long after its promotion a candidate that is not READY yet looks quickly and asks the other
-/// rolecalls to give way: repmgr has written the row and the others have followed in 2 to 5 s, and what
-/// cannot be confirmed for longer has another reason.
-const HURRY_FOR: Duration = Duration::from_secs(30);
 
 /// After a verdict's last moment, so that the timer cannot fire within it.
 const JUST_AFTER: Duration = Duration::from_millis(1);
@@ -260,8 +255,13 @@ impl Keeper {
             let said = said.map(|(_, said)| said.clone()).unwrap_or_default();
             let mut taken = node.take_sources(&mut watched);
             let lag_matters = node.services.iter().any(|serving| serving.policy.lag.is_some());
-            for watched in &mut taken {
+            for (at, watched) in taken.iter_mut().enumerate() {
                 watched.lag_matters = lag_matters;
+                let url = watched.source.kind.patroni_url();
+                if let (Some(records), Some(url)) = (&self.records, url) {
+                    let held = watched.facts.holder;
+                    watched.facts.holder = held.or_else(|| records.held((&node.name, at, url)));
+                }
             }
             let kept = Node {
                 name: node.name.clone(),
@@ -327,7 +327,7 @@ impl Keeper {
             self.publish(at);
             news.log(&name);
             self.nodes[at].watched[source].log_troubles(&name, self.clock.now());
-            self.hurry(at, report);
+            self.set_pace(at, report);
             self.warn_of_cuts(at);
             if self.announce(at) {
                 self.publish_announced();
@@ -373,28 +373,15 @@ impl Keeper {
         });
         self.drop_orders(at);
         if let Some(records) = &mut self.records {
+            let node = &self.nodes[at];
+            for (source, watched) in node.watched.iter().enumerate() {
+                if let Some((url, held)) =
+                    watched.source.kind.patroni_url().zip(watched.facts.holder)
+                {
+                    records.keep_held((&node.name, source, url), held);
+                }
+            }
             records.keep_counted(now, &self.facts.borrow().nodes[at]);
-        }
-    }
-
-    /// Has a candidate for the primary of a repmgr cluster look quickly until it is READY.
-    fn hurry(&mut self, at: usize, report: &mpsc::Sender<Look>) {
-        let now = self.clock.now();
-        let facts = self.facts.borrow();
-        let known = &facts.nodes[at];
-        let waits = |service: &ServiceFacts| {
-            let asked = service.policy.roles.contains(&Role::Primary);
-            let by_rule = service.policy.trust.iter().any(|trust| trust.electorate.is_some());
-            asked && by_rule && !service.standing.counts(now, &known.sources, &service.policy)
-        };
-        let waits = known.services.iter().any(waits);
-        let young = |source: &SourceFacts| {
-            source.writable_since.is_some_and(|since| now < since.plus(HURRY_FOR))
-        };
-        let quick: Vec<bool> = known.sources.iter().map(|source| waits && young(source)).collect();
-        drop(facts);
-        for (watched, quick) in self.nodes[at].watched.iter_mut().zip(quick) {
-            watched.hurry(quick, &mut self.ids, report);
         }
     }
 

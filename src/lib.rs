@@ -43,6 +43,9 @@ pub mod failover;
 pub mod failure;
 pub mod fence;
 pub mod fencing;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grammar;
 pub mod handover;
 pub mod haproxy;
@@ -50,6 +53,7 @@ pub mod http;
 pub mod keeper;
 pub mod lag;
 pub mod last_word;
+pub mod lease;
 pub mod lock;
 pub mod log_queue;
 pub mod logging;

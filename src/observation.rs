@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::electorate::Answer;
+use crate::lease::Times;
 use crate::release::Release;
 use crate::role::{Lsn, Role, Timeline};
 use crate::text;
@@ -93,9 +94,13 @@ pub struct Patroni {
     pub pending_restart: bool,
     /// Whether the replica is further behind than the limit that was asked with. `None`: not asked.
     pub over_lag: Option<bool>,
-    /// Time from a renewal of the lock to the earliest moment at which another node can have it:
-    /// `ttl - loop_wait - retry_timeout`. `None`: not known yet.
-    pub span: Option<Duration>,
+    /// `dcs_last_seen`: when it last read the consensus store, in seconds since 1970 by its own clock. `None`
+    /// before 2.1.2, and where it is no number.
+    pub dcs_last_seen: Option<i64>,
+    /// Major and minor number of its version; `None` where it says none.
+    pub version: Option<(u16, u16)>,
+    /// Its times, by `/config`. `None`: not known yet.
+    pub times: Option<Times>,
 }
 
 /// When certificates end, in seconds since 1970; `None` where there is none.
@@ -227,6 +232,8 @@ error_kinds! {
     Status => "status", "is this Patroni's REST API, and no proxy's error page?";
     /// Patroni said 503, which is no leader's answer, and nothing that can be read.
     NoBody => "no_body", "see Patroni's log: it could not say more than that it holds no lock";
+    /// Patroni said 503 because it has just started: it has not judged yet whether the lock is its own.
+    LockUnread => "lock_unread", "wait for the first round of Patroni's loop; see its log";
     /// The TLS handshake with Patroni failed.
     PatroniTls => "patroni_tls", "check `ca_file`, `server_name`, `cert_file` and `key_file`, and the certificates' names and dates";
     /// One side speaks TLS and the other does not.

@@ -25,6 +25,7 @@ use crate::failure::{Exit, Failure};
 use crate::order::{MOST_REASON, Order, Target, Wish};
 use crate::own_file::{self, Lock};
 use crate::text;
+use crate::units::name;
 
 /// Most orders at one time: what a person can keep in mind, many times over.
 pub const MOST: usize = 256;
@@ -108,9 +109,7 @@ impl OrderFile {
         let mut file = Self { path, boot, orders: Vec::new(), damaged: None, _lock: None };
         match file.read() {
             Ok(written) => {
-                let same_boot = !file.boot.is_empty() && written.boot == file.boot;
-                let stands = |kept| restored(kept, same_boot, now, wall);
-                file.orders = written.orders.into_iter().filter_map(stands).collect();
+                file.orders = standing(written, &file.boot, now, wall);
                 file.begin();
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -128,15 +127,7 @@ impl OrderFile {
     }
 
     fn read(&self) -> io::Result<Written> {
-        let text = own_file::read(&self.path, MAX_FILE)?;
-        let written: Written = serde_json::from_slice(&text)?;
-        let known = written.version == VERSION && written.orders.len() <= MOST;
-        let readable = written.orders.iter().all(|kept| Wish::read(&kept.order).is_some());
-        if known && readable {
-            Ok(written)
-        } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "of another version, or damaged"))
-        }
+        Written::read(&own_file::read(&self.path, MAX_FILE)?)
     }
 
     /// Lets each order wait that may have been dropped. That the others were not is true of the last
@@ -274,6 +265,43 @@ impl OrderFile {
         self.orders = orders;
         Ok(())
     }
+}
+
+impl Kept {
+    /// Whether it orders something, about names that could be configured.
+    fn is_readable(&self) -> bool {
+        let mut names = self.service.iter().chain(&self.node);
+        Wish::read(&self.order).is_some() && names.all(|of| name(of).is_ok())
+    }
+}
+
+impl Written {
+    fn read(text: &[u8]) -> io::Result<Self> {
+        let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
+        // The parser's words repeat what it read.
+        let written: Self = serde_json::from_slice(text)
+            .map_err(|error| damaged(&text::plain(&error.to_string(), MOST_REASON)))?;
+        let known = written.version == VERSION && written.orders.len() <= MOST;
+        if known && written.orders.iter().all(Kept::is_readable) {
+            Ok(written)
+        } else {
+            Err(damaged("of another version, or damaged"))
+        }
+    }
+}
+
+/// The orders of a file that stand now, in the boot of this id.
+fn standing(written: Written, boot: &str, now: Stamp, wall: i64) -> Vec<(Kept, Arc<Order>)> {
+    let same_boot = !boot.is_empty() && written.boot == boot;
+    let stands = |kept| restored(kept, same_boot, now, wall);
+    written.orders.into_iter().filter_map(stands).collect()
+}
+
+/// What the orders of such a text are.
+#[cfg(fuzzing)]
+pub fn read(text: &[u8], boot: &str, now: Stamp, wall: i64) -> io::Result<Vec<Arc<Order>>> {
+    let orders = standing(Written::read(text)?, boot, now, wall);
+    Ok(orders.into_iter().map(|(_, order)| order).collect())
 }
 
 /// The order that was kept, where it has not ended meanwhile.

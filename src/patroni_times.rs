@@ -1,4 +1,4 @@
-//! Whether a leader would be held for longer than Patroni's lock lives, where Patroni can be asked.
+//! Whether a leader is to be held for longer than Patroni's lock lives, where Patroni can be asked.
 
 use std::time::Duration;
 
@@ -6,9 +6,10 @@ use humantime::format_duration;
 use tokio::time::timeout;
 
 use crate::config::{Config, Kind, Node, Source};
+use crate::lease::Times;
 use crate::lock::Cut;
 use crate::observation::{ErrorKind, SourceError};
-use crate::source::patroni::{Patroni, Times};
+use crate::source::patroni::Patroni;
 use crate::source::resolve::Resolver;
 
 /// Longest wait for one Patroni: who checks a file waits for it.
@@ -29,8 +30,8 @@ pub async fn ask(config: &Config) -> Found {
     let mut found = Found::default();
     for node in &config.nodes {
         for (at, source) in node.sources.iter().enumerate() {
-            match span(source).await {
-                Some(Ok(span)) => found.held_too_long.extend(of_source(config, node, at, span)),
+            match times(source).await {
+                Some(Ok(times)) => found.held_too_long.extend(of_source(config, node, at, times)),
                 Some(Err(error)) if answered(error.kind) => found.unknown.push(format!(
                     "the times of the Patroni of {} are not known, so a leader is held as if they were \
                      the shortest that Patroni allows: {error}",
@@ -48,22 +49,21 @@ fn answered(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Status | ErrorKind::Malformed | ErrorKind::TooLong)
 }
 
-async fn span(source: &Source) -> Option<Result<Duration, SourceError>> {
+async fn times(source: &Source) -> Option<Result<Times, SourceError>> {
     let Kind::Patroni(patroni) = &source.kind else { return None };
     let mut asked = Patroni::new(patroni, Resolver::system()).ok()?;
-    let times = timeout(WITHIN, asked.ask_times()).await.ok()?;
-    Some(times.map(Times::span))
+    timeout(WITHIN, asked.ask_times()).await.ok()
 }
 
-fn of_source(config: &Config, node: &Node, at: usize, span: Duration) -> Vec<String> {
+fn of_source(config: &Config, node: &Node, at: usize, times: Times) -> Vec<String> {
     let cuts = config.services.iter().filter_map(|service| {
         let policy = service.policy(node);
-        Cut::of(&service.name.as_str().into(), &policy, policy.trust.get(at)?, span)
+        Cut::of(&service.name.as_str().into(), &policy, policy.trust.get(at)?, times)
     });
     let said = cuts.map(|cut| {
         format!(
-            "service {} of {}: {cut}\n  expected: hold of at most {}\n  hint: lower `hold`, or raise ttl \
-             in Patroni's configuration",
+            "service {} of {}: {cut}\n  expected: hold of at most {}\n  hint: leave `hold` out, or raise \
+             ttl in Patroni's configuration",
             cut.service,
             node.name,
             format_duration(cut.most)

@@ -21,6 +21,8 @@ struct Taken<K> {
     id: u64,
     from: K,
     spoke: bool,
+    /// Whether what it wants has come, heard or not.
+    asked: Box<dyn Fn() -> bool + Send>,
     end: Box<dyn FnOnce() + Send>,
 }
 
@@ -38,14 +40,21 @@ impl<K: PartialEq + Copy> Places<K> {
         Self(Arc::new(Mutex::new(Inner { most: most.max(1), next: 0, taken: Vec::new() })))
     }
 
-    /// A place for one who comes from there; `end` is called where it has to make room for another.
-    pub fn take(&self, from: K, end: impl FnOnce() + Send + 'static) -> Place<K> {
+    /// A place for one who comes from there; `end` is called where it has to make room for another, for
+    /// which it is silent as long as it neither spoke nor `asked`.
+    pub fn take(
+        &self,
+        from: K,
+        asked: impl Fn() -> bool + Send + 'static,
+        end: impl FnOnce() + Send + 'static,
+    ) -> Place<K> {
         let mut inner = self.inner();
-        let goes = (inner.taken.len() >= inner.most).then(|| inner.goes(from));
+        let goes = (inner.taken.len() >= inner.most).then(|| inner.silent_goes(from));
         let gone = goes.map(|at| inner.taken.remove(at));
         let id = inner.next;
         inner.next += 1;
-        inner.taken.push(Taken { id, from, spoke: false, end: Box::new(end) });
+        let (asked, end) = (Box::new(asked), Box::new(end));
+        inner.taken.push(Taken { id, from, spoke: false, asked, end });
         drop(inner);
         let made_room = gone.is_some();
         if let Some(gone) = gone {
@@ -67,6 +76,18 @@ impl<K> Places<K> {
 }
 
 impl<K: PartialEq + Copy> Inner<K> {
+    /// Who goes for one more who comes from `newcomer`, once those who have asked are known.
+    fn silent_goes(&mut self, newcomer: K) -> usize {
+        loop {
+            let at = self.goes(newcomer);
+            let Some(taken) = self.taken.get_mut(at) else { return at };
+            if taken.spoke || !(taken.asked)() {
+                return at;
+            }
+            taken.spoke = true;
+        }
+    }
+
     /// Who goes for one more who comes from `newcomer`.
     fn goes(&self, newcomer: K) -> usize {
         let crowd = |from: K| {
@@ -113,7 +134,7 @@ mod tests {
     fn take(places: &Places<u8>, from: u8) -> (Place<u8>, Ended) {
         let ended = Ended::default();
         let end = Arc::clone(&ended);
-        (places.take(from, move || end.store(true, Ordering::Relaxed)), ended)
+        (places.take(from, || false, move || end.store(true, Ordering::Relaxed)), ended)
     }
 
     fn ended(of: &[(Place<u8>, Ended)]) -> Vec<usize> {
@@ -146,6 +167,18 @@ mod tests {
         assert_eq!(ended(&here), [0]);
         here.push(take(&places, 1));
         assert_eq!(ended(&here), [0, 2], "the one that spoke stays");
+    }
+
+    #[test]
+    fn one_that_has_asked_and_was_not_heard_yet_is_not_silent() {
+        let places = Places::new(3);
+        let ended = Ended::default();
+        let end = Arc::clone(&ended);
+        let asked = places.take(1, || true, move || end.store(true, Ordering::Relaxed));
+        let here: Vec<_> = (0..20).map(|_| take(&places, 1)).collect();
+        assert!(!ended.load(Ordering::Relaxed));
+        assert_eq!(here.iter().filter(|(_, ended)| ended.load(Ordering::Relaxed)).count(), 18);
+        drop(asked);
     }
 
     #[test]

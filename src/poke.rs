@@ -174,6 +174,11 @@ mod tests {
         let mut datagram = [0; MAX_DATAGRAM];
         let length = second.recv(&mut datagram).unwrap();
         assert_eq!(&datagram[..length], b"pg1");
+        // The rest of a long one is not read, and is gone.
+        send(&path, Some(&"x".repeat(MAX_DATAGRAM + 1))).unwrap();
+        send(&path, Some("pg2")).unwrap();
+        assert_eq!(second.recv(&mut datagram).unwrap(), MAX_DATAGRAM);
+        assert_eq!(second.recv(&mut datagram).unwrap(), 3);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
     }
 

@@ -7,7 +7,8 @@
 //!
 //! Why this is safe: the old primary needs `floor(n/2)+1` of `n` nodes, itself among them; its
 //! successor needs `floor((n-1)/2)+1` of the `n-1` others; together that is more than `n`, and no
-//! node votes twice. What it rests on: only one deposed primary ever leaves the count, an inactive
+//! node votes twice. Where the old one is in recovery and streams from its successor already, it may be
+//! counted as a voter of that one, among all `n`: two majorities of the same nodes have one in common. What it rests on: only one deposed primary ever leaves the count, an inactive
 //! row stays in it unless its server refuses connections now, and a yes settles for longer than any
 //! old answer can live. The numbered conditions below are the rule's own.
 
@@ -148,7 +149,8 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
         .filter(|row| row.id != me)
         .map(|row| {
             let snapshot = facts.peers.get(&row.id).unwrap_or(&nobody);
-            (row.id, contribution(now, row, snapshot, own, me, electorate))
+            let release = facts.releases.get(&row.id).and_then(|(_, release)| release.as_ref());
+            (row.id, contribution(now, row, (snapshot, release), own, me, electorate))
         })
         .collect();
     let count = |wanted: &dyn Fn(&Vote) -> bool| peers.values().filter(|v| wanted(v)).count();
@@ -158,7 +160,11 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
     // 3. One deposed primary leaves the count, and inactive others whose servers refuse now.
     let deposed = |row: &Row| row.registered == Registered::Primary && !row.active;
     let refused = count(&|vote| matches!(vote, Vote::Refused));
-    let electors = table.len() - usize::from(table.iter().any(deposed)) - refused;
+    let others = table.len() - usize::from(table.iter().any(deposed)) - refused;
+    // It comes back into the count with its vote where it follows this node before its row says so.
+    let follows = usize::from(count(&|vote| matches!(vote, Vote::Deposed)) > 0);
+    let (without, with) = ((votes, others), (votes + follows, others + follows));
+    let (votes, electors) = if !is_majority(without) && is_majority(with) { with } else { without };
 
     let belt = belt(now, facts, electorate, me, own, &peers, votes);
     let ruling = match belt {
@@ -167,7 +173,7 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
         // 6. A majority.
         // A server that refuses is out of the count and attests nothing: its repmgrd may have lost
         // this node long ago, and be elected as soon as its server starts.
-        None if 2 * votes > electors => Ruling::Yes {
+        None if is_majority((votes, electors)) => Ruling::Yes {
             fresh: nobody_near_election(
                 now,
                 facts,
@@ -196,7 +202,8 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
     };
     let asked = |id| facts.peers.get(id).is_some_and(|peer| peer.last_look().is_some());
     let everybody_asked = own_asked && peers.keys().all(asked);
-    let counted = |id: &NodeId| matches!(peers[id], Vote::ForMe { .. } | Vote::Refused);
+    let counted =
+        |id: &NodeId| matches!(peers[id], Vote::ForMe { .. } | Vote::Refused | Vote::Deposed);
     let used = facts.peers.iter().filter(|(id, _)| peers.contains_key(id) && counted(id));
     let looks = used.filter_map(|(_, peer)| peer.last_look()).chain([own.began]);
     let yes = matches!(ruling, Ruling::Yes { .. });
@@ -206,6 +213,11 @@ pub fn rule(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Round {
         _ => None,
     });
     Round { ruling, electors, votes, peers, everybody_asked, good_until, newer_rival }
+}
+
+/// Whether so many votes are more than half of so many electors.
+fn is_majority((votes, electors): (usize, usize)) -> bool {
+    2 * votes > electors
 }
 
 /// Whether repmgr can promote nobody before its whole patience has passed from now on.
@@ -237,6 +249,15 @@ fn nobody_near_election(
         attesting.partition(|row| row.registered == Registered::Witness);
     let majority = |others: usize| 2 * (1 + others) > electors;
     majority(witnesses.len()) || (all_standbys && majority(witnesses.len() + servers.len()))
+}
+
+/// The nodes that a confirmed primary leaves out of the count because their servers are down: each is told
+/// so, for started again it may still follow an older primary.
+pub fn left_out(now: Stamp, facts: &SourceFacts, electorate: &Electorate) -> Vec<NodeId> {
+    let round = rule(now, facts, electorate);
+    let confirmed = matches!(round.ruling, Ruling::Yes { .. });
+    let refused = round.peers.into_iter().filter(|(_, vote)| confirmed && *vote == Vote::Refused);
+    refused.map(|(id, _)| id).collect()
 }
 
 /// When each answer that may be used now ceases to be: the moments at which the ruling can change
@@ -299,6 +320,9 @@ fn belt(
     for (id, vote) in peers {
         if let Vote::NewerTimeline(timeline) = vote {
             return Some(Reason::NewerTimeline { node: *id, timeline: *timeline });
+        }
+        if let Vote::LeftOut(node, timeline) = vote {
+            return Some(Reason::NewerTimeline { node: *node, timeline: *timeline });
         }
         let valid = !matches!(vote, Vote::Foreign | Vote::Unreachable | Vote::Refused);
         let writable = matches!(vote, Vote::Rival(_) | Vote::WritableUnregistered);

@@ -25,6 +25,8 @@ pub enum Reason {
     Stopping(Word),
     /// Paused, the consensus store is lost, and `require_lock` is on.
     NoLock,
+    /// Paused, the consensus store is lost, and the node did not hold the lock when there was a store.
+    NotHolder,
     /// Patroni says that the replica is over the limit it was asked with.
     LagLimit,
     /// No look has finished yet.
@@ -177,6 +179,7 @@ impl Reason {
             Self::Ordered(Ordered { wish: Wish::Maint, .. }) => "ordered_maint",
             Self::Stopping(_) => "stopping",
             Self::NoLock => "no_lock",
+            Self::NotHolder => "not_holder",
             Self::LagLimit => "lag_limit",
             Self::NoLookYet => "no_look_yet",
             Self::Settling => "settling",
@@ -254,6 +257,10 @@ impl Reason {
             Self::NewerTimeline { .. } | Self::DeposedBy(_) | Self::Rival(_) => {
                 Some("another node was promoted: make this one its standby with repmgr node rejoin")
             }
+            Self::NotHolder => Some(
+                "bring the consensus store back; where this node shall take writes, and no other does: \
+                 rolecall ready, for as long as it needs",
+            ),
             Self::NoLock | Self::ServesIn(_, Circumstance::Lockless) => {
                 Some("bring the consensus store back, or end the pause: patronictl resume")
             }
@@ -284,6 +291,10 @@ impl fmt::Display for Reason {
             Self::Ordered(ordered) => write!(f, "{ordered}"),
             Self::Stopping(word) => write!(f, "rolecall stops, on_stop is {}", word.as_str()),
             Self::NoLock => f.write_str("Patroni is paused, and no lock stands behind its word"),
+            Self::NotHolder => f.write_str(
+                "Patroni is paused, the consensus store is lost, and this node was not the leader while \
+                 there was one",
+            ),
             Self::LagLimit => f.write_str("is further behind than Patroni was asked for"),
             Self::NotLeader => f.write_str("does not hold the leader lock"),
             Self::NotRunning(state) => write!(f, "PostgreSQL is {state}"),

@@ -1,4 +1,5 @@
-//! What a repmgr node's yes is remembered by over a restart of the daemon.
+//! What a repmgr node's yes is remembered by over a restart of the daemon; of a node of Patroni's, whether
+//! it held the lock.
 //!
 //! A yes has to settle for seconds before it counts, and a restart must not cost a healthy primary
 //! its sessions. So the beginning of the yes is written down, with the moment until which the
@@ -8,6 +9,9 @@
 //! `RuntimeDirectoryPreserve=restart`), which does not survive a boot. Without one there is none, and
 //! every start settles anew.
 
+mod holder;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,6 +63,8 @@ pub struct Records {
     dir: PathBuf,
     boot: String,
     told: bool,
+    /// Who held Patroni's lock, as it was last written down, by the name of the record.
+    held: BTreeMap<String, bool>,
 }
 
 impl Records {
@@ -80,13 +86,18 @@ impl Records {
 
     /// The records in this directory, written in the boot of this id.
     pub fn in_dir(dir: &Path, boot: String) -> Self {
-        Self { dir: dir.to_owned(), boot, told: false }
+        Self { dir: dir.to_owned(), boot, told: false, held: BTreeMap::new() }
     }
 
     /// The yes that a predecessor said of a node to a service, where it may still be used at `now`.
     pub fn restore(&self, now: Stamp, about: About<'_>, policy: &Policy) -> Option<Yes> {
         let text = own_file::read(&self.file(about), MAX_RECORD).ok()?;
-        let written: Written = serde_json::from_slice(&text).ok()?;
+        self.read(&text, now, policy)
+    }
+
+    /// The yes of such a record, where it may still be used at `now`.
+    pub fn read(&self, text: &[u8], now: Stamp, policy: &Policy) -> Option<Yes> {
+        let written: Written = serde_json::from_slice(text).ok()?;
         let yes = Yes {
             node: NodeId(written.node),
             since: Stamp::new(Duration::from_nanos(written.since_ns)),

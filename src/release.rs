@@ -20,6 +20,17 @@ const FORM: &str = "rolecall-release 1";
 /// Added to life and memory, as in the least settling time: what scheduling may add.
 pub const MARGIN: Duration = Duration::from_millis(100);
 
+/// A node whose server was down was left out of the count by which another one was confirmed as the
+/// primary, on this timeline. When that server starts it still follows the old primary: its vote would
+/// give that one its majority back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Who was confirmed.
+    pub by: NodeId,
+    /// The timeline that it writes.
+    pub timeline: Timeline,
+}
+
 /// One answer of another node's rolecall.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
@@ -35,6 +46,8 @@ pub struct Release {
     /// How long ago it last said READY for primaries to anybody; the age of its process where it never
     /// did, for its predecessor may have.
     pub last_ready: Duration,
+    /// The confirmation on the newest timeline that it was told of and that left its node out.
+    pub left_out: Option<LeftOut>,
     /// How long it uses an answer.
     pub life: Duration,
     /// How long an HAProxy remembers its word, by its own configuration.
@@ -55,12 +68,27 @@ impl Release {
             && self.last_ready >= self.memory
     }
 
+    /// Who was confirmed without node `node` of that cluster, on a newer timeline than `own`: the vote of
+    /// that node is not for the primary of an older one.
+    pub fn newer_without(
+        &self,
+        node: NodeId,
+        system: &str,
+        own: Option<Timeline>,
+    ) -> Option<LeftOut> {
+        let is_that_node = self.node == node && *self.system == *system;
+        self.left_out.filter(|left_out| is_that_node && Some(left_out.timeline) > own)
+    }
+
     /// As text, in answer to the question that had this nonce.
     pub fn text(&self, nonce: &str) -> String {
         let timeline = self.timeline.map_or("-".to_owned(), |timeline| timeline.0.to_string());
+        let left_out = self.left_out.map_or("- -".to_owned(), |left_out| {
+            format!("{} {}", left_out.by.0, left_out.timeline)
+        });
         format!(
             "{FORM}\nnonce {nonce}\nnode {}\nsystem {}\ntimeline {timeline}\nclaims {}\n\
-             last_ready_ms {}\nlife_ms {}\nmemory_ms {}\n",
+             left_out {left_out}\nlast_ready_ms {}\nlife_ms {}\nmemory_ms {}\n",
             self.node.0,
             self.system,
             if self.claims { "yes" } else { "no" },
@@ -94,6 +122,13 @@ impl Release {
             "no" => false,
             _ => return None,
         };
+        let left_out = match value("left_out")?.split_once(' ')? {
+            ("-", "-") => None,
+            (by, timeline) => Some(LeftOut {
+                by: NodeId(by.parse().ok().filter(|id| *id > 0)?),
+                timeline: Timeline(timeline.parse().ok()?),
+            }),
+        };
         let mut millis = |key| Some(Duration::from_millis(value(key)?.parse().ok()?));
         let (last_ready, life, memory) =
             (millis("last_ready_ms")?, millis("life_ms")?, millis("memory_ms")?);
@@ -102,6 +137,7 @@ impl Release {
             system: system.into(),
             timeline,
             claims,
+            left_out,
             last_ready,
             life,
             memory,
@@ -126,6 +162,7 @@ mod tests {
             system: "7001".into(),
             timeline: Some(Timeline(3)),
             claims: false,
+            left_out: None,
             last_ready: Duration::from_millis(2500),
             life: Duration::from_millis(1700),
             memory: Duration::from_millis(2500),
@@ -152,8 +189,26 @@ mod tests {
     }
 
     #[test]
+    fn who_was_confirmed_without_it_counts_on_a_newer_timeline_only() {
+        let left_out = LeftOut { by: NodeId(3), timeline: Timeline(4) };
+        let said = Release { left_out: Some(left_out), ..released() };
+        let without = |own| said.newer_without(NodeId(1), "7001", own);
+        assert_eq!(without(Some(Timeline(3))), Some(left_out));
+        assert_eq!(without(None), Some(left_out), "nobody knows the own timeline");
+        assert_eq!(without(Some(Timeline(4))), None, "the own timeline");
+        assert_eq!(said.newer_without(NodeId(2), "7001", Some(Timeline(3))), None, "another node");
+        assert_eq!(said.newer_without(NodeId(1), "7002", Some(Timeline(3))), None, "cluster");
+        assert_eq!(released().newer_without(NodeId(1), "7001", Some(Timeline(3))), None);
+    }
+
+    #[test]
     fn what_is_written_is_read_and_nothing_else() {
-        for release in [released(), Release { timeline: None, claims: true, ..released() }] {
+        let left_out = Some(LeftOut { by: NodeId(3), timeline: Timeline(4) });
+        for release in [
+            released(),
+            Release { timeline: None, claims: true, ..released() },
+            Release { left_out, ..released() },
+        ] {
             let text = release.text(NONCE);
             assert!(text.len() < LONGEST / 2);
             assert_eq!(Release::read(&text, NONCE), Some(release));
@@ -174,6 +229,10 @@ mod tests {
             ("system 7001", "system 7001 x"),
             ("timeline 3", "timeline x"),
             ("claims no", "claims NO"),
+            ("left_out - -", "left_out -"),
+            ("left_out - -", "left_out 3 -"),
+            ("left_out - -", "left_out 0 4"),
+            ("left_out - -", "left_out 3 4 5"),
             ("last_ready_ms 2500", "last_ready_ms -1"),
             ("rolecall-release 1", "rolecall-release 2"),
         ] {

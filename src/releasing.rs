@@ -8,6 +8,8 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -16,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::electorate::NodeId;
 use crate::observation::SourceError;
 use crate::release::{LONGEST, Release};
+use crate::role::Timeline;
 use crate::source::passfile;
 
 /// Least and most bytes of the secret, without the end of its line.
@@ -25,6 +28,8 @@ const SECRET: std::ops::RangeInclusive<usize> = 16..=1024;
 pub const NONCE: &str = "rolecall-nonce";
 /// The header with the number of the node that asks.
 pub const FROM: &str = "rolecall-from";
+/// The header with the timeline on which who asks was confirmed without the node that is asked.
+pub const WITHOUT: &str = "rolecall-without";
 /// The header with the code of a question.
 pub const CODE: &str = "rolecall-code";
 
@@ -40,10 +45,30 @@ pub struct Question {
     pub from: NodeId,
     /// See [`NONCE`].
     pub nonce: String,
+    /// See [`WITHOUT`].
+    pub without: Option<Timeline>,
     /// See [`CODE`].
     pub code: String,
     /// Takes the body of the answer.
     pub reply: oneshot::Sender<Option<String>>,
+}
+
+/// On which timeline the asker is confirmed without the node that it asks, if it is: said by the keeper,
+/// read at each question.
+#[derive(Debug, Clone, Default)]
+pub struct Without(Arc<AtomicU32>);
+
+impl Without {
+    /// From now on this is so.
+    pub fn say(&self, timeline: Option<Timeline>) {
+        // Timelines count from 1.
+        self.0.store(timeline.map_or(0, |timeline| timeline.0), Ordering::Relaxed);
+    }
+
+    /// What is so now.
+    pub fn said(&self) -> Option<Timeline> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|number| *number > 0).map(Timeline)
+    }
 }
 
 /// The secret of a cluster; it cannot be printed.
@@ -72,13 +97,20 @@ impl Key {
     }
 
     /// The code of a question.
-    pub fn ask(&self, node: NodeId, from: NodeId, nonce: &str) -> String {
-        self.code(&question(node, from, nonce))
+    pub fn ask(
+        &self,
+        node: NodeId,
+        from: NodeId,
+        without: Option<Timeline>,
+        nonce: &str,
+    ) -> String {
+        self.code(&question(node, from, without, nonce))
     }
 
     /// Whether somebody with the secret asks.
     pub fn asked(&self, of: &Question) -> bool {
-        is_nonce(&of.nonce) && self.is_code_of(&question(of.node, of.from, &of.nonce), &of.code)
+        let text = question(of.node, of.from, of.without, &of.nonce);
+        is_nonce(&of.nonce) && self.is_code_of(&text, &of.code)
     }
 
     /// The body of an answer: its text, and the code of that.
@@ -100,8 +132,12 @@ impl Key {
     }
 }
 
-fn question(node: NodeId, from: NodeId, nonce: &str) -> String {
-    format!("rolecall-release 1 question\nnode {}\nfrom {}\nnonce {nonce}\n", node.0, from.0)
+fn question(node: NodeId, from: NodeId, without: Option<Timeline>, nonce: &str) -> String {
+    let without = without.map_or(0, |timeline| timeline.0);
+    let (node, from) = (node.0, from.0);
+    format!(
+        "rolecall-release 1 question\nnode {node}\nfrom {from}\nwithout {without}\nnonce {nonce}\n"
+    )
 }
 
 /// A nonce that was never used; `None` where the system has no randomness to give.
@@ -152,6 +188,7 @@ mod tests {
             system: "7001".into(),
             timeline: Some(Timeline(3)),
             claims: false,
+            left_out: None,
             last_ready: Duration::from_millis(2500),
             life: Duration::from_millis(1700),
             memory: Duration::from_millis(2500),
@@ -181,20 +218,26 @@ mod tests {
     fn a_question_is_for_one_node_from_one_node_and_proven() {
         let ours = key("0123456789abcdef");
         let nonce = nonce().unwrap();
-        let code = ours.ask(NodeId(1), NodeId(2), &nonce);
-        let asked = |node, from, nonce: &str, code: &str| {
+        let on = |number| Some(Timeline(number)).filter(|timeline| timeline.0 > 0);
+        let code = |without, nonce: &str| ours.ask(NodeId(1), NodeId(2), on(without), nonce);
+        let asked = |node, from, without, nonce: &str, code: &str| {
             let (reply, _) = oneshot::channel();
-            let (node, from) = (NodeId(node), NodeId(from));
-            ours.asked(&Question { node, from, nonce: nonce.into(), code: code.into(), reply })
+            let (node, from, without) = (NodeId(node), NodeId(from), on(without));
+            let (nonce, code) = (nonce.into(), code.into());
+            ours.asked(&Question { node, from, nonce, without, code, reply })
         };
-        assert!(asked(1, 2, &nonce, &code));
-        assert!(!asked(2, 1, &nonce, &code));
-        assert!(!asked(1, 3, &nonce, &code));
-        assert!(!asked(1, 2, &nonce, ""));
-        assert!(!asked(1, 2, &nonce, &"é".repeat(32)));
-        assert!(!asked(1, 2, "not a nonce", &ours.ask(NodeId(1), NodeId(2), "not a nonce")));
+        for without in [0, 4] {
+            let code = code(without, &nonce);
+            assert!(asked(1, 2, without, &nonce, &code));
+            assert!(!asked(2, 1, without, &nonce, &code));
+            assert!(!asked(1, 3, without, &nonce, &code));
+            assert!(!asked(1, 2, 5, &nonce, &code), "of another confirmation");
+        }
+        assert!(!asked(1, 2, 0, &nonce, ""));
+        assert!(!asked(1, 2, 0, &nonce, &"é".repeat(32)));
+        assert!(!asked(1, 2, 0, "not a nonce", &code(0, "not a nonce")));
         // An answer is no question, though both are of one secret.
-        assert!(!asked(1, 2, &nonce, &ours.code(&released().text(&nonce))));
+        assert!(!asked(1, 2, 0, &nonce, &ours.code(&released().text(&nonce))));
     }
 
     #[test]

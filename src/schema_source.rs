@@ -104,9 +104,10 @@ impl Word {
         }
     }
 
-    /// How long the last yes stands unless the operator says otherwise. Patroni's may stand longer,
-    /// because nobody else is promoted before its lock has run out: with Patroni's own times after
-    /// 10 s, of which a look and what HAProxy remembers take 4.5 s. repmgr's follows from its other keys.
+    /// How long the last yes stands unless the operator says otherwise. Patroni's stands for as long as its
+    /// lock is proven to be held; this is for where nothing is proven: with Patroni's own times nobody else
+    /// is promoted for 10 s, of which a look and what HAProxy remembers take 4.5 s. repmgr's follows from
+    /// its other keys.
     fn hold(self) -> Duration {
         match self {
             Self::Patroni => Duration::from_secs(5),
@@ -200,7 +201,8 @@ fn source(table: &Table<'_>, credentials: Option<&Path>, haproxy: &Haproxy) -> O
     table.finish();
     let memory = haproxy.memory();
     let beside = interval + timeout + memory;
-    let mut source = Source { kind: kind?, interval, timeout, hold, beside, memory };
+    let hold_chosen = table.has("hold");
+    let mut source = Source { kind: kind?, interval, timeout, hold, hold_chosen, beside, memory };
     schema_repmgr::fit(table, &mut source, haproxy);
     Some(source)
 }

@@ -11,10 +11,11 @@ use crate::asks::Asks;
 use crate::clock::Stamp;
 use crate::electorate::{NodeId, Registered, Row};
 use crate::last_word::LastWord;
+use crate::lease::Lease;
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::order::{self, About};
 use crate::policy::Policy;
-use crate::release::Release;
+use crate::release::{LeftOut, Release};
 use crate::role::{Role, Timeline};
 use crate::verdict::{Standing, State, Verdict, decide};
 
@@ -79,9 +80,17 @@ pub struct SourceFacts {
     pub releases: BTreeMap<NodeId, (Stamp, Option<Release>)>,
     /// What the own server of a repmgr node last said of itself; kept when it is gone.
     pub identity: Option<Identity>,
+    /// The confirmation of another node that this one was told of, and that left it out because its server
+    /// was down: forgotten once its server is on that timeline.
+    pub left_out: Option<LeftOut>,
     /// Since when every own look has found the server out of recovery: the moment at which the first
     /// of them had finished.
     pub writable_since: Option<Stamp>,
+    /// For Patroni: for how long its lock is proven to be held.
+    pub lease: Lease,
+    /// For Patroni: whether the node held the lock when a look last found a running server and a consensus
+    /// store behind the answer. `None`: there was no such look.
+    pub holder: Option<bool>,
     /// Since when this process has watched the own table of a repmgr node, and no data node has left it.
     pub table_since: Option<Stamp>,
 }
@@ -105,6 +114,12 @@ impl SourceFacts {
 
     /// Folds a look at the node's own server in that has finished at `now`.
     pub fn record_own(&mut self, now: Stamp, began: Stamp, look: Result<Observation, SourceError>) {
+        let look = self.lease.fold(began, now, look);
+        if let Ok(Observation { patroni: Some(patroni), leader, .. }) = &look
+            && !patroni.lockless()
+        {
+            self.holder = Some(*leader == Some(true));
+        }
         let writable = look.as_ref().is_ok_and(|seen| seen.role == Some(Role::Primary));
         self.writable_since = self.writable_since.filter(|_| writable).or(writable.then_some(now));
         if let Ok(seen) = &look
@@ -114,9 +129,30 @@ impl SourceFacts {
             let whole = before.is_some_and(|before| keeps_data_nodes(&before.table, &said.table));
             self.table_since = self.table_since.filter(|_| whole).or(Some(now));
             let (system, timeline) = (Arc::clone(&said.system), seen.timeline);
+            self.left_out = self.left_out.filter(|left_out| timeline < Some(left_out.timeline));
             self.identity = said.me.map(|node| Identity { node, system, timeline });
         }
         self.own.record(began, look);
+    }
+
+    /// Notes that another node is confirmed without this one; the newest timeline counts.
+    pub fn is_left_out(&mut self, by: NodeId, timeline: Timeline) {
+        let own = self.identity.as_ref().and_then(|identity| identity.timeline);
+        let known = self.left_out.map(|left_out| left_out.timeline).max(own);
+        if Some(timeline) > known {
+            self.left_out = Some(LeftOut { by, timeline });
+        }
+    }
+
+    /// Whether another data node says that its vote is not for the primary of this one's timeline.
+    pub fn is_barred(&self) -> bool {
+        let Some(identity) = &self.identity else { return false };
+        self.releases.iter().any(|(id, (_, release))| {
+            let release = release.as_ref();
+            release
+                .and_then(|said| said.newer_without(*id, &identity.system, identity.timeline))
+                .is_some()
+        })
     }
 
     /// How long the word of another node's rolecall may live, by the longest that one of them has said.

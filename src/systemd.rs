@@ -55,10 +55,13 @@ pub fn stopping(after: Duration) {
 
 /// The present verdicts, in one line.
 pub fn status(announced: &[Said]) {
-    let mut line = summary(announced).replace('\n', " ");
+    say(Word::Status(cut(summary(announced).replace('\n', " "))));
+}
+
+fn cut(mut line: String) -> String {
     let end = (0..=STATUS_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
     line.truncate(end.unwrap_or(0));
-    say(Word::Status(line));
+    line
 }
 
 /// Every verdict with its reason where there is one node; of several, the nodes by their state.
@@ -138,4 +141,18 @@ fn manager() -> Option<SyncSender<Word>> {
     };
     let started = thread::Builder::new().name("systemd".to_owned()).spawn(run);
     started.map(|_| words).map_err(|error| warn!(%error, "the service manager is not told")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_cut_between_two_signs() {
+        let fits = "x".repeat(STATUS_BYTES);
+        assert_eq!(cut(fits.clone()), fits);
+        assert_eq!(cut(format!("{fits}y")), fits);
+        let wide = "é".repeat(STATUS_BYTES);
+        assert_eq!(cut(format!("x{wide}")).len(), STATUS_BYTES - 1);
+    }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::lag;
-use crate::lock::SHORTEST_SPAN;
 use crate::observation::{ErrorKind, Observation, Replay};
 
 use crate::policy::{LagLimit, OnLag, Policy, Trust};
@@ -204,17 +203,13 @@ fn limit(source: &SourceFacts, trust: &Trust) -> Duration {
 }
 
 /// How long the last yes stands once looks fail: as configured; for an isolated primary of a repmgr
-/// cluster what its repmgr.conf leaves; for a leader of Patroni's no longer than its lock, and not at
-/// all where no lock stands behind it.
+/// cluster what its repmgr.conf leaves; for a leader of Patroni's as long as its lock is proven to be
+/// held, and not at all where no lock stands behind it.
 pub fn hold(source: &SourceFacts, trust: &Trust) -> Duration {
     let leader = source.own.good().filter(|(_, seen)| seen.role == Some(Role::Primary));
-    if let (Some(patroni), Some(lock)) = (leader.and_then(|(_, seen)| seen.patroni), trust.lock) {
-        return match patroni.span {
-            _ if patroni.failsafe || patroni.lockless() => Duration::ZERO,
-            Some(span) => trust.hold.min(lock.most_hold(span)),
-            // A bound that is not known must not become no bound.
-            None => trust.hold.min(lock.most_hold(SHORTEST_SPAN)),
-        };
+    let leader = leader.and_then(|(began, seen)| Some((began, seen.patroni?)));
+    if let (Some((began, says)), Some(lock)) = (leader, trust.lock) {
+        return lock.hold(trust.hold, began, &says, &source.lease);
     }
     match source.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.failover_after) {
         Some(patience) if trust.hold_by_repmgr => quorum::usual_hold(patience),
@@ -255,6 +250,7 @@ fn finding(
     let replay = source.and_then(|source| lag::replay(now, source, trust));
     let forked = source.and_then(|source| lag::forked(now, source, trust));
     let limit = source.map(|source| limit(source, trust)).unwrap_or_default();
+    let was_holder = source.and_then(|source| source.holder);
     let source = source.map(|source| &source.own);
     let failure = source.and_then(Snapshot::failing).map(|(_, error)| error);
     if let Some(error) = failure.filter(|error| error.kind == ErrorKind::NoBody)
@@ -277,11 +273,16 @@ fn finding(
         return silent(Reason::Stale);
     }
     if let (Some(patroni), Some(lock)) = (&seen.patroni, trust.lock)
-        && lock.required
         && seen.leader == Some(true)
         && patroni.lockless()
     {
-        return Finding::No(Reason::NoLock);
+        if lock.required {
+            return Finding::No(Reason::NoLock);
+        }
+        // Two may say that they lead, and of these only one had the lock when there was one.
+        if was_holder == Some(false) {
+            return Finding::No(Reason::NotHolder);
+        }
     }
     let most = policy.lag.filter(|_| trust.knows_lag).map(|most| match replay {
         Some(Replay { lag_bytes: Some(_), .. }) => most,

@@ -12,6 +12,7 @@ use crate::clock::Stamp;
 use crate::electorate::{Answer, Attached, NodeId, Registered, Row, named, row};
 use crate::observation::{ErrorKind, Observation};
 use crate::quorum::Electorate;
+use crate::release::{LeftOut, Release};
 use crate::role::{Role, Timeline};
 use crate::snapshot::Snapshot;
 
@@ -35,7 +36,11 @@ pub enum Vote {
     WritableUnregistered,
     /// It replays a newer timeline than this node writes.
     NewerTimeline(Timeline),
-    /// It would vote for this node, but it is a deposed primary that was not registered again.
+    /// It would vote for this node, but another one was confirmed without it while its server was down,
+    /// on a newer timeline.
+    LeftOut(NodeId, Timeline),
+    /// A deposed primary that follows this node and is not registered as its standby yet: its vote counts
+    /// where all nodes are counted, itself among them.
     Deposed,
     /// It is attached to nobody and names somebody else, or names nobody.
     Neutral,
@@ -58,6 +63,7 @@ impl Vote {
                 | Self::Rival(_)
                 | Self::WritableUnregistered
                 | Self::NewerTimeline(_)
+                | Self::LeftOut(..)
         )
     }
 }
@@ -71,8 +77,12 @@ impl fmt::Display for Vote {
             Self::Rival(timeline) => write!(f, "says it is the primary, on timeline {timeline}"),
             Self::WritableUnregistered => f.write_str("takes writes, and nobody registered that"),
             Self::NewerTimeline(timeline) => write!(f, "follows the newer timeline {timeline}"),
+            Self::LeftOut(by, timeline) => write!(
+                f,
+                "was down when {by} was confirmed on the newer timeline {timeline} without it, and votes for nobody older"
+            ),
             Self::Deposed => {
-                f.write_str("a deposed primary: its vote counts once it is registered")
+                f.write_str("a deposed primary that follows this node and is not registered so yet")
             }
             Self::Neutral => f.write_str("votes for nobody"),
             Self::UnknownUpstream => {
@@ -114,11 +124,11 @@ pub fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'
     heard(snapshot).filter(|h| snapshot.failing().is_none() && now.since(h.began) < life)
 }
 
-/// Conditions 2 to 5 for one row of the own table.
+/// Conditions 2 to 5 for one row of the own table, with what that node's rolecall last said.
 pub fn contribution(
     now: Stamp,
     row: &Row,
-    snapshot: &Snapshot,
+    (snapshot, release): (&Snapshot, Option<&Release>),
     own: Heard<'_>,
     me: NodeId,
     electorate: &Electorate,
@@ -149,8 +159,18 @@ pub fn contribution(
         return Vote::NewerTimeline(timeline(peer));
     }
     match vote(row.id, peer.said) {
-        Choice::For(id) if id == me && row.registered == Registered::Primary => Vote::Deposed,
-        Choice::For(id) if id == me => Vote::ForMe { fresh: attests_contact(now, peer, me) },
+        Choice::For(id) if id == me && row.registered == Registered::Primary => {
+            let follows = peer.said.attached != Attached::Nobody;
+            if follows { Vote::Deposed } else { Vote::Neutral }
+        }
+        Choice::For(id) if id == me => {
+            let newer =
+                |said: &Release| said.newer_without(row.id, &own.said.system, own.seen.timeline);
+            match release.and_then(newer) {
+                Some(LeftOut { by, timeline }) => Vote::LeftOut(by, timeline),
+                None => Vote::ForMe { fresh: attests_contact(now, peer, me) },
+            }
+        }
         Choice::For(id) if witness || peer.said.attached != Attached::Nobody => Vote::ForOther(id),
         Choice::For(_) | Choice::Nobody => Vote::Neutral,
         Choice::UnknownUpstream => Vote::UnknownUpstream,

@@ -10,7 +10,7 @@ use crate::answering::Listen;
 use crate::config::{Config, Control, Kind, Node, PasswordFrom, Postgres, Source};
 use crate::exposure::{self, Exposure, OpenFile};
 use crate::last_word::{LAST_ASKS, MAX_LASTS, Word};
-use crate::lock::USUAL_SPAN;
+use crate::lock::USUAL_TIMES;
 use crate::role::Role;
 
 /// Longest restart of rolecall that HAProxy's companion check must sit out: the daemon itself needs
@@ -44,10 +44,12 @@ pub enum Warning {
         /// Its timeout.
         timeout: Duration,
     },
-    /// A yes of Patroni's may stand when another node is the leader.
+    /// No lock of Patroni's is held for that long.
     LongHold {
-        /// hold + timeout + interval + what HAProxy remembers.
-        span: Duration,
+        /// `hold`
+        hold: Duration,
+        /// The longest lease there is with Patroni's own times.
+        most: Duration,
     },
     /// One agent-send delays the agent checks without one.
     AgentSend,
@@ -111,7 +113,7 @@ impl Warning {
             }
             Self::ShortMemory { .. } => "raise `hold`, or lower `timeout`",
             Self::LongHold { .. } => {
-                "lower `hold`, unless ttl - loop_wait - retry_timeout of Patroni is larger"
+                "leave `hold` out, then the lock alone decides; or is Patroni's ttl larger?"
             }
             Self::AgentSend => {
                 "put agent-send on every server line that has an agent-check, or give every question \
@@ -171,12 +173,12 @@ impl fmt::Display for Warning {
                 format_duration(*memory),
                 format_duration(*timeout)
             ),
-            Self::LongHold { span } => write!(
+            Self::LongHold { hold, most } => write!(
                 f,
-                "source patroni: hold + timeout + interval and what HAProxy remembers is {}, and with \
-                 Patroni's defaults another node may be the leader after {}",
-                format_duration(*span),
-                format_duration(USUAL_SPAN)
+                "source patroni: hold is {}, and with Patroni's defaults its lock is proven to be held for \
+                 {} at most",
+                format_duration(*hold),
+                format_duration(*most)
             ),
             Self::AgentSend => f.write_str(
                 "agent_send: one agent-send in a HAProxy slows every agent check without one by \
@@ -315,9 +317,9 @@ fn of_source(source: &Source, warnings: &mut Vec<Warning>) {
     }
     match &source.kind {
         Kind::Patroni(_) => {
-            let span = source.hold + source.beside;
-            if span >= USUAL_SPAN {
-                warnings.push(Warning::LongHold { span });
+            let (hold, most) = (source.hold, USUAL_TIMES.longest(source.memory));
+            if source.hold_chosen && hold > most {
+                warnings.push(Warning::LongHold { hold, most });
             }
         }
         Kind::Postgres(postgres) => no_password(postgres, warnings),

@@ -14,6 +14,7 @@ use crate::electorate::{NodeId, Registered, Row, named, row};
 use crate::failover::{self, Trouble};
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::poller::{Look, Poked, PollerId};
+use crate::releasing::Without;
 use crate::role::Role;
 use crate::seldom::Seldom;
 use crate::snapshot::{Snapshot, SourceFacts};
@@ -35,8 +36,22 @@ pub type StartPeer =
     Box<dyn Fn(&Row, PollerId, mpsc::Sender<Look>, Poked) -> AbortHandle + Send + Sync>;
 
 /// Starts asking the rolecall of another data node to give way to the node of the given number.
-pub type StartRelease =
-    Box<dyn Fn(&Row, NodeId, PollerId, mpsc::Sender<Look>, Poked) -> AbortHandle + Send + Sync>;
+pub type StartRelease = Box<
+    dyn Fn(&Row, (NodeId, Without), PollerId, mpsc::Sender<Look>, Poked) -> AbortHandle
+        + Send
+        + Sync,
+>;
+
+/// What is wanted of the looks at a source, by what is known of it.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// It is a candidate for the primary that is not READY yet: quick looks.
+    pub quick: bool,
+    /// The rolecalls of the other data nodes are asked to give way.
+    pub asks: bool,
+    /// Those whom its confirmation leaves out are told so in any case.
+    pub left_out: Vec<NodeId>,
+}
 
 /// Hands out names of pollers, each once.
 #[derive(Debug, Default)]
@@ -94,8 +109,10 @@ pub struct Watched {
     start_peer: Option<StartPeer>,
     /// For repmgr with a secret: starts asking the rolecall of another node to give way.
     start_release: Option<StartRelease>,
-    /// Those who are asked.
-    askers: BTreeMap<NodeId, Peer>,
+    /// Those who are asked, and what they are told.
+    askers: BTreeMap<NodeId, (Peer, Without)>,
+    /// To whom this node has given way since its server was last there.
+    gave_way: Option<NodeId>,
     /// A service has a limit on how far behind a replica may be.
     pub lag_matters: bool,
     peers: BTreeMap<NodeId, Peer>,
@@ -118,7 +135,7 @@ impl Watched {
         facts: SourceFacts,
     ) -> Self {
         let (lag_matters, peers, askers, poked) = (false, BTreeMap::new(), BTreeMap::new(), None);
-        let troubles = BTreeMap::new();
+        let (troubles, gave_way) = (BTreeMap::new(), None);
         Self {
             source,
             facts,
@@ -126,6 +143,7 @@ impl Watched {
             start_peer,
             start_release,
             askers,
+            gave_way,
             lag_matters,
             peers,
             poked,
@@ -134,35 +152,43 @@ impl Watched {
         }
     }
 
-    /// Looks quickly, and asks the other rolecalls to give way, or does neither any longer: who says it
-    /// is a candidate for the primary that is not READY yet.
-    pub fn hurry(&mut self, quick: bool, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
-        self.poller.poked.hurry(quick);
+    /// Looks, and asks the other rolecalls, as is wanted from now on.
+    pub fn pace(&mut self, pace: &Pace, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
+        self.poller.poked.hurry(pace.quick);
         for peer in self.peers.values() {
-            peer.poller.poked.hurry(quick);
+            peer.poller.poked.hurry(pace.quick);
         }
-        self.ask_releases(quick, ids, report);
+        self.ask_releases(pace, ids, report);
     }
 
-    fn ask_releases(&mut self, wanted: bool, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
+    fn ask_releases(&mut self, pace: &Pace, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
         let Some(start) = &self.start_release else { return };
-        let seen = self.facts.own.good().map(|(_, seen)| seen).filter(|_| wanted);
+        let seen = self.facts.own.good().map(|(_, seen)| seen);
         let rows = seen.map(|seen| others(seen, false)).unwrap_or_default();
-        let rows: Vec<_> =
-            rows.into_iter().filter(|row| row.registered != Registered::Witness).collect();
-        let stays = |id: &NodeId, asker: &mut Peer| {
-            rows.iter().any(|row| row.id == *id && row.places == asker.places)
+        let wanted = |row: &&Row| {
+            row.registered != Registered::Witness && (pace.asks || pace.left_out.contains(&row.id))
         };
-        self.askers.retain(stays);
+        let rows: Vec<_> = rows.into_iter().filter(wanted).collect();
+        self.askers.retain(|id, (asker, _)| {
+            rows.iter().any(|row| row.id == *id && row.places == asker.places)
+        });
         let Some(me) = seen.and_then(|seen| seen.repmgr.as_ref()?.me) else { return };
+        let timeline = seen.and_then(|seen| seen.timeline);
         for row in rows {
-            self.askers.entry(row.id).or_insert_with(|| {
-                Peer::start(row, ids, |id, poked| start(row, me, id, report.clone(), poked))
+            let (asker, without) = self.askers.entry(row.id).or_insert_with(|| {
+                let without = Without::default();
+                let begin =
+                    |id, poked| start(row, (me, without.clone()), id, report.clone(), poked);
+                (Peer::start(row, ids, begin), without)
             });
+            without.say(timeline.filter(|_| pace.left_out.contains(&row.id)));
+            asker.poller.poked.hurry(pace.quick);
         }
-        for asker in self.askers.values() {
-            asker.poller.poked.hurry(wanted);
-        }
+    }
+
+    /// Notes that this node gives way to another one; whether that is news.
+    pub fn gives_way(&mut self, to: NodeId) -> bool {
+        self.gave_way.replace(to) != Some(to)
     }
 
     /// Whether a poke was passed on so lately that another one is not.
@@ -232,7 +258,7 @@ impl Watched {
     }
 
     fn asker(&self, poller: PollerId) -> Option<NodeId> {
-        self.askers.iter().find(|(_, asker)| asker.poller.id == poller).map(|(id, _)| *id)
+        self.askers.iter().find(|(_, (asker, _))| asker.poller.id == poller).map(|(id, _)| *id)
     }
 
     fn peer(&self, poller: PollerId) -> Option<NodeId> {
@@ -260,6 +286,7 @@ impl Watched {
         self.facts.record_own(now, look.began, look.result);
         // The last table stays in use while the own server does not answer.
         if answered {
+            self.gave_way = None;
             self.follow_table(ids, report);
         }
     }

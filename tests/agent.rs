@@ -240,6 +240,26 @@ async fn an_asker_who_never_ends_is_closed_within_the_bound() {
 }
 
 #[tokio::test]
+async fn an_asker_who_stays_is_closed_when_its_time_is_up() {
+    let port = open(plain());
+    let addr = port.addr;
+    let ended = spawn_blocking(move || {
+        let mut stream = connect(addr);
+        let mut line = [0; 6];
+        stream.read_exact(&mut line).unwrap();
+        // So few bytes that only time can end it.
+        loop {
+            std::thread::sleep(Duration::from_millis(50));
+            if let Err(error) = stream.write_all(b"x") {
+                return error.kind();
+            }
+        }
+    });
+    let kind = tokio::time::timeout(PATIENCE, ended).await.unwrap().unwrap();
+    assert!(matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{kind}");
+}
+
+#[tokio::test]
 async fn a_stranger_is_closed_without_a_line() {
     let allow = vec!["192.0.2.0/24".parse().unwrap()];
     let port = open(Answering { allow, ..plain() });

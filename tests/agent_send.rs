@@ -207,6 +207,9 @@ fn a_word_that_is_unknown_is_warned_of_once() {
         central.says(b"pg9\n");
         central.says(b"pg8\n");
     }
+    // The last line that came of it.
+    central.says(b"pg7\n");
+    central.rolecall.wait_log(PATIENCE, &["WARN", "pg7"]);
     let log = central.rolecall.log();
     for word in ["pg8", "pg9"] {
         let warned = log.lines().filter(|l| l.contains("WARN") && l.contains(word)).count();
@@ -276,6 +279,18 @@ fn nobody_who_asks_slowly_or_in_numbers_holds_anything() {
         if answered.is_finished() { Ok(()) } else { Err("not yet") }
     });
     assert_eq!(answered.join().unwrap(), UNKNOWN);
+
+    // The one that was answered stays and says a little now and then: its time ends, too.
+    let mut staying = connect(central.port());
+    staying.write_all(b"pg1\n").unwrap();
+    assert_eq!(said(&mut staying), READY);
+    eventually(PATIENCE, "one that stays is closed", || {
+        std::thread::sleep(SILENCE / 2);
+        match staying.write_all(b"x") {
+            Ok(()) => Err("not yet"),
+            Err(_) => Ok(()),
+        }
+    });
 
     // More than are read at one time, none of which says a word: each gets its line, or made room.
     let mut silent: Vec<_> = (0..600).map(|_| connect(central.port())).collect();

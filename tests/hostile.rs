@@ -5,6 +5,8 @@
 
 #[path = "fixtures/mod.rs"]
 mod fixtures;
+#[path = "hostile/meanwhile.rs"]
+mod meanwhile;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -14,7 +16,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fixtures::{AGENT_PORT, Ground, HTTP_PORT, Heard, Rolecall, ask, eventually, now};
+use fixtures::{AGENT_PORT, Ground, HTTP_PORT, Heard, Rolecall, ask, eventually, now, say};
+use meanwhile::Meanwhile;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
@@ -91,6 +94,11 @@ impl Stage {
         self.command(arguments).output().unwrap()
     }
 
+    /// Asks at the port that reads nothing from now on.
+    fn meanwhile(&self, case: &'static str) -> Meanwhile {
+        Meanwhile::of(case, self.plain())
+    }
+
     fn signal(&self, signal: Signal) {
         self.rolecall.signal(signal);
     }
@@ -164,9 +172,13 @@ fn under_attack<T>(to: SocketAddr, many: usize, words: &[u8], asks: impl Fn() ->
 fn silent_connections_to_agent_send_make_nobody_maint() {
     let stage = Stage::new();
     let friend = stage.friend();
+    let meanwhile = stage.meanwhile("H3");
     let said = under_attack(stage.send(), 300, b"", || {
         (answered(friend, stage.send(), b"writes\n").0, answered(friend, stage.plain(), b"").0)
     });
+    let wrong = said.iter().filter(|(asked, _)| asked != "READY\n").count();
+    say(&format!("H3: {wrong} of {} questions answered wrong", said.len()));
+    meanwhile.was_ready();
     assert!(said.len() > 20, "{} answers", said.len());
     for (asked, plain) in said {
         assert_eq!((&*asked, &*plain), ("READY\n", "READY\n"));
@@ -179,9 +191,13 @@ fn silent_connections_to_http_keep_nobody_from_an_answer() {
     let stage = Stage::new();
     let friend = stage.friend();
     let ask = b"GET /primary HTTP/1.1\r\nHost: x\r\n\r\n";
+    let meanwhile = stage.meanwhile("H4");
     let said = under_attack(stage.http(), 80, b"GET /", || {
         (answered(friend, stage.http(), ask).0, answered(friend, stage.plain(), b"").0)
     });
+    let wrong = said.iter().filter(|(page, _)| !page.starts_with("HTTP/1.1 200 OK")).count();
+    say(&format!("H4: {wrong} of {} requests answered wrong", said.len()));
+    meanwhile.was_ready();
     assert!(said.len() > 20, "{} answers", said.len());
     for (page, plain) in said {
         assert!(page.starts_with("HTTP/1.1 200 OK"), "{page}");
@@ -197,11 +213,13 @@ fn few_descriptors_are_shared_out_and_looks_go_on() {
     std::fs::set_permissions(&few, mode).unwrap();
     let stage = Stage::with(few.to_str().unwrap(), "");
     stage.is_ready();
+    let meanwhile = stage.meanwhile("H13");
     for door in [stage.send(), stage.http()] {
         let said = under_attack(door, 100, b"", || answered(stage.friend(), stage.plain(), b"").0);
         assert!(said.len() > 20, "{} answers", said.len());
         assert!(said.iter().all(|line| line == "READY\n"), "{said:?}");
     }
+    meanwhile.was_ready();
     let log = stage.rolecall.log();
     assert!(!log.contains("look failed") && !log.contains("cannot be accepted"), "{log}");
 }
@@ -224,9 +242,17 @@ fn a_process_that_was_stopped_looks_before_it_answers() {
             stage.signal(Signal::CONT);
             (asking.join().unwrap(), http.join().unwrap())
         });
+        say(&format!("H16: after {stopped:?} the agent says {:?}", asked.0));
         assert_eq!(asked.0, "READY\n", "{}", stage.rolecall.log());
         assert!(asked.1.starts_with("HTTP/1.1 200 OK"), "{}", asked.1);
     }
+    // A look that does not come is not waited for without end.
+    std::fs::write(stage.path("look"), "exec sleep 1000").unwrap();
+    stage.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(1500));
+    stage.signal(Signal::CONT);
+    let (said, took) = answered(stage.friend(), stage.plain(), b"");
+    assert!(said.ends_with('\n') && took < Duration::from_secs(10), "{said:?} after {took:?}");
 }
 
 #[test]
@@ -246,6 +272,12 @@ fn an_order_that_nobody_waits_for_any_more_is_not_done() {
     asker.kill().unwrap();
     asker.wait().unwrap();
     stage.signal(Signal::CONT);
+    let began = now();
+    let obeyed = |stage: &Stage| stage.rolecall.log().contains("maint all");
+    while now().since(began) < Duration::from_secs(2) && !obeyed(&stage) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    say(&format!("H9: the order of one that gave up is in force: {}", obeyed(&stage)));
     stage.rolecall.wait_log(PATIENCE, &["not done", "waits no more"]);
     stage.is_ready();
     // One who is there is served.
@@ -255,6 +287,7 @@ fn an_order_that_nobody_waits_for_any_more_is_not_done() {
 #[test]
 fn silent_clients_of_the_control_socket_delay_nobody() {
     let stage = Stage::new();
+    let meanwhile = stage.meanwhile("H18");
     let mut silent = Vec::new();
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
@@ -263,6 +296,8 @@ fn silent_clients_of_the_control_socket_delay_nobody() {
         assert!(stage.runs(&["status", "--json"]).status.code().is_some_and(|code| code < 3));
         slowest = slowest.max(now().since(began));
     }
+    say(&format!("H18: the slowest of 20 `rolecall status` took {slowest:.1?}"));
+    meanwhile.was_ready();
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
 }
 
@@ -274,6 +309,9 @@ fn what_others_say_is_one_line_that_no_terminal_obeys() {
     std::fs::write(stage.path("look"), script).unwrap();
     stage.rolecall.wait_log(PATIENCE, &["WARN", "look failed"]);
     let raw = stage.rolecall.log();
+    let forged_lines = raw.lines().filter(|line| line.starts_with("2026-01-01")).count();
+    let signs = raw.chars().filter(|sign| "\u{1b}\u{9b}\u{202e}\r".contains(*sign)).count();
+    say(&format!("H10: {signs} signs that a terminal obeys, {forged_lines} forged lines"));
     for sign in ['\u{1b}', '\u{9b}', '\u{202e}', '\r'] {
         assert!(!raw.contains(sign), "{sign:?}: {raw}");
     }
@@ -307,7 +345,13 @@ fn a_file_of_its_own_that_is_something_else_keeps_it_from_nothing() {
     let _ = std::fs::remove_file(stage.path("orders.json"));
     fifo(&stage.path("orders.json"));
     fifo(&stage.path("orders.new"));
-    stage.rolecall.start();
+    stage.rolecall.launch();
+    let began = now();
+    let answers = || ask(stage.plain(), PATIENCE).heard == Heard::Said("READY\n".to_owned());
+    while now().since(began) < Duration::from_secs(5) && !answers() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    say(&format!("H15: READY with a pipe in the place of its file: {}", answers()));
     stage.is_ready();
     assert!(stage.runs(&["maint", "all"]).status.success());
     assert!(stage.rolecall.stop().success());

@@ -281,8 +281,30 @@ fn strangers_are_refused_and_nobody_holds_the_socket() {
     let mut said = String::new();
     garbage.read_to_string(&mut said).unwrap();
     assert!(said.contains("error") && !said.contains("READY"), "{said}");
-    drop(silent);
+    // One who never ends his line, and one whose time is up.
+    let mut long = UnixStream::connect(&socket).unwrap();
+    long.write_all(&[b'x'; 4097]).unwrap();
+    for mut stream in [long, silent] {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut said = String::new();
+        let _ = stream.read_to_string(&mut said);
+        assert!(said.contains("no question that can be read"), "{said}");
+    }
     stage.rolecall.wait_log(PATIENCE, &["asked nothing that can be read"]);
+    // What was meant until a moment that is over is not done.
+    let mut late = UnixStream::connect(&socket).unwrap();
+    let order = "{\"command\":\"order\",\"order\":\"maint\",\"target\":\"all\",\"for_ms\":null,\
+                 \"reason\":\"\",\"force\":false,\"until_boot_ms\":1}\n";
+    late.write_all(order.as_bytes()).unwrap();
+    let mut said = String::new();
+    late.read_to_string(&mut said).unwrap();
+    assert!(said.contains("the time for it was over"), "{said}");
+    stage.becomes(1, "READY\n");
+    // A reason is as long as it may be, and no longer.
+    let reason = "r".repeat(200);
+    stage.says(&["maint", "replica", "--reason", &reason]);
+    let refused = stage.refuses(&["maint", "replica", "--reason", &format!("{reason}r")]);
+    assert!(refused.contains("200"), "{refused}");
     stage.says(&["maint", "all"]);
     // Another user, whom the mode lets in.
     if rustix::process::geteuid().is_root() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rolecall::clock::Stamp;
+use rolecall::lease::Times;
 use rolecall::lock::Lock;
 use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
 use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
@@ -456,7 +457,12 @@ fn decided_by(facts: &SourceFacts, roles: &[Role], required: bool, now: Duration
         hold_by_repmgr: false,
         look: Duration::from_secs(2),
         knows_lag: false,
-        lock: Some(Lock { required, beside: Duration::from_secs(3) }),
+        lock: Some(Lock {
+            required,
+            beside: Duration::from_secs(3),
+            memory: Duration::from_secs(2),
+            chosen: false,
+        }),
         electorate: None,
     };
     let lag = LagLimit {
@@ -513,15 +519,20 @@ fn a_leader_is_held_no_longer_than_its_lock() {
         let now = Duration::from_millis(ms);
         decided_by(facts, &[Role::Primary], false, now).state == State::Ready
     };
-    let long = leader(&|says| says.span = Some(Duration::from_secs(60)));
+    let of = |ttl, loop_wait, retry_timeout| {
+        let seconds = Duration::from_secs;
+        let (ttl, loop_wait) = (seconds(ttl), seconds(loop_wait));
+        Some(Times { ttl, loop_wait, retry_timeout: seconds(retry_timeout) })
+    };
+    let long = leader(&|says| says.times = of(80, 10, 10));
     assert!(stands(&long, 6000) && !stands(&long, 6001), "hold");
     // A bound that is not known is none of infinity: as with the shortest lock that Patroni allows.
     let unknown = leader(&|_| {});
     assert!(!stands(&unknown, 501), "nobody knows for how long");
     // ttl 20, loop_wait 10, retry_timeout 3: hold + timeout + interval + agent_inter must be under 7 s.
-    let short = leader(&|says| says.span = Some(Duration::from_secs(7)));
+    let short = leader(&|says| says.times = of(20, 10, 3));
     assert!(stands(&short, 3999) && !stands(&short, 4000), "the largest that fits");
-    let none = leader(&|says| says.span = Some(Duration::ZERO));
+    let none = leader(&|says| says.times = of(20, 10, 10));
     assert!(!stands(&none, 501));
     let failsafe = leader(&|says| says.failsafe = true);
     let lockless = leader(&|says| (says.paused, says.unlocked) = (true, true));

@@ -547,7 +547,7 @@ async fn the_times_are_asked_for_between_looks_and_bound_what_is_said_of_the_loc
             drop(stream);
         };
         let ((), ()) = both(source.between_looks(), serve).await;
-        // Asked once, and not again for minutes.
+        // Asked once, and not again for half a minute.
         source.between_looks().await;
         let serve = async {
             let (mut stream, head) = asked(&listener).await;
@@ -556,7 +556,7 @@ async fn the_times_are_asked_for_between_looks_and_bound_what_is_said_of_the_loc
             drop(stream);
         };
         let (seen, ()) = both(source.observe(), serve).await;
-        assert_eq!(seen.unwrap().patroni.unwrap().span, Some(Duration::from_secs(16)));
+        assert_eq!(seen.unwrap().patroni.unwrap().times.unwrap().span(), Duration::from_secs(16));
     }
     // Where the consensus store is lost it hangs; that is bounded, and nothing is known.
     let (listener, mut source) = fake().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rolecall::clock::Stamp;
-use rolecall::lock::Lock;
+use rolecall::lock::{Lock, USUAL_TIMES};
 use rolecall::observation::{ErrorKind, Expiry, Observation, Patroni, Replay, SourceError};
 use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::reason::Reason;
@@ -489,19 +489,19 @@ proptest! {
 fn a_leader_of_patronis_is_held_no_longer_than_its_lock() {
     let mut policy = primaries();
     let beside = ms(3000);
-    policy.trust[0].lock = Some(Lock { required: false, beside });
+    policy.trust[0].lock = Some(Lock { required: false, beside, memory: ms(2000), chosen: false });
     policy.trust[0].hold = ms(30_000);
     let held = |patroni: Patroni| {
         let look = Observation { patroni: Some(patroni), ..Observation::of(Role::Primary) };
         rolecall::verdict::hold(&seen(&[(0, Ok(look))])[0], &policy.trust[0])
     };
-    let span = Some(ms(10_000));
-    let usual = Patroni { span, ..Patroni::default() };
+    let times = Some(USUAL_TIMES);
+    let usual = Patroni { times, ..Patroni::default() };
     assert_eq!(held(usual), ms(6999));
     assert_eq!(held(Patroni { failsafe: true, ..usual }), ms(0), "the store is lost");
     assert_eq!(held(Patroni { paused: true, unlocked: true, ..usual }), ms(0), "nobody has a lock");
     assert_eq!(held(Patroni { paused: true, ..usual }), ms(6999), "paused, with its lock");
-    assert_eq!(held(Patroni { span: None, ..usual }), ms(0), "the shortest span is 3 s");
+    assert_eq!(held(Patroni { times: None, ..usual }), ms(0), "the shortest span is 3 s");
 }
 
 /// `require_lock` is about who says that it leads, not about a replica in the same plight.
@@ -510,7 +510,8 @@ fn a_leader_without_a_lock_is_out_where_the_lock_is_required() {
     let lockless = Patroni { paused: true, unlocked: true, ..Patroni::default() };
     let judged = |role, leader, required| {
         let mut policy = Policy { roles: vec![role], ..primaries() };
-        policy.trust[0].lock = Some(Lock { required, beside: ms(3000) });
+        policy.trust[0].lock =
+            Some(Lock { required, beside: ms(3000), memory: ms(2000), chosen: false });
         let look = Observation { patroni: Some(lockless), leader, ..Observation::of(role) };
         said(1, &seen(&[(0, Ok(look))]), &policy)
     };

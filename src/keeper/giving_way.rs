@@ -49,6 +49,10 @@ impl Keeper {
         if !key.asked(question) {
             return None;
         }
+        if let Some(timeline) = question.without {
+            self.nodes[at].watched[index].facts.is_left_out(question.from, timeline);
+            self.publish(at);
+        }
         let young = |began: Stamp| now.since(began) <= rhythm.interval + rhythm.timeout;
         let gone = own.is_some_and(|(began, kind)| kind == ErrorKind::ServerDown && young(began));
         let claims = !gone || self.claims_after_giving_way(now, at);
@@ -62,11 +66,17 @@ impl Keeper {
             system: identity.system,
             timeline: identity.timeline,
             claims,
+            left_out: self.nodes[at].watched[index].facts.left_out,
             last_ready,
             life: electorate.life,
             memory: electorate.memory,
         };
-        announced::log_gave_way(&self.nodes[at].name, question.from, &release);
+        let node = &mut self.nodes[at];
+        if release.claims {
+            announced::log_claims(&node.name, question.from);
+        } else if node.watched[index].gives_way(question.from) {
+            announced::log_gave_way(&node.name, question.from, &release);
+        }
         Some(key.answer(&release, &question.nonce))
     }
 

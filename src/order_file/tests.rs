@@ -84,6 +84,27 @@ fn a_damaged_file_is_set_aside_and_nothing_of_it_is_taken() {
     );
 }
 
+/// What the file names is shown as it stands there, and others may have written it.
+#[test]
+fn a_file_whose_words_could_forge_a_line_is_damaged_and_that_is_said_on_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("orders.json");
+    file_with(&path, None);
+    let good = fs::read_to_string(&path).unwrap();
+    let long = format!("\"{}\": 1, \"boot\"", "a".repeat(5000));
+    for (key, odd) in [
+        ("\"node\": null", "\"node\": \"pg1\\nverdict changed\""),
+        ("\"service\": null", "\"service\": \"\\u001b[31m\""),
+        ("\"boot\"", "\"b\\u001b[31m\\u202e\""),
+        ("\"boot\"", long.as_str()),
+    ] {
+        let text = good.replace(key, odd);
+        assert_ne!(text, good);
+        let error = Written::read(text.as_bytes()).map(|_| ()).unwrap_err().to_string();
+        assert!(text::is_plain(&error) && error.len() < 2 * MOST_REASON, "{error:?}");
+    }
+}
+
 #[test]
 fn ready_stands_again_at_once_only_after_an_end_that_no_no_can_have_preceded() {
     let dir = tempfile::tempdir().unwrap();
@@ -157,4 +178,25 @@ fn a_target_has_one_order() {
     assert_eq!(file.orders().len(), 1);
     assert_eq!(file.remove(|order| order.wish == Wish::Drain).unwrap(), 1);
     assert!(file.orders().is_empty());
+}
+
+#[test]
+fn there_are_so_many_orders_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("orders.json");
+    let mut file = OrderFile::open_in(&path, "boot 1", at(1000), wall_clock());
+    let about = |number: usize| Target { node: Some(format!("n{number}")), ..Target::default() };
+    let mut order = |number: usize| {
+        let order = Order::new(about(number), Wish::Maint, ("ann", "disk"), at(1000));
+        file.add(order, None)
+    };
+    for number in 0..MOST {
+        order(number).unwrap();
+    }
+    assert!(order(MOST).unwrap_err().to_string().contains("256 orders already"));
+    // One about the same takes the place of the one before.
+    order(0).unwrap();
+    drop(file);
+    let again = OrderFile::open_in(&path, "boot 1", at(1100), wall_clock());
+    assert_eq!(again.orders().len(), MOST);
 }

@@ -113,7 +113,7 @@ impl RoleSource for Command {
 }
 
 /// What the program said, by the contract above.
-fn read_answer(
+pub(crate) fn read_answer(
     status: ExitStatus,
     output: &[u8],
     complaint: &[u8],

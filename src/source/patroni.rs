@@ -34,6 +34,7 @@ use tracing::info;
 
 use crate::clock::{Clock, Stamp};
 use crate::config::{self, Address, PatroniLag};
+use crate::lease::Times;
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::own_address;
 use crate::source::RoleSource;
@@ -45,7 +46,10 @@ use own_port::OwnPort;
 pub use answer::{Asked, read_answer};
 pub use client::BadUrl;
 pub use members::Member;
-pub use times::Times;
+#[cfg(fuzzing)]
+pub use members::read as read_members;
+#[cfg(fuzzing)]
+pub use times::read as read_times;
 
 /// Most bytes of a body that are read. A leader's is some 600 and 170 more per standby.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -53,8 +57,8 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// How long the body of a 503 is waited for: the status alone is the no, the body only says more.
 const NO_BODY_WAIT: Duration = Duration::from_millis(250);
 
-/// How often Patroni's times are asked for.
-const TIMES_EVERY: Duration = Duration::from_secs(300);
+/// How often Patroni's times are asked for: a `ttl` that was lowered must not be counted on for long.
+const TIMES_EVERY: Duration = Duration::from_secs(30);
 
 /// How soon they are asked for again where that failed: Patroni may be starting, and until they are
 /// known a leader is held as if they were the shortest.
@@ -134,7 +138,7 @@ impl Patroni {
         let mut seen = answer?;
         if let Some(says) = &mut seen.patroni {
             self.over_lag = says.over_lag.unwrap_or(self.over_lag);
-            says.span = self.times.map(Times::span);
+            says.times = self.times;
         }
         seen.expiry = expiry;
         Ok(seen)
@@ -162,7 +166,7 @@ impl Patroni {
 
     /// Patroni's times, by `GET /config`. Errors as a look's.
     pub async fn ask_times(&mut self) -> Result<Times, SourceError> {
-        Times::read(&self.page("config").await?)
+        times::read(&self.page("config").await?)
     }
 
     /// Says once that nobody knows how long a leader may be held; while the times of before are known,

@@ -6,6 +6,8 @@
 
 mod channel;
 mod explain;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod greeting;
 mod keys;
 mod login;

@@ -54,7 +54,9 @@ impl Port {
             match dialled {
                 Ok(stream) => return Ok(stream),
                 Err((at, error)) => {
-                    let error = self.failed(kind(&error), format_args!("{at}: {error}"));
+                    let named = self.address.host.parse() != Ok(at.ip());
+                    let by = if named { format!("{at}: ") } else { String::new() };
+                    let error = self.failed(kind(&error), format_args!("{by}{error}"));
                     if failed.as_ref().is_none_or(|f| f.kind == ErrorKind::PortRefused) {
                         failed = Some(error);
                     }

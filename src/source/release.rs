@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::electorate::{NodeId, Row};
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::release::LONGEST;
-use crate::releasing::{CODE, FROM, Key, NONCE, nonce};
+use crate::releasing::{CODE, FROM, Key, NONCE, WITHOUT, Without, nonce};
 use crate::role::Role;
 use crate::source::RoleSource;
 use crate::source::conninfo::{Place, SslMode, TlsSettings};
@@ -26,6 +26,7 @@ pub struct Asked {
     places: Arc<[Place]>,
     port: u16,
     key_file: PathBuf,
+    without: Without,
     resolver: Resolver,
     /// Which place is asked next.
     next: usize,
@@ -34,8 +35,14 @@ pub struct Asked {
 impl Asked {
     /// The rolecall beside the server of this row, asked by node `from`.
     pub fn new(row: &Row, from: NodeId, port: u16, key_file: PathBuf, resolver: Resolver) -> Self {
-        let places = row.places.clone();
-        Self { node: row.id, from, places, port, key_file, resolver, next: 0 }
+        let (places, without) = (row.places.clone(), Without::default());
+        Self { node: row.id, from, places, port, key_file, without, resolver, next: 0 }
+    }
+
+    /// Says with each question whether `from` is confirmed without the node that is asked.
+    #[must_use]
+    pub fn saying(self, without: Without) -> Self {
+        Self { without, ..self }
     }
 
     /// The addresses of the next place: one a look, so that one that hangs does not take all its time.
@@ -78,13 +85,16 @@ impl Asked {
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| unusable(&error.without_url()))?;
-        let answered = http
+        let without = self.without.said();
+        let mut question = http
             .get(url)
             .header(NONCE, &nonce)
             .header(FROM, self.from.0)
-            .header(CODE, key.ask(self.node, self.from, &nonce))
-            .send()
-            .await;
+            .header(CODE, key.ask(self.node, self.from, without, &nonce));
+        if let Some(timeline) = without {
+            question = question.header(WITHOUT, timeline.0);
+        }
+        let answered = question.send().await;
         let mut answered = answered.map_err(|error| unusable(&error.without_url()))?;
         if answered.status() != reqwest::StatusCode::OK {
             return Err(SourceError::new(ErrorKind::Status, answered.status()));

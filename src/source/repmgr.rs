@@ -15,6 +15,8 @@
 mod address;
 mod answer;
 mod conf;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod query;
 
 use std::net::UdpSocket;

@@ -325,6 +325,10 @@ mod tests {
         let (_, other_key) = certificate(dir.path(), "db2");
         let empty = dir.path().join("empty");
         fs::write(&empty, "").unwrap();
+        let long = dir.path().join("long");
+        let most = usize::try_from(MAX_PEM_BYTES).unwrap();
+        let pem = fs::read_to_string(&cert).unwrap();
+        fs::write(&long, format!("{pem}{}", "#".repeat(most + 1 - pem.len()))).unwrap();
         let with = |cert: &Path, key: &Path| TlsSettings {
             client: Some(ClientCertificate { cert: cert.into(), key: key.into() }),
             ..settings("sslmode=require")
@@ -332,6 +336,7 @@ mod tests {
         assert!(Tls::new(with(&cert, &key)).config().is_ok());
         for (settings, kind, said) in [
             (settings("host=h sslmode=require sslrootcert=/none"), ErrorKind::Credential, "/none"),
+            (with(&long, &key), ErrorKind::Credential, "longer than 1048576 bytes"),
             (with(&empty, &key), ErrorKind::Credential, "holds no certificate"),
             (with(&cert, &empty), ErrorKind::Credential, "holds no private key"),
             (with(&cert, &cert), ErrorKind::Credential, "holds no private key"),

@@ -25,6 +25,7 @@ fn flags_replace_the_sources_and_the_first_listener() {
         interval: ms(1000),
         timeout: ms(1500),
         hold: ms(5000),
+        hold_chosen: false,
         beside: ms(5000),
         memory: ms(2500),
     };

@@ -62,6 +62,7 @@ fn built_in() -> Config {
                 interval: ms(500),
                 timeout: ms(1500),
                 hold: ms(5000),
+                hold_chosen: false,
                 beside: ms(4500),
                 memory: ms(2500),
             }],

@@ -38,6 +38,36 @@ fn a_bad_connection_string_is_reported_at_its_line() {
     assert_eq!((problem.line, problem.key.as_str()), (Some(3), "source.conninfo"));
 }
 
+/// The last value that is taken of each number with a bound that no other table has, and the first that
+/// is not.
+#[test]
+fn a_value_is_taken_up_to_its_bound() {
+    let source = "[source]\nkind = \"patroni\"\n";
+    let service = "[[service]]\nname = \"replica\"\nroles = [\"replica\"]\nlisten = \"5556\"\n";
+    for (before, value, more, over) in [
+        ("[haproxy]\ncheck_fall = ", "1000", "1001", "`1001` is out of bounds"),
+        ("max_lag_time = ", "\"86400s\"", "\"86401s\"", "`86401s` is out of bounds"),
+    ] {
+        let text = |value: &str| match before.strip_prefix("max_lag") {
+            Some(_) => format!(
+                "[source]\nkind = \"postgres\"\nconninfo = \"host=db1\"\n{service}{before}{value}\n"
+            ),
+            None => format!("{before}{value}\n{source}{service}"),
+        };
+        assert!(!said(&text(value)).contains("out of bounds"), "{}", said(&text(value)));
+        assert!(said(&text(more)).contains(over), "{}", said(&text(more)));
+    }
+    // Of a long value the beginning is shown.
+    let long = "x".repeat(1000);
+    let said = said(&format!("[source]\nkind = \"{long}\"\n"));
+    assert!(said.contains(&"x".repeat(50)) && !said.contains(&"x".repeat(61)), "{said}");
+}
+
+/// What is said of a configuration that may be refused.
+fn said(text: &str) -> String {
+    read("test.toml", text, &Flags::default(), None).map_or_else(|p| printed(&p), |_| String::new())
+}
+
 #[test]
 fn a_long_list_of_problems_is_cut() {
     let keys: Vec<String> = (0..250).map(|n| format!("key_{n} = 1")).collect();
@@ -105,10 +135,13 @@ fn what_may_surprise_is_said() {
                 timeout: Duration::from_millis(1501),
             }],
         ),
-        ([patroni, "hold = \"5499ms\""].concat(), vec![]),
+        ([patroni, "hold = \"27s\""].concat(), vec![]),
         (
-            [patroni, "hold = \"5500ms\""].concat(),
-            vec![Warning::LongHold { span: Duration::from_secs(10) }],
+            [patroni, "hold = \"27001ms\""].concat(),
+            vec![Warning::LongHold {
+                hold: Duration::from_millis(27_001),
+                most: Duration::from_secs(27),
+            }],
         ),
         (
             [patroni, &reads.replace("\"5556\"", "\"5556\"\non_stop = \"maint\"")].concat(),

@@ -10,6 +10,7 @@ use rolecall::answering::{Answering, Routes};
 use rolecall::clock::Clock;
 use rolecall::config::{Kind, Rhythm, Source};
 use rolecall::keeper::{Keeper, Orders};
+use rolecall::lease::Times;
 use rolecall::lock::Lock;
 use rolecall::metrics::Metrics;
 use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
@@ -105,7 +106,9 @@ impl RoleSource for Scripted {
             }
             Does::Hangs => std::future::pending().await,
             Does::Leads(span) => {
-                let patroni = Some(Patroni { span: Some(span), ..Patroni::default() });
+                let times =
+                    Times { ttl: span, loop_wait: Duration::ZERO, retry_timeout: Duration::ZERO };
+                let patroni = Some(Patroni { times: Some(times), ..Patroni::default() });
                 Ok(Observation { patroni, ..Observation::of(Role::Primary) })
             }
         }
@@ -187,7 +190,7 @@ impl World {
                 knows_lag: false,
                 electorate: None,
                 hold_by_repmgr: false,
-                lock: Some(Lock { required: false, beside: BESIDE })
+                lock: Some(Lock { required: false, beside: BESIDE, memory: BESIDE, chosen: true })
             };
             sources.len()
         ];
@@ -277,5 +280,13 @@ pub async fn settle() {
 
 pub fn configured(name: &str, interval: Duration) -> Source {
     let kind = Kind::Command(vec![name.to_owned()]);
-    Source { kind, interval, timeout: TIMEOUT, hold: HOLD, beside: BESIDE, memory: BESIDE }
+    Source {
+        kind,
+        interval,
+        timeout: TIMEOUT,
+        hold: HOLD,
+        hold_chosen: true,
+        beside: BESIDE,
+        memory: BESIDE,
+    }
 }

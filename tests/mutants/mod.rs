@@ -3,6 +3,8 @@
 
 #[path = "../fence_rule.rs"]
 mod fence_rule;
+#[path = "../lease.rs"]
+mod lease;
 #[path = "../looking/main.rs"]
 mod looking;
 #[path = "../order_rule.rs"]

@@ -125,7 +125,12 @@ impl Machine {
 
     /// The process id of the daemon, as this process sees it; 0 where there is none.
     pub fn daemon(&self) -> u32 {
-        let inside = self.property("rolecall.service", "MainPID");
+        self.main_process("rolecall.service")
+    }
+
+    /// The same of one of its units.
+    pub fn main_process(&self, unit: &str) -> u32 {
+        let inside = self.property(unit, "MainPID");
         let mine = |pid: &u32| {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             let ids = status.lines().find_map(|l| l.strip_prefix("NSpid:")).unwrap_or_default();

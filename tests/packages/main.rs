@@ -14,6 +14,7 @@ mod faults;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod host;
+mod journal;
 mod machine;
 mod operators;
 mod reboot;
@@ -100,6 +101,7 @@ fn the_packages_hold_on(name: &str) {
     faults::a_start_that_fails_is_tried_for_ever(&host);
     faults::a_hung_process_is_ended_by_the_watchdog(&host);
     faults::a_hung_poller_says_maint_and_is_ended_by_the_watchdog(&host);
+    journal::a_journal_that_stands_still_keeps_it_from_nothing(&host);
     deb::the_socket_starts_the_service(&host);
     upgrade::disabled_stays_disabled(&host);
     reboot::an_order_outlives_a_boot(&mut host);

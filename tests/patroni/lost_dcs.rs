@@ -44,16 +44,23 @@ pub fn with_failsafe(stage: &mut Stage) -> u8 {
     1
 }
 
-/// The one named limit: paused, Patroni knows no lock any more and goes by the server's role, on
-/// both nodes.
+/// Paused, Patroni knows no lock any more and goes by the server's role, on both nodes. Node 2 was out while
+/// there was a store and stays so, also where its rolecall is restarted meanwhile.
 pub fn paused_and_two_writable(stage: &mut Stage) -> u8 {
     stage.cluster.pause(true);
     stage.fault();
     promote(stage);
+    stage.look_on(LONG_ENOUGH);
     stage.cluster.freeze_etcd();
-    stage.wait_ready(2);
+    eventually(PATIENCE, "Patroni of n2 says that it leads", || {
+        let said = stage.cluster.node(2).get("/primary").map_err(|e| e.to_string())?;
+        if said.status == 200 { Ok(()) } else { Err(said.body) }
+    });
+    stage.look_on(LONG_ENOUGH);
+    stage.restart_rolecall(2);
     stage.look_on(LONG_ENOUGH);
     stage.always_ready(1);
+    stage.never_ready(2, None);
     1
 }
 

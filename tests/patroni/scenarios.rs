@@ -9,7 +9,7 @@ use crate::fixtures::patroni::PATIENCE;
 use crate::fixtures::{Beat, Server, eventually, now};
 use crate::generated;
 use crate::stage::{Names, Setting, Stage};
-use crate::{beside, lost_dcs, paused};
+use crate::{beside, lost_dcs, paused, restarts};
 
 /// One story of a cluster.
 pub struct Scenario {
@@ -28,16 +28,14 @@ pub struct Scenario {
     pub play: fn(&mut Stage) -> u8,
 }
 
-/// When two may be READY.
+/// When two may be READY, of which one takes writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Two {
     Never,
-    /// While the server of one of them is dead: Patroni went silent first, and `hold` bridges that.
+    /// While the server of one of them is dead: Patroni went silent first, and the lease bridges that.
     OneDead,
     /// The same for one look: its port refuses.
     OneDeadAMoment,
-    /// With both taking writes. What the operator chose: the one named limit.
-    Chosen,
 }
 
 /// Most scenarios in one way or the other.
@@ -167,20 +165,44 @@ pub const ALL: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "paused, 3 restarts",
+        quick: true,
+        play: |stage| restarts::paused(stage, 3, restarts::LEASE),
+        ..USUAL
+    },
+    Scenario {
         name: "paused, 10 restarts, hold 3 s",
         setting: Setting { hold: "3s", ..Setting::USUAL },
-        play: |stage| paused::restarts(stage, Duration::from_secs(3)),
+        play: |stage| restarts::paused(stage, 10, Duration::from_secs(3)),
         ..USUAL
     },
     Scenario {
-        name: "paused, 10 restarts, hold 6 s",
-        play: |stage| paused::restarts(stage, Duration::from_secs(6)),
+        name: "paused, 10 restarts",
+        play: |stage| restarts::paused(stage, 10, restarts::LEASE),
         ..USUAL
     },
     Scenario {
-        name: "paused, etcd lost, two writable",
+        name: "kill -9 of Patroni, started at once",
+        quick: true,
+        play: |stage| restarts::killed(stage, 1),
+        ..USUAL
+    },
+    Scenario { name: "the same, 10 times", play: |stage| restarts::killed(stage, 10), ..USUAL },
+    Scenario {
+        name: "SIGSTOP of Patroni for 7 s",
+        quick: true,
+        play: |stage| restarts::frozen(stage, 1),
+        ..USUAL
+    },
+    Scenario {
+        name: "the same, 10 times, 7 s",
+        play: |stage| restarts::frozen(stage, 10),
+        ..USUAL
+    },
+    Scenario {
+        name: "paused, promoted by hand, etcd lost",
+        quick: true,
         fools_usual: true,
-        two: Two::Chosen,
         play: lost_dcs::paused_and_two_writable,
         ..USUAL
     },

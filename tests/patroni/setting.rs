@@ -36,7 +36,7 @@ impl Callbacks {
 /// What a scenario needs beside the cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// rolecall's `hold`.
+    /// rolecall's `hold`; empty: nobody chose one.
     pub hold: &'static str,
     pub failsafe: bool,
     /// A second `[[source]]`: the server itself.
@@ -53,7 +53,7 @@ pub struct Setting {
 
 impl Setting {
     pub const USUAL: Self = Self {
-        hold: "6s",
+        hold: "",
         failsafe: false,
         second_opinion: false,
         keys: "",
@@ -81,7 +81,11 @@ pub fn hook(ground: &Ground, program: &Path) -> PathBuf {
 pub fn config(ground: &Ground, id: u8, setting: Setting, release: &Release) -> String {
     let (rest, scheme) = (ground.addr(id, REST_PORT), if setting.tls { "https" } else { "http" });
     let tls = if setting.tls { certificates::keys(ground) } else { String::new() };
-    let (hold, keys) = (setting.hold, setting.keys);
+    let keys = setting.keys;
+    let hold = match setting.hold {
+        "" => String::new(),
+        hold => format!("hold = \"{hold}\""),
+    };
     let second = if setting.second_opinion {
         format!(
             "[[source]]\nkind = \"postgres\"\nconninfo = \"host={} port={PG_PORT} dbname=postgres \
@@ -107,7 +111,7 @@ pub fn config(ground: &Ground, id: u8, setting: Setting, release: &Release) -> S
 [[source]]
 kind = "patroni"
 url = "{scheme}://{rest}"
-hold = "{hold}"
+{hold}
 {keys}
 {tls}
 {second}

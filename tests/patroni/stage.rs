@@ -98,8 +98,11 @@ impl Stage {
             let name = format!("rolecall{id}");
             let sockets = [AGENT_PORT, REPLICA_PORT].map(|port| held(ground.addr(id, port)));
             let text = config(&ground, id, setting, release);
-            let mut one =
-                Rolecall::new(&ground, &name, &release.program, &text).sockets(sockets.into());
+            let records = ground.dir().join(format!("records{id}"));
+            std::fs::create_dir(&records).expect("mkdir");
+            let mut one = Rolecall::new(&ground, &name, &release.program, &text)
+                .env("RUNTIME_DIRECTORY", &records.display().to_string())
+                .sockets(sockets.into());
             one.start();
             one
         });
@@ -217,6 +220,11 @@ impl Stage {
         let session = open_session(self.ground.addr(CLIENT, FRONT_PORT));
         session.wait_since(0, PATIENCE, "the session answers", |b| b.answer.is_ok());
         session
+    }
+
+    /// Stops the rolecall of node `id` and starts it again.
+    pub fn restart_rolecall(&mut self, id: u8) {
+        self.roles[usize::from(id) - 1].restart();
     }
 
     /// How often rolecall of node 1 has taken its READY back for `to`: `not_ready`, `unknown`.

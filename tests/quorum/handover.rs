@@ -47,6 +47,7 @@ fn release(node: i32) -> Release {
         system: "7001".into(),
         timeline: Some(Timeline(1)),
         claims: false,
+        left_out: None,
         last_ready: Duration::from_secs(9),
         life: Duration::from_millis(LIFE),
         memory: Duration::from_millis(2500),

@@ -282,6 +282,7 @@ fn release() -> Release {
         system: "7001".into(),
         timeline: Some(Timeline(1)),
         claims: false,
+        left_out: None,
         last_ready: Duration::from_millis(2500),
         life: Duration::from_millis(1700),
         memory: Duration::from_millis(2500),

@@ -1,13 +1,18 @@
 //! Conditions 3 to 5: who counts, whose answer it is, and for whom it votes.
 
+use std::time::Duration;
+
 use super::said::{
     LIFE, Primary, RULES, Standby, Witness, YES, at, fails, follows, healthy, id, isolated, orphan,
     outvoted, primary, ruled, seen, vote, with, witness,
 };
 use rolecall::electorate::Attached;
 use rolecall::observation::ErrorKind;
-use rolecall::quorum::{Electorate, Ruling, rule};
+use rolecall::quorum::{Electorate, Ruling, left_out, rule};
+use rolecall::reason::Reason;
+use rolecall::release::{LeftOut, Release};
 use rolecall::role::Timeline;
+use rolecall::snapshot::SourceFacts;
 use rolecall::vote::Vote;
 
 // 3. Who counts.
@@ -186,12 +191,37 @@ fn whom_a_witness_votes_for() {
     }
 }
 
+/// After a switchover the old primary streams from the new one a second before its row says so.
 #[test]
-fn a_deposed_primary_votes_only_once_it_is_registered_again() {
+fn a_deposed_primary_that_follows_is_counted_among_all_nodes() {
     let rows = [(1, Primary, true), (2, Primary, false), (3, Standby, true)];
     let facts = seen(primary().by(&rows), [(2, follows(1))]);
     assert_eq!(vote(&facts, 2), Vote::Deposed);
+    let round = ruled(&facts);
+    assert_eq!((round.ruling, round.votes, round.electors), (Ruling::Yes { fresh: false }, 2, 3));
+
+    // Beside four others its vote would be one of five: two are no majority, with it or without.
+    let five = [
+        (1, Primary, true),
+        (2, Primary, false),
+        (3, Standby, true),
+        (4, Standby, true),
+        (5, Standby, true),
+    ];
+    let round = ruled(&seen(primary().by(&five), [(2, follows(1))]));
+    assert_eq!((round.ruling, round.votes, round.electors), (isolated(1, 4), 1, 4));
+
+    // It left the count; who is not attached does not come back into it.
+    let mut alone = follows(1).by(&rows);
+    alone.answer.attached = Attached::Nobody;
+    let facts = seen(primary().by(&rows), [(2, alone)]);
+    assert_eq!(vote(&facts, 2), Vote::Neutral);
     assert_eq!(ruled(&facts).ruling, isolated(1, 2));
+
+    // Its answer bounds the confirmation like every other one that it was counted from.
+    let mut facts = seen(primary().by(&rows), [(2, follows(1))]);
+    facts.own.record(at(500), primary().by(&rows).look());
+    assert_eq!(rule(at(501), &facts, &RULES).good_until, Some(at(LIFE)));
 }
 
 #[test]
@@ -204,6 +234,63 @@ fn a_writable_server_never_votes() {
     assert_eq!(ruled(&by_hand).ruling, outvoted(1, 3));
 }
 
+/// Its server was down when node 3 was confirmed, and follows node 1 again now that it is started.
+#[test]
+fn a_standby_that_was_left_out_votes_for_no_older_primary() {
+    let mut facts = seen(primary().on(4), [(2, follows(1).on(4))]);
+    assert!(matches!(vote(&facts, 2), Vote::ForMe { .. }));
+    let said = |timeline| Release {
+        node: id(2),
+        system: "7001".into(),
+        timeline: Some(Timeline(4)),
+        claims: true,
+        left_out: Some(LeftOut { by: id(3), timeline: Timeline(timeline) }),
+        last_ready: Duration::ZERO,
+        life: Duration::from_millis(LIFE),
+        memory: Duration::ZERO,
+    };
+    facts.releases.insert(id(2), (at(0), Some(said(5))));
+    assert_eq!(vote(&facts, 2), Vote::LeftOut(id(3), Timeline(5)));
+    assert!(vote(&facts, 2).is_contrary());
+    let reason = Reason::NewerTimeline { node: id(3), timeline: Timeline(5) };
+    assert_eq!(ruled(&facts).ruling, Ruling::No(reason));
+    // By the primary of its own timeline, before that went on.
+    facts.releases.insert(id(2), (at(0), Some(said(4))));
+    assert!(matches!(vote(&facts, 2), Vote::ForMe { .. }));
+    facts.releases.insert(id(2), (at(0), None));
+    assert!(matches!(vote(&facts, 2), Vote::ForMe { .. }));
+}
+
+/// What this node was told of itself.
+#[test]
+fn that_it_was_left_out_is_known_until_it_follows() {
+    let mut facts = SourceFacts::default();
+    facts.record_own(at(0), at(0), follows(1).on(4).look());
+    facts.is_left_out(id(1), Timeline(4));
+    assert_eq!(facts.left_out, None, "by the primary that it follows");
+    facts.is_left_out(id(3), Timeline(6));
+    facts.is_left_out(id(1), Timeline(5));
+    let newest = Some(LeftOut { by: id(3), timeline: Timeline(6) });
+    assert_eq!(facts.left_out, newest);
+    facts.record_own(at(1), at(1), fails(ErrorKind::ServerDown));
+    facts.record_own(at(2), at(2), follows(1).on(5).look());
+    assert_eq!(facts.left_out, newest);
+    facts.record_own(at(3), at(3), follows(3).on(6).look());
+    assert_eq!(facts.left_out, None);
+}
+
+/// Who is confirmed tells those whom it leaves out, and nobody else.
+#[test]
+fn a_confirmed_primary_leaves_out_whose_servers_are_down() {
+    let own = primary().by(&[(1, Primary, true), (2, Standby, false), (3, Standby, true)]);
+    let facts = with(seen(own.clone(), [(3, follows(1))]), 2, fails(ErrorKind::ServerDown));
+    assert_eq!(left_out(at(1), &facts, &RULES), [id(2)]);
+    let silent = with(seen(own.clone(), [(3, follows(1))]), 2, fails(ErrorKind::Timeout));
+    assert_eq!(left_out(at(1), &silent, &RULES), []);
+    let lost = with(seen(own, []), 2, fails(ErrorKind::ServerDown));
+    assert_eq!(left_out(at(1), &lost, &RULES), [], "it is not confirmed");
+}
+
 /// `ask` and `status` print them: an operator must be able to tell them apart, and read who is meant.
 #[test]
 fn every_vote_has_words_of_its_own() {
@@ -214,6 +301,7 @@ fn every_vote_has_words_of_its_own() {
         Vote::Rival(Timeline(7)),
         Vote::WritableUnregistered,
         Vote::NewerTimeline(Timeline(7)),
+        Vote::LeftOut(id(3), Timeline(7)),
         Vote::Deposed,
         Vote::Neutral,
         Vote::UnknownUpstream,

@@ -70,3 +70,29 @@ pub fn stale_witness(stage: &mut Stage) -> u8 {
     stage.never_ready_since(1, out);
     2
 }
+
+/// A standby is down when the primary and the other standby lose each other: that one is promoted, by
+/// nobody's vote. Started again, the first one follows the old primary, which it reaches.
+pub fn left_out(stage: &mut Stage) -> u8 {
+    stage.cluster.crash(2);
+    stage.cluster.wait_inactive(2, 1);
+    stage.look_on(LONG_ENOUGH);
+    stage.fault();
+    stage.cluster.cut(1, 3);
+    stage.wait_maint(1);
+    let out = now();
+    stage.wait_ready(3);
+    stage.wait_row(3);
+    stage.look_on(LONG_ENOUGH);
+    stage.cluster.start_server(2);
+    stage.look_on(2 * LONG_ENOUGH);
+    // Now only the operator knows better, who lets it follow the new primary.
+    stage.cluster.rejoin(2, 3);
+    stage.wait_ready(3);
+    stage.cluster.heal();
+    stage.look_on(LONG_ENOUGH);
+    stage.cluster.rejoin(1, 3);
+    stage.wait_row(3);
+    stage.never_ready_since(1, out);
+    3
+}

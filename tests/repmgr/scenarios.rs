@@ -44,7 +44,7 @@ const USUAL: Scenario = Scenario {
 pub const LONG_ENOUGH: Duration = Duration::from_secs(7);
 
 /// Everything, in the order of the table.
-pub const ALL: [Scenario; 25] = [
+pub const ALL: [Scenario; 26] = [
     Scenario { name: "switchover", quick: true, ..USUAL },
     Scenario {
         name: "kill -9, old primary back",
@@ -134,6 +134,13 @@ pub const ALL: [Scenario; 25] = [
         setting: Setting { shape: Shape::WITNESSED, ..FULL },
         fools_simple_rules: true,
         play: holes::stale_witness,
+        ..USUAL
+    },
+    Scenario {
+        name: "left out while it was down",
+        setting: Setting { shape: Shape::THREE, ..FULL },
+        fools_simple_rules: true,
+        play: holes::left_out,
         ..USUAL
     },
     Scenario { name: "rolling restart", play: rolling_restart, ..USUAL },

@@ -356,3 +356,28 @@ fn d9_an_old_backup_votes_for_the_primary_of_its_day() {
     };
     hole.stays_open("D9", any);
 }
+
+/// A standby is down and registered as inactive when the other one loses the primary: repmgr asks nobody
+/// then, and rolecall leaves the standby out of the count. Started again it attaches to the old primary,
+/// which it reaches. Its rolecall was told that it was left out: without that its vote gives the old
+/// primary its majority back. There are never two, but the primary moves back.
+#[test]
+fn a_standby_that_was_left_out_brings_no_old_primary_back() {
+    let hole = Hole {
+        nodes: 3,
+        witness: false,
+        settings: Settings { automatic: true, ..Settings::usual() },
+        script: |play| {
+            play.later(10_000, S::Event(E::Crash(1)));
+            play.cut(20_000, 0, 2);
+            let starts = play.between(60_000, 70_000);
+            play.later(starts, S::Event(E::Start(1)));
+        },
+        until: 90_000,
+    };
+    let back = |totals: &Totals| totals.returned.into();
+    let silent = Settings { release: false, ..hole.settings };
+    hole.opens("left out", "nobody is told", silent, back);
+    hole.closed("left out", back);
+    hole.closed("left out", any);
+}

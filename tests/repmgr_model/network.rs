@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::releasing::{Key, Question, nonce};
+use rolecall::releasing::{Key, Question, Without, nonce};
 use rolecall::role::Role;
 use rolecall::source::RoleSource;
 use tokio::sync::oneshot;
@@ -61,6 +61,7 @@ pub struct AskingToGiveWay {
     pub from: Id,
     pub to: Id,
     pub key_file: PathBuf,
+    pub without: Without,
     pub gate: Arc<Gate>,
 }
 
@@ -73,8 +74,9 @@ impl RoleSource for AskingToGiveWay {
         let (node, from) = (node_id(self.to), node_id(self.from));
         let (reply, replied) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
-        let code = key.ask(node, from, &nonce);
-        let question = Question { node, from, nonce: nonce.clone(), code, reply };
+        let without = self.without.said();
+        let code = key.ask(node, from, without, &nonce);
+        let question = Question { node, from, nonce: nonce.clone(), without, code, reply };
         {
             let mut sim = current(&world);
             self.gate.look_began(sim.now);

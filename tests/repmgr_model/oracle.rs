@@ -19,6 +19,9 @@ pub struct Totals {
     /// How often a node became READY though its own facts had a registered primary on a newer
     /// timeline, or though one lived that was promoted after it and had been READY since.
     pub deposed: u32,
+    /// The same by the vote of a standby that was down at the promotion, attaches to the old primary when it
+    /// is started, and whose rolecall nobody could tell: the manual names it.
+    pub returned: u32,
     pub one_written: u64,
     /// When the first of these was, but that of the old worker.
     pub first: Option<u64>,
@@ -109,12 +112,24 @@ impl Sim {
                 && self.cluster.writable(other)
                 && named_by_model(&self.cluster.node(other).rows) == Some(other)
         };
-        let served = self.cluster.ids().any(newer);
+        let newest =
+            self.cluster.ids().filter(|other| newer(*other)).map(|o| self.promoted[at(o)]).max();
         self.served[at(id)] |= self.cluster.writable(id);
-        if served || self.knows_better(id) {
+        if newest.is_some_and(|promoted| self.started_since(promoted, id)) {
+            self.totals.returned += 1;
+        } else if newest.is_some() || self.knows_better(id) {
             self.totals.deposed += 1;
             self.note_first("READY again beside a registered primary that was promoted later");
         }
+    }
+
+    /// Whether a standby of this primary was started after that moment.
+    fn started_since(&self, promoted: u64, primary: Id) -> bool {
+        let mut others = self.cluster.ids().filter(|id| *id != primary);
+        others.any(|id| {
+            let node = self.cluster.node(id);
+            self.started[at(id)] > promoted && node.streaming && node.follows == Some(primary)
+        })
     }
 
     /// Whether the facts of this node show another one that is writable, registered as the primary

@@ -385,11 +385,12 @@ fn start_release(
     world: &Weak<World>,
 ) -> StartRelease {
     let world = world.clone();
-    Box::new(move |row, _, poller, report, poked| {
+    Box::new(move |row, (_, without), poller, report, poked| {
         let (to, key_file) = (Id::try_from(row.id.0 - 1).unwrap(), key_file.clone());
         let gate = gate(&gates);
         let world = world.clone();
-        let asking = AskingToGiveWay { world, from, to, key_file, gate: Arc::clone(&gate) };
+        let gate_of = Arc::clone(&gate);
+        let asking = AskingToGiveWay { world, from, to, key_file, without, gate: gate_of };
         let (phase, clock) = (rhythm.interval, clock.clone());
         let looking = poller::run(asking, rhythm, phase, clock, poller, report, poked);
         tokio::spawn(gate.around(looking)).abort_handle()

@@ -172,6 +172,8 @@ impl Reference {
         let mut oldest = own.asked;
         // Out of the count, but not out of those who would have to attest contact.
         let mut refusing = 0;
+        // The deposed primary follows this node already.
+        let mut follows = 0;
         for r in table.iter().filter(|r| r.id != me) {
             let snapshot = facts.peers.get(&r.id);
             unattested += usize::from(r.registered == Registered::Standby);
@@ -213,7 +215,12 @@ impl Reference {
             }
             belt |= row(&f.said.table, me).is_some_and(deposed) && named(&f.said.table).is_some();
             match self.vote(facts, now, me, r.id, &f) {
-                Some(id) if id == me && deposed(r) => {}
+                Some(id) if id == me && deposed(r) => {
+                    if f.said.attached != Attached::Nobody {
+                        follows = 1;
+                        oldest = oldest.min(f.asked);
+                    }
+                }
                 Some(id) if id == me => {
                     votes += 1;
                     let attests = self.attests(now, me, &f);
@@ -233,6 +240,9 @@ impl Reference {
                 }
                 _ => {}
             }
+        }
+        if 2 * votes <= electors && 2 * (votes + follows) > electors + follows {
+            (votes, electors) = (votes + follows, electors + follows);
         }
         // 7. and 6.
         let mut no = false;

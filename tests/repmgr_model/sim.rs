@@ -182,6 +182,8 @@ pub struct Sim {
     /// When each node was last promoted, and whether it has been READY since.
     pub promoted: [u64; MOST],
     pub served: [bool; MOST],
+    /// When each server was last started.
+    pub started: [u64; MOST],
     pub me: Weak<World>,
     pub origin: Instant,
     queue: BinaryHeap<Reverse<Entry>>,
@@ -236,6 +238,7 @@ impl Sim {
             misled: Vec::new(),
             promoted: [0; MOST],
             served: [false; MOST],
+            started: [0; MOST],
             me: Weak::new(),
             origin: Instant::now(),
             queue: BinaryHeap::new(),

@@ -133,7 +133,10 @@ impl Sim {
                 self.repmgrd[at(id)].forget();
                 self.end_sessions(id);
             }
-            Event::Start(id) | Event::Rejoin(id, _) => self.repmgrd[at(id)].forget(),
+            Event::Start(id) | Event::Rejoin(id, _) => {
+                self.repmgrd[at(id)].forget();
+                self.started[at(id)] = self.now;
+            }
             Event::Follow(id, _) | Event::FollowByHand(id, _) => self.repmgrd[at(id)].follows(),
             Event::WitnessFollow(id, _) | Event::WitnessRegister(id, _) => {
                 self.repmgrd[at(id)].restart();

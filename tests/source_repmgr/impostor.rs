@@ -127,10 +127,18 @@ async fn an_address_is_not_asked_once_for_each_row_that_names_it() {
     assert_eq!(answer(&seen).table.len(), 41);
     let asked: Vec<_> = others(&seen, false).iter().map(|row| row.id.0).collect();
     assert_eq!(asked, [41]);
-    node.sql(
-        "INSERT INTO repmgr.nodes (node_id, node_name, type, active, conninfo, repluser, config_file) \
-         SELECT n, 'db' || n, 'standby', true, 'host=127.98.0.' || n, 'r', '' FROM generate_series(42, 129) n",
-    );
+    let more = |from: u32, to: u32| {
+        node.sql(&format!(
+            "INSERT INTO repmgr.nodes (node_id, node_name, type, active, conninfo, repluser, config_file) \
+             SELECT n, 'db' || n, 'standby', true, 'host=127.98.0.' || n, 'r', '' \
+             FROM generate_series({from}, {to}) n"
+        ));
+    };
+    // As many rows as may be, of which so many are asked, and one more.
+    more(42, 128);
+    let seen = node.source_as_postgres().observe().await.unwrap();
+    assert_eq!((answer(&seen).table.len(), others(&seen, false).len()), (128, 64));
+    more(129, 129);
     let error = node.source_as_postgres().observe().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::TooLong, "{error}");
 }

@@ -15,6 +15,7 @@ version_of() {
     cargo-generate-rpm) echo 0.21.1 ;;
     cargo-deny) echo 0.20.2 ;;
     cargo-mutants) echo 27.1.0 ;;
+    cargo-fuzz) echo 0.13.2 ;;
     *) echo "cargo-tools: no version is chosen for $1" >&2; exit 64 ;;
     esac
 }

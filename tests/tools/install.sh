@@ -1,13 +1,13 @@
 #!/bin/sh
-# install.sh test|test-all|demo|bench|package|test-packaging: says what is needed on Debian 12 or 13 and installs what is
+# install.sh test|test-all|fuzz|demo|bench|package|test-packaging: says what is needed on Debian 12 or 13 and installs what is
 # missing with apt, as root or through sudo. With everything present it changes nothing and needs no
 # root.
 set -eu
 
 what=${1:-}
 case $what in
-test | test-all | demo | bench | package | test-packaging) ;;
-*) echo "usage: $0 test|test-all|demo|bench|package|test-packaging" >&2; exit 64 ;;
+test | test-all | fuzz | demo | bench | package | test-packaging) ;;
+*) echo "usage: $0 test|test-all|fuzz|demo|bench|package|test-packaging" >&2; exit 64 ;;
 esac
 here=$(cd "$(dirname "$0")" && pwd)
 target=$(cd "$here/../.." && pwd)/target
@@ -38,7 +38,10 @@ journald() { [ -x /lib/systemd/systemd-journald ]; }
 
 need gcc "the C compiler behind the TLS library" has cc
 case $what in
-package) ;;
+test-all | fuzz) need g++ "builds libFuzzer" has c++ ;;
+esac
+case $what in
+package | fuzz) ;;
 *) need haproxy "asks rolecall and routes" has haproxy ;;
 esac
 case $what in
@@ -46,6 +49,7 @@ package | test-packaging)
     need musl-tools "the C compiler of the static program" has musl-gcc
     need dpkg-dev "finds what libraries the package needs" has dpkg-shlibdeps
     ;;
+fuzz) ;;
 *) need postgresql "the servers that are watched; Debian also starts one of its own" postgres_server ;;
 esac
 case $what in

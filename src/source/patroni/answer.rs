@@ -95,6 +95,9 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
         pending_restart: flag("pending_restart")?,
         // A replica that is not wanted is answered 503 whatever its lag.
         over_lag: (asked == Asked::ReadOnly && replica && !seen.no_load_balance).then_some(!held),
+        // A lock without them is held for a shorter time, and no worse: a look must not fail for them.
+        dcs_last_seen: keys.optional("dcs_last_seen", "seconds").unwrap_or_default(),
+        version: keys.optional("patroni", "an object").ok().flatten().as_ref().and_then(version),
         ..Patroni::default()
     });
 
@@ -124,6 +127,12 @@ fn takes_writes(state: &str, object: &Map<String, Value>) -> bool {
     matches!(state, "starting" | "restarting")
         && role == Some(Role::Primary)
         && writes_at.is_some_and(Value::is_u64)
+}
+
+/// Major and minor number of Patroni's own version, such as `4.1.5`.
+fn version(patroni: &Map<String, Value>) -> Option<(u16, u16)> {
+    let mut numbers = patroni.get("version")?.as_str()?.split('.').map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 fn of_role(held: bool, role: &str) -> Observation {

@@ -15,7 +15,8 @@ use crate::text;
 pub struct Member {
     /// Patroni's `name`.
     pub name: String,
-    /// Where PostgreSQL is reached (`postgresql.connect_address`); `None`: it has not said yet.
+    /// Where PostgreSQL is reached (`postgresql.connect_address`); `None`: it has not said yet, or what is
+    /// no host.
     pub host: Option<String>,
     /// Its port.
     #[serde(default = "default_port")]
@@ -30,6 +31,9 @@ fn default_port() -> u16 {
 
 /// Bytes of a member's name.
 pub const MOST_NAME: usize = 128;
+
+/// Bytes of a member's host; DNS has 253.
+pub const MOST_HOST: usize = 255;
 
 /// The part that is read.
 #[derive(Deserialize)]
@@ -49,7 +53,10 @@ pub fn read(body: &[u8]) -> Result<Vec<Member>, SourceError> {
 impl Member {
     /// Without what is shown otherwise than it is.
     fn cleaned(self) -> Self {
-        Self { name: text::plain(&self.name, MOST_NAME), ..self }
+        // Not cut: what is left of a host may be another one's.
+        let fits = |host: &String| host.len() <= MOST_HOST && text::is_plain(host);
+        let (name, host) = (text::plain(&self.name, MOST_NAME), self.host.filter(fits));
+        Self { name, host, ..self }
     }
 
     /// Whether its REST API has the host and the port of this URL.
@@ -94,6 +101,21 @@ mod tests {
         assert_eq!(at("https://10.0.0.2:443/"), Some(1));
         assert_eq!(at("http://10.0.0.2:8008"), None);
         assert_eq!(at("no url"), None);
+        let long = "n".repeat(MOST_NAME + 1);
+        let body = format!(r#"{{"members": [{{"name": "{long}", "role": "replica"}}]}}"#);
+        assert!(read(body.as_bytes()).unwrap()[0].name.len() <= MOST_NAME + "…".len());
+    }
+
+    #[test]
+    fn what_no_host_is_called_is_none() {
+        let long = "a".repeat(MOST_HOST + 1);
+        for (host, fits) in
+            [("db1", true), ("a\u{1b}[2J", false), ("a\u{202e}", false), (long.as_str(), false)]
+        {
+            let body = serde_json::json!({ "members": [{ "name": "n0", "host": host }] });
+            let members = read(body.to_string().as_bytes()).unwrap();
+            assert_eq!(members[0].host.is_some(), fits, "{host:?}");
+        }
     }
 
     #[test]

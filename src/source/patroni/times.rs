@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::lease::Times;
 use crate::observation::{ErrorKind, SourceError};
 
 /// Patroni's own defaults, in seconds; a key that is not in its configuration has them.
@@ -11,14 +12,6 @@ const DEFAULTS: (u64, u64, u64) = (30, 10, 10);
 
 /// How much of a value that is no time is shown, in characters.
 const MOST_SHOWN: usize = 40;
-
-/// The times of a Patroni cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    ttl: Duration,
-    loop_wait: Duration,
-    retry_timeout: Duration,
-}
 
 /// The least `loop_wait` and `retry_timeout`, in seconds: Patroni 3 and 4 take them for anything shorter,
 /// whatever `/config` says (`_validate_and_adjust_timeouts` of 3.3.11 and 4.1.5). They raise a short
@@ -49,33 +42,26 @@ fn seconds(value: &Value) -> Option<u64> {
     }
 }
 
-impl Times {
-    /// Reads the body of `/config`. [`ErrorKind::Malformed`] where it is no object, or a time no number.
-    pub fn read(body: &[u8]) -> Result<Self, SourceError> {
-        let config: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
-            let what = format_args!("expected Patroni's configuration as JSON: {error}");
+/// Reads the body of `/config`. [`ErrorKind::Malformed`] where it is no object, or a time no number.
+pub fn read(body: &[u8]) -> Result<Times, SourceError> {
+    let config: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
+        let what = format_args!("expected Patroni's configuration as JSON: {error}");
+        SourceError::new(ErrorKind::Malformed, what)
+    })?;
+    let time = |key: &str, default, least: u64| {
+        let Some(value) = config.get(key) else { return Ok(Duration::from_secs(default)) };
+        let seconds = seconds(value).ok_or_else(|| {
+            let shown: String = value.to_string().chars().take(MOST_SHOWN).collect();
+            let what = format_args!("expected seconds as Patroni's `{key}`, got {shown}");
             SourceError::new(ErrorKind::Malformed, what)
         })?;
-        let read = |key: &str, default, least: u64| {
-            let Some(value) = config.get(key) else { return Ok(Duration::from_secs(default)) };
-            let seconds = seconds(value).ok_or_else(|| {
-                let shown: String = value.to_string().chars().take(MOST_SHOWN).collect();
-                let what = format_args!("expected seconds as Patroni's `{key}`, got {shown}");
-                SourceError::new(ErrorKind::Malformed, what)
-            })?;
-            Ok(Duration::from_secs(seconds.max(least)))
-        };
-        Ok(Self {
-            ttl: read("ttl", DEFAULTS.0, 0)?,
-            loop_wait: read("loop_wait", DEFAULTS.1, LEAST.0)?,
-            retry_timeout: read("retry_timeout", DEFAULTS.2, LEAST.1)?,
-        })
-    }
-
-    /// From a renewal of the lock that was seen to the earliest moment at which another node can have it.
-    pub fn span(self) -> Duration {
-        self.ttl.saturating_sub(self.loop_wait).saturating_sub(self.retry_timeout)
-    }
+        Ok(Duration::from_secs(seconds.max(least)))
+    };
+    Ok(Times {
+        ttl: time("ttl", DEFAULTS.0, 0)?,
+        loop_wait: time("loop_wait", DEFAULTS.1, LEAST.0)?,
+        retry_timeout: time("retry_timeout", DEFAULTS.2, LEAST.1)?,
+    })
 }
 
 #[cfg(test)]
@@ -102,24 +88,26 @@ mod tests {
             (r#"{"ttl":20,"loop_wait":0.5,"retry_timeout":2.9}"#, 16),
             (r#"{"ttl":20,"loop_wait":-10,"retry_timeout":-10}"#, 16),
         ] {
-            assert_eq!(Times::read(body.as_bytes()).unwrap().span().as_secs(), seconds, "{body}");
+            assert_eq!(read(body.as_bytes()).unwrap().span().as_secs(), seconds, "{body}");
         }
     }
 
     #[test]
     fn what_patroni_cannot_read_is_not_known() {
         for body in ["", "[]", "null", "<html>", r#"{"ttl":30"#, r#"{"ttl":1e300}"#] {
-            assert_eq!(
-                Times::read(body.as_bytes()).unwrap_err().kind,
-                ErrorKind::Malformed,
-                "{body}"
-            );
+            assert_eq!(read(body.as_bytes()).unwrap_err().kind, ErrorKind::Malformed, "{body}");
         }
+        let long = format!(r#"{{"ttl":"{}"}}"#, "x".repeat(1000));
+        let error = read(long.as_bytes()).unwrap_err();
+        assert!(
+            error.detail.ends_with(&format!("got \"{}", "x".repeat(MOST_SHOWN - 1))),
+            "{error}"
+        );
         for value in
             [r#""20s""#, r#""2__0""#, r#""_20""#, r#""""#, r#""+ 20""#, r#""20.0""#, "[]", "null"]
         {
             for key in ["ttl", "loop_wait", "retry_timeout"] {
-                let error = Times::read(format!(r#"{{"{key}":{value}}}"#).as_bytes()).unwrap_err();
+                let error = read(format!(r#"{{"{key}":{value}}}"#).as_bytes()).unwrap_err();
                 let wanted = format!("expected seconds as Patroni's `{key}`, got {value}");
                 assert_eq!((error.kind, &*error.detail), (ErrorKind::Malformed, &*wanted));
             }

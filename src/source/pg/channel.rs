@@ -76,7 +76,7 @@ fn tls(what: impl std::fmt::Display) -> Refused {
 
 /// The hash of a certificate that a login is bound to, by the algorithm of its own signature, MD5 and
 /// SHA-1 replaced (RFC 5929, section 4.1). `None` where the signature has no hash of its own, as Ed25519.
-fn hash(der: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn hash(der: &[u8]) -> Option<Vec<u8>> {
     let certificate = Certificate::from_der(der).ok()?;
     let algorithm = match certificate.signature_algorithm.oid.to_string().as_str() {
         // RSA with MD5, SHA-1, SHA-256; ECDSA with SHA-1, SHA-256.

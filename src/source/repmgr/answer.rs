@@ -17,6 +17,12 @@ use crate::text;
 /// Bytes of a node's name; repmgr takes 63 (`NAMEDATALEN`).
 pub const MOST_NAME: usize = 64;
 
+/// Bytes of the host that a receiver streams from; DNS has 253, the system 107 for a socket.
+pub const MOST_HOST: usize = 255;
+
+/// Digits of a system identifier, with its sign.
+const MOST_SYSTEM: usize = 20;
+
 /// Least silence of an upstream that is taken for one: an idle one has nothing to say for a while.
 const LEAST_SILENCE: Duration = Duration::from_secs(10);
 
@@ -70,6 +76,7 @@ impl Columns {
     /// Reads them. [`ErrorKind::Malformed`] where one is missing or cannot be.
     pub fn read(row: &SqlRow) -> Result<Self, SourceError> {
         let host: Option<String> = column(row, "sender_host")?;
+        let host = host.map(sender_host).transpose()?;
         let port: Option<i32> = column(row, "sender_port")?;
         let port =
             port.map(|port| u16::try_from(port).map_err(|_| unexpected("sender_port", port)));
@@ -80,7 +87,7 @@ impl Columns {
         let running: Option<bool> = column(row, "repmgrd_running")?;
         let paused: Option<bool> = column(row, "repmgrd_paused")?;
         Ok(Self {
-            system: column::<&str>(row, "system")?.into(),
+            system: system(column(row, "system")?)?,
             sender: host.zip(port.transpose()?),
             upkeep: Upkeep {
                 heard: heard.map(millis),
@@ -108,6 +115,24 @@ impl Columns {
     }
 }
 
+/// The cluster's number, which stands in messages and in the release that another node reads.
+fn system(text: &str) -> Result<Arc<str>, SourceError> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if is_number && text.len() <= MOST_SYSTEM {
+        return Ok(text.into());
+    }
+    Err(unexpected("system", "no number"))
+}
+
+/// Not cut or cleaned: what is left of a host may be another one's.
+fn sender_host(host: String) -> Result<String, SourceError> {
+    if host.len() <= MOST_HOST && text::is_plain(&host) {
+        return Ok(host);
+    }
+    Err(unexpected("sender_host", "no host"))
+}
+
 /// Below zero where a clock was set back meanwhile.
 fn millis(ms: i64) -> Duration {
     Duration::from_millis(ms.max(0).unsigned_abs())
@@ -130,7 +155,7 @@ struct Node {
     config: Option<PathBuf>,
 }
 
-fn parse(text: &str) -> Result<Listed, SourceError> {
+pub(super) fn parse(text: &str) -> Result<Listed, SourceError> {
     // The parser's own words repeat what it read, and that may hold a password.
     let malformed = |what: &str| SourceError::new(ErrorKind::Malformed, what);
     let nodes: Vec<Node> = serde_json::from_str(text)
@@ -140,7 +165,9 @@ fn parse(text: &str) -> Result<Listed, SourceError> {
         return Err(SourceError::new(ErrorKind::TooLong, what));
     }
     let confs = nodes.iter().filter_map(|node| Some((NodeId(node.id), node.config.clone()?)));
-    let confs = confs.filter(|(_, path)| path.is_absolute()).collect();
+    // It is shown where it is read.
+    let is_shown = |path: &Path| path.to_str().is_some_and(text::is_plain);
+    let confs = confs.filter(|(_, path)| path.is_absolute() && is_shown(path)).collect();
     let rows = nodes.into_iter().map(|node| {
         let registered = match node.r#type.as_str() {
             "primary" => Registered::Primary,
@@ -261,6 +288,41 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
         }
         assert_eq!(format!("{:?}", Nodes(SECRET.to_owned())), "Nodes(hidden)");
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_it_may_be_and_no_longer() {
+        let of = |name: &str| {
+            let text = nodes("host=db3", "standby").replace("\"db3\"", &format!("\"{name}\""));
+            parse(&text).unwrap().table[0].name.to_string()
+        };
+        let fits = "n".repeat(MOST_NAME);
+        assert_eq!(of(&fits), fits);
+        assert!(of(&format!("{fits}n")).len() <= MOST_NAME + "…".len());
+    }
+
+    #[test]
+    fn what_a_row_and_a_receiver_name_is_shown_as_it_is() {
+        let long = "1".repeat(MOST_HOST + 1);
+        for (text, is_host, is_number) in [
+            ("db1", true, false),
+            ("/run/a b", true, false),
+            ("7445566778899001122", true, true),
+            ("-7445566778899001122", true, true),
+            ("", true, false),
+            ("-", true, false),
+            ("7\nclaims no", false, false),
+            ("\u{1b}[2J", false, false),
+            ("a\u{202e}b", false, false),
+            (long.as_str(), false, false),
+        ] {
+            assert_eq!(sender_host(text.to_owned()).is_ok(), is_host, "{text:?}");
+            assert_eq!(system(text).is_ok(), is_number, "{text:?}");
+            let mut nodes: serde_json::Value = serde_json::from_str(&nodes("", "standby")).unwrap();
+            nodes[0]["config"] = format!("/etc/{text}.conf").into();
+            let listed = parse(&nodes.to_string()).unwrap();
+            assert_eq!(listed.conf(NodeId(3)).is_some(), is_host || text.len() > 99, "{text:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::electorate::NodeId;
+use crate::observation::MOST_DETAIL;
+use crate::text;
 
 /// What is read for one repmgr.conf at most, in bytes, with all that it includes; the commented sample
 /// that comes with repmgr has some 30,000.
@@ -36,8 +38,17 @@ const DEFAULTS: (u32, u32) = (6, 10);
 /// repmgr 5.3.3 would not start with, or what is not understood here, is nothing known: never a default.
 pub fn failover_after(path: &Path, me: NodeId) -> Result<Duration, String> {
     let mut reading = Reading { files: 0, bytes: 0, settings: Vec::new() };
-    reading.file(path, 0)?;
-    meaning(&reading.settings, me)
+    let read = reading.file(path, 0).and_then(|()| meaning(&reading.settings, me));
+    // The names of files stand in a file that others write.
+    read.map_err(|why| text::plain(&why, MOST_DETAIL))
+}
+
+/// The settings of one text, and what they mean.
+#[cfg(fuzzing)]
+pub fn of_text(text: &str, me: NodeId) -> Option<(Vec<syntax::Setting>, Result<Duration, String>)> {
+    let settings = syntax::settings(text).ok()?;
+    let means = meaning(&settings, me);
+    Some((settings, means))
 }
 
 /// The settings of a file and of those that it includes, in their order.

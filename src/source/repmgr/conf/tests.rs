@@ -122,6 +122,21 @@ fn a_name_in_another_encoding_is_not_guessed() {
 }
 
 #[test]
+fn a_folder_of_very_many_entries_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("repmgr.conf");
+    fs::write(&file, "node_id=2\ninclude_dir 'd'\n").unwrap();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    for number in 0..MOST_ENTRIES {
+        fs::write(dir.path().join(format!("d/{number}")), "").unwrap();
+    }
+    assert!(failover_after(&file, NodeId(2)).is_ok());
+    fs::write(dir.path().join("d/more"), "").unwrap();
+    let why = failover_after(&file, NodeId(2)).unwrap_err();
+    assert!(why.contains("more than 4096 entries"), "{why}");
+}
+
+#[test]
 fn a_folder_without_end_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("repmgr.conf");
@@ -131,4 +146,14 @@ fn a_folder_without_end_is_not_read() {
         fs::write(dir.path().join(format!("d/{number}.conf")), "").unwrap();
     }
     assert!(failover_after(&file, NodeId(2)).unwrap_err().contains("more than 64 files"));
+}
+
+#[test]
+fn the_name_of_a_file_that_cannot_be_read_forges_no_line() {
+    let long = "a".repeat(5000);
+    for name in ["a\\nb", "\\033[31m", "a\u{202e}b", long.as_str()] {
+        let why = seconds(&format!("node_id=2\ninclude '{name}'")).unwrap_err();
+        assert!(text::is_plain(&why), "{why:?}");
+        assert!(why.len() <= MOST_DETAIL + '…'.len_utf8(), "{} bytes", why.len());
+    }
 }

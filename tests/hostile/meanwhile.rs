@@ -1,0 +1,57 @@
+//! What is answered about a healthy node while something hostile goes on.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::fixtures::{Check, Heard, Recorder, checker, say};
+
+/// How often it is asked.
+const EVERY: Duration = Duration::from_millis(20);
+/// Longest wait for an answer: far longer than HAProxy waits.
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// An agent port that is asked all the time; dropped, it says on one line what was answered.
+pub struct Meanwhile {
+    case: &'static str,
+    answers: Option<Recorder<Check>>,
+}
+
+impl Meanwhile {
+    /// Asks at this port of a node that must be READY.
+    pub fn of(case: &'static str, agent: SocketAddr) -> Self {
+        Self { case, answers: Some(checker(agent, EVERY, WITHIN)) }
+    }
+
+    /// Asserts that it was READY all the time.
+    pub fn was_ready(mut self) {
+        let answers = self.said();
+        assert!(answers.len() > 5, "{}: {} answers", self.case, answers.len());
+        let wrong = answers.iter().find(|check| is_wrong(check));
+        assert!(wrong.is_none(), "{}: {wrong:?}", self.case);
+    }
+
+    /// What was answered, said on one line.
+    fn said(&mut self) -> Vec<Check> {
+        let Some(answers) = self.answers.take() else { return Vec::new() };
+        let answers = answers.stop();
+        let wrong = answers.iter().filter(|check| is_wrong(check)).count();
+        let slowest = answers.iter().map(|check| check.took).max().unwrap_or_default();
+        say(&format!(
+            "{}: {} answers meanwhile, {wrong} wrong, slowest {:.1} ms",
+            self.case,
+            answers.len(),
+            slowest.as_secs_f64() * 1000.0
+        ));
+        answers
+    }
+}
+
+impl Drop for Meanwhile {
+    fn drop(&mut self) {
+        self.said();
+    }
+}
+
+fn is_wrong(check: &Check) -> bool {
+    check.heard != Heard::Said("READY\n".to_owned())
+}
