@@ -4,15 +4,12 @@
 //! answer in PostgreSQL's protocol speaks against nobody, silence is silence.
 
 use crate::config;
-use crate::observation::{Observation, SourceError};
+use crate::observation::{MOST_DETAIL, Observation, SourceError};
 use crate::source::RoleSource;
 use crate::source::pg::greeting::{Greeting, greet};
 use crate::source::port::Port;
 use crate::source::resolve::Resolver;
 use crate::text;
-
-/// Most bytes of a server's own word for why it takes nobody.
-const MAX_WORD: usize = 64;
 
 /// A connection, and one question, a look.
 pub struct Tcp {
@@ -35,7 +32,7 @@ impl RoleSource for Tcp {
         match greeted.map_err(|(kind, what)| self.port.failed(kind, what))? {
             Greeting::Answered => Ok(Observation::answers()),
             Greeting::Closed(word) => {
-                let word = text::plain(&word, MAX_WORD);
+                let word = text::plain(&word, MOST_DETAIL);
                 Ok(Observation { not_running: Some(word.into()), ..Observation::answers() })
             }
         }
