@@ -129,7 +129,7 @@ struct Ordering {
 /// Flags that stand in for a configuration file.
 #[derive(Args)]
 struct Run {
-    /// Kind of the one source: patroni, repmgr, postgres, command or static; replaces every [source].
+    /// Kind of the one source: patroni, repmgr, postgres, tcp, command or static; replaces every [source].
     #[arg(long, value_name = "KIND")]
     source: Option<String>,
     /// Patroni's REST API.

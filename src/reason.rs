@@ -17,6 +17,8 @@ pub enum Reason {
     Serves(Role),
     /// The same, and Patroni is not as usual.
     ServesIn(Role, Circumstance),
+    /// The port that clients reach answers; what the node is, another source says.
+    Answers,
     /// An operator's standing order says so.
     Ordered(Ordered),
     /// rolecall stops, and says this meanwhile.
@@ -171,6 +173,7 @@ impl Reason {
         match self {
             Self::Serves(_) => "serves",
             Self::ServesIn(_, circumstance) => circumstance.label(),
+            Self::Answers => "answers",
             Self::Ordered(Ordered { wish: Wish::Ready, .. }) => "ordered_ready",
             Self::Ordered(Ordered { wish: Wish::Drain, .. }) => "ordered_drain",
             Self::Ordered(Ordered { wish: Wish::Maint, .. }) => "ordered_maint",
@@ -283,6 +286,7 @@ impl fmt::Display for Reason {
             Self::Settling => f.write_str("the yes is too young to count"),
             Self::Serves(role) | Self::OtherRole(role) => write!(f, "is {role}"),
             Self::NoRole => f.write_str("serves no role now"),
+            Self::Answers => f.write_str("the port answers"),
             Self::ServesIn(role, circumstance) => write!(f, "is {role}, {circumstance}"),
             Self::Ordered(ordered) => write!(f, "{ordered}"),
             Self::Stopping(word) => write!(f, "rolecall stops, on_stop is {}", word.as_str()),

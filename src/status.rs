@@ -364,6 +364,7 @@ impl Order {
 fn of_finding(finding: Finding) -> Found {
     let (says, reason) = match finding {
         Finding::Yes(role) => ("yes", Reason::Serves(role)),
+        Finding::Answers => ("yes", Reason::Answers),
         Finding::No(reason) => ("no", reason),
         Finding::Silent(reason) => ("silent", reason),
     };
