@@ -198,6 +198,8 @@ fn the_narrowest_stands_first_and_what_it_does_not_name_is_not_its() {
     }
 }
 
+type Change = fn(&mut Order);
+
 /// A reload compares orders, and so does what is published.
 #[test]
 fn orders_are_equal_where_they_say_the_same() {
@@ -206,7 +208,6 @@ fn orders_are_equal_where_they_say_the_same() {
     same.drop_it();
     same.wait();
     assert_eq!(given(), same, "what became of it is another matter");
-    type Change = fn(&mut Order);
     let changes: [Change; 7] = [
         |order| order.wish = Wish::Drain,
         |order| order.since = at(6),
@@ -226,7 +227,7 @@ fn orders_are_equal_where_they_say_the_same() {
 #[test]
 fn an_order_is_as_old_as_it_is_over_a_boot_too() {
     let mut order = Order::new(Target::default(), Wish::Maint, ("ann", ""), at(100));
-    order.before_boot = Duration::from_millis(1000);
+    order.before_boot = Duration::from_secs(1);
     assert_eq!(order.age(at(150)), Duration::from_millis(1050));
 }
 

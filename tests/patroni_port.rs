@@ -160,7 +160,7 @@ async fn a_server_that_ends_while_patroni_is_silent_is_seen_in_that_look() {
         let (_hanging, _) = asked(&listener).await;
         drop(postgres.accept().await.unwrap());
         drop(postgres);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let looked = async {
         tokio::select! {

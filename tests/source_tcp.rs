@@ -76,7 +76,7 @@ fn it_says_whether_somebody_answers_and_no_more() {
     let closed = |word: &str| {
         eventually(PATIENCE, word, || match look(&server, Some("postgres")) {
             Ok(seen) if seen.not_running.as_deref() == Some(word) => Ok(()),
-            other => Err(other),
+            other => Err(format!("{other:?}")),
         });
     };
     closed("shutting down");

@@ -102,7 +102,7 @@ async fn a_refusal_says_something_until_the_next_look_must_have_finished() {
     let cluster = Cluster::steady().await;
     let (interval, timeout) = rhythm(&cluster);
     // The refusal takes its time, and so the look after it is still under way.
-    cluster.servers.answer_after(timeout - ms(100), Asked::Own(1), refuses());
+    cluster.servers.answer_after(timeout.saturating_sub(ms(100)), Asked::Own(1), refuses());
     while cluster.source_facts(0).own.failing().is_none() {
         cluster.pass(ms(1)).await;
     }
@@ -112,7 +112,7 @@ async fn a_refusal_says_something_until_the_next_look_must_have_finished() {
         facts.own.failing().map(|(began, _)| began).expect("refused")
     };
     let age = cluster.clock.now().since(refused(&cluster));
-    cluster.pass(interval + timeout - age).await;
+    cluster.pass((interval + timeout).saturating_sub(age)).await;
     assert_eq!(cluster.clock.now().since(refused(&cluster)), interval + timeout);
     assert!(!cluster.ask(1).await.unwrap().claims, "at its last moment");
     cluster.pass(ms(1)).await;

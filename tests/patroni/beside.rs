@@ -127,7 +127,7 @@ impl Beside {
 /// Notes what was seen of both, and holds rolecall's to the template's.
 fn no_longer(stage: &mut Stage, what: &str, (own, theirs): (Duration, Duration)) {
     let (own_s, theirs_s) = (own.as_secs_f64(), theirs.as_secs_f64());
-    stage.note += &format!("; no {what} {own_s:.2} (template {theirs_s:.2})");
+    stage.note_that(format_args!("; no {what} {own_s:.2} (template {theirs_s:.2})"));
     assert!(own <= theirs + BUSY, "no {what} for {own:?}, with the template for {theirs:?}");
 }
 
@@ -180,9 +180,11 @@ pub fn crashed_replica(stage: &mut Stage) -> u8 {
     let (own, theirs) = beside.without_reads(from);
     let gone = gone.as_secs_f64();
     let (own_s, theirs_s) = (own.as_secs_f64(), theirs.as_secs_f64());
-    stage.note += &format!("; MAINT after {gone:.2}, no reads {own_s:.2} (template {theirs_s:.2})");
+    stage.note_that(format_args!(
+        "; MAINT after {gone:.2}, no reads {own_s:.2} (template {theirs_s:.2})"
+    ));
     // A look and a question of HAProxy's: there is no other replica that it could give to those who read.
-    let most = Duration::from_millis(1000) + BUSY;
+    let most = Duration::from_secs(1) + BUSY;
     assert!(own <= most, "no reads for {own:?}");
     1
 }

@@ -153,6 +153,11 @@ impl Stage {
         stage
     }
 
+    /// Adds to what the table says of this play.
+    pub fn note_that(&mut self, what: std::fmt::Arguments<'_>) {
+        self.note.push_str(&what.to_string());
+    }
+
     /// The moment from which the table counts.
     pub fn fault(&mut self) {
         self.fault = Some(now());
