@@ -1,4 +1,6 @@
-//! `rolecall ask`: looks once without a daemon and explains what was decided, and why.
+//! `rolecall ask`: what a running daemon answers; then one look without it, and what follows from that, and why.
+
+mod running;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,6 +27,8 @@ use crate::source::release::Asked;
 use crate::source::resolve::Resolver;
 use crate::verdict::{Standing, State, Verdict, decide};
 use crate::watched::others;
+
+pub use running::Running;
 
 /// What was seen of each node that was asked about, and what was decided.
 pub struct Answer(Vec<OfNode>);
@@ -158,9 +162,12 @@ async fn releases(
 
 impl Answer {
     /// The worst state of all that was asked for: not ready before unknown before ready.
-    pub fn state(&self) -> State {
+    /// What a daemon answers counts where one was asked.
+    pub fn state(&self, running: &Running) -> State {
         let decided = self.0.iter().flat_map(|of| &of.decided);
-        let mut states = decided.map(|(_, verdict)| verdict.state);
+        let decided = decided.map(|(_, verdict)| verdict.state).collect();
+        let told = Some(running.states()).filter(|told| !told.is_empty());
+        let mut states = told.unwrap_or(decided).into_iter();
         let first = states.next().unwrap_or(State::Unknown);
         states.fold(first, |worst, state| match (worst, state) {
             (State::NotReady | State::Drain, _) => worst,
@@ -175,11 +182,13 @@ impl Answer {
     }
 
     /// For a program: one object where one node was asked about, else all of them under `nodes`.
-    pub fn json(&self) -> Value {
-        match self.0.as_slice() {
+    pub fn json(&self, running: &Running) -> Value {
+        let mut said = match self.0.as_slice() {
             [only] => only.json(),
             nodes => json!({ "nodes": nodes.iter().map(OfNode::json).collect::<Vec<_>>() }),
-        }
+        };
+        said["running"] = running.json();
+        said
     }
 }
 

@@ -3,15 +3,13 @@
 //! What ends sessions must not rest on a name alone: a source that looks at another node would have
 //! the sessions of this one ended for what that one is.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 
 use crate::config::{Kind, Source};
 use crate::observation::{ErrorKind, SourceError};
+use crate::own_address::is_here;
 use crate::source::conninfo::Place;
 use crate::source::resolve::Resolver;
-
-/// Nothing is sent there; a socket must be connected to some port.
-const ANY_PORT: u16 = 9;
 
 /// Checks that a source looks at this host. A program and a fixed role are about the host that they
 /// are on.
@@ -27,6 +25,7 @@ pub async fn of_source(source: &Source, resolver: &Resolver) -> Result<(), Sourc
             let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
             of_host(host.trim_start_matches('[').trim_end_matches(']'), resolver).await
         }
+        Kind::Tcp(tcp) => of_host(&tcp.address.host, resolver).await,
         Kind::Command(_) | Kind::Static(_) => Ok(()),
     }
 }
@@ -57,43 +56,11 @@ fn of_address(addr: IpAddr) -> Result<(), SourceError> {
     Err(SourceError::new(ErrorKind::Elsewhere, format_args!("{addr} is no address of this host")))
 }
 
-/// Whether an address is one of this host's: to reach it, the kernel sends from the very same.
-fn is_here(addr: IpAddr) -> bool {
-    let addr = addr.to_canonical();
-    let any: IpAddr =
-        if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let from = || {
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-        socket.connect(SocketAddr::new(addr, ANY_PORT))?;
-        socket.local_addr()
-    };
-    addr.is_loopback() || from().is_ok_and(|from| from.ip() == addr)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Patroni;
     use std::time::Duration;
-
-    #[test]
-    fn an_address_is_here_where_this_host_has_it() {
-        for (addr, here) in [
-            ("127.0.0.1", true),
-            ("127.77.3.4", true),
-            ("::1", true),
-            ("::ffff:127.0.0.1", true),
-            ("192.0.2.1", false),
-            ("2001:db8::1", false),
-        ] {
-            assert_eq!(is_here(addr.parse().unwrap()), here, "{addr}");
-        }
-        // The one that this host would send from is its own, where it has a way out at all.
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        if socket.connect("192.0.2.1:9").is_ok() {
-            assert!(is_here(socket.local_addr().unwrap().ip()));
-        }
-    }
 
     #[tokio::test]
     async fn a_source_elsewhere_is_found_out() {

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use tracing::Level;
 
 use crate::accounts;
-use crate::ask;
+use crate::ask::{self, Running};
 use crate::config::{Config, Control};
 use crate::control::{self, Question};
 use crate::daemon;
@@ -56,7 +56,8 @@ enum Command {
     Run(Run),
     /// Checks the configuration: exit code 0, or 78 with every error found.
     Check,
-    /// Looks once, without a daemon, and explains: exit code 0 ready, 1 not ready, 2 unknown.
+    /// Says what the running daemon answers, looks once itself, and explains: exit code 0 ready, 1 not ready, 2
+    /// unknown, by the daemon where one answers.
     Ask {
         /// SERVICE or SERVICE/NODE; without it every service.
         target: Option<String>,
@@ -128,7 +129,7 @@ struct Ordering {
 /// Flags that stand in for a configuration file.
 #[derive(Args)]
 struct Run {
-    /// Kind of the one source: patroni, repmgr, postgres, command or static; replaces every [source].
+    /// Kind of the one source: patroni, repmgr, postgres, tcp, command or static; replaces every [source].
     #[arg(long, value_name = "KIND")]
     source: Option<String>,
     /// Patroni's REST API.
@@ -351,16 +352,20 @@ impl Cli {
         let config = self.load(&Flags::default())?.config;
         let target = target.map(|target| Target::read(target, &config)).transpose()?;
         let (service, node) = target.map_or((None, None), |t| (Some(t.service), t.node));
+        // First: HAProxy is told what the daemon says, and that may rest on what was seen before.
+        let socket = config.control.as_ref().map(|control| &control.socket);
+        let status = socket.map(|socket| control::ask(socket, &Question::Status));
+        let running = Running::of(status, service, node);
         let runtime = runtime()?;
         let answer = runtime.block_on(ask::ask(&config, service, node))?;
         // A name look-up that hangs must not keep the answer from being printed.
         runtime.shutdown_background();
         if json {
-            print(&format!("{:#}\n", answer.json()))?;
+            print(&format!("{:#}\n", answer.json(&running)))?;
         } else {
-            print(&answer.text())?;
+            print(&format!("{}{}", running.text(), answer.text()))?;
         }
-        Ok(ExitCode::from(match answer.state() {
+        Ok(ExitCode::from(match answer.state(&running) {
             State::Ready => 0,
             State::NotReady | State::Drain => 1,
             State::Unknown => 2,

@@ -4,6 +4,7 @@
 //! defaults. Every duration and bound is the one that is used, nothing is optional that has a default.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -270,6 +271,8 @@ pub enum Kind {
     Repmgr(Repmgr),
     /// PostgreSQL itself.
     Postgres(Postgres),
+    /// A port that clients reach, which knows no role.
+    Tcp(Tcp),
     /// A program of the operator's: path and arguments; never through a shell.
     Command(Vec<String>),
     /// A role that is always the same.
@@ -289,6 +292,11 @@ impl Kind {
         }
     }
 
+    /// Whether it knows what its node is to the cluster.
+    pub fn knows_role(&self) -> bool {
+        !matches!(self, Self::Tcp(_))
+    }
+
     /// Whether the source itself counts how far behind a replica is, in bytes and in time.
     pub fn counts_lag(&self) -> bool {
         matches!(self, Self::Postgres(_) | Self::Repmgr(_))
@@ -306,6 +314,7 @@ impl Kind {
             Self::Patroni(_) => "patroni",
             Self::Repmgr(_) => "repmgr",
             Self::Postgres(_) => "postgres",
+            Self::Tcp(_) => "tcp",
             Self::Command(_) => "command",
             Self::Static(_) => "static",
         }
@@ -323,13 +332,57 @@ pub struct Patroni {
     pub require_lock: bool,
     /// The byte limit of the node's replica services, which Patroni is asked with.
     pub lag: Option<PatroniLag>,
+    /// PostgreSQL's own port, which is asked beside it.
+    pub server_port: ServerPort,
 }
 
 impl Patroni {
     /// Asked at this URL, with everything else as nobody chose.
     pub fn at(url: &str) -> Self {
-        Self { url: url.to_owned(), tls: PatroniTls::default(), require_lock: false, lag: None }
+        Self {
+            url: url.to_owned(),
+            tls: PatroniTls::default(),
+            require_lock: false,
+            lag: None,
+            server_port: ServerPort::Learned,
+        }
     }
+}
+
+/// PostgreSQL's own port, which is asked beside its Patroni.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerPort {
+    /// As Patroni says, where both are on this host; else none.
+    Learned,
+    /// This one.
+    At(Address),
+    /// None.
+    NotAsked,
+}
+
+/// A port of TCP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// From 1 up.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// A port that clients reach, and how it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tcp {
+    /// Where it is.
+    pub address: Address,
+    /// In whose name a startup message is sent; `None`: only whether there is TLS is asked.
+    pub user: Option<String>,
 }
 
 /// The byte limit that Patroni is asked with, and the lower one that a replica over it is asked with.

@@ -129,3 +129,55 @@ pub struct Answer {
     /// Only of the own server's answer, where that server is on this host; `None`: unknown.
     pub failover_after: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registered(id: i32, registered: Registered, active: bool) -> Row {
+        let name = format!("db{id}").into();
+        Row { id: NodeId(id), name, registered, active, places: [].into(), shares_address: false }
+    }
+
+    /// Two active primaries in one table name nobody: neither may be followed.
+    #[test]
+    fn a_table_names_its_one_active_primary() {
+        use Registered::{Primary, Standby, Witness};
+        let named = |rows: &[(i32, Registered, bool)]| {
+            let table: Vec<Row> = rows.iter().map(|row| registered(row.0, row.1, row.2)).collect();
+            named(&table).map(|id| id.0)
+        };
+        assert_eq!(named(&[(1, Standby, true), (2, Primary, true), (3, Witness, true)]), Some(2));
+        assert_eq!(named(&[(1, Primary, false), (2, Primary, true)]), Some(2));
+        assert_eq!(named(&[(1, Primary, true), (2, Primary, true)]), None);
+        assert_eq!(named(&[(1, Primary, false), (2, Standby, true)]), None);
+    }
+
+    #[test]
+    fn a_row_is_found_by_its_number() {
+        let table = [1, 2].map(|id| registered(id, Registered::Standby, true));
+        assert_eq!(row(&table, NodeId(2)).map(|row| &*row.name), Some("db2"));
+        assert_eq!(row(&table, NodeId(3)), None);
+    }
+
+    /// A socket is on whatever host reads the row.
+    #[test]
+    fn a_row_leads_to_its_server_by_hosts_alone() {
+        let leads = |hosts: &[&str]| {
+            let place =
+                |host: &&str| Place { host: Some((*host).to_owned()), hostaddr: None, port: 5432 };
+            let places = hosts.iter().map(place).collect();
+            Row { places, ..registered(1, Registered::Primary, true) }.leads_to_its_server()
+        };
+        assert!(leads(&["db1"]) && leads(&["db1", "10.0.0.1"]));
+        assert!(!leads(&[]) && !leads(&["/run/postgresql"]) && !leads(&["db1", "/run/postgresql"]));
+    }
+
+    /// As repmgr writes it.
+    #[test]
+    fn the_type_of_a_node_in_words() {
+        let words = [Registered::Primary, Registered::Standby, Registered::Witness];
+        assert_eq!(words.map(Registered::as_str), ["primary", "standby", "witness"]);
+        assert_eq!(NodeId(7).to_string(), "node 7");
+    }
+}

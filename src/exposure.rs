@@ -43,7 +43,7 @@ impl Exposure {
             Kind::Postgres(server) => of_server(server, Risk::Role),
             // The other nodes are asked with the same login.
             Kind::Repmgr(repmgr) => of_server(&repmgr.server, Risk::Vote),
-            Kind::Command(_) | Kind::Static(_) => None,
+            Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => None,
         };
         risk.map(|risk| Self { kind, risk })
     }
@@ -160,7 +160,7 @@ pub fn open_files(source: &Source) -> Vec<OpenFile> {
             let release = release.and_then(|it| open("release_key_file", &it.key_file, OTHERS));
             of_login(&repmgr.server).into_iter().chain(release).collect()
         }
-        Kind::Command(_) | Kind::Static(_) => Vec::new(),
+        Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => Vec::new(),
     }
 }
 

@@ -35,6 +35,9 @@ const ASK_THE_SERVER: [&str; 3] = ["patroni", "repmgr", "postgres"];
 /// Of these a refused connection says that no server is there.
 const CONNECT: [&str; 2] = ["repmgr", "postgres"];
 
+/// The kind of source that asks PostgreSQL's own port beside its service.
+const BESIDE: &str = "patroni";
+
 /// Longest hold that repmgr.conf can give a primary, where nobody chose one.
 const LONGEST_READ: Duration = Duration::from_secs(15);
 
@@ -156,6 +159,8 @@ fn in_recovery(now: Stamp, node: &NodeFacts) -> bool {
         match (source.own.failing(), source.own.good()) {
             (Some((_, error)), _) => {
                 nothing |= error.kind == ErrorKind::ServerDown && CONNECT.contains(kind);
+                // Patroni's word for where PostgreSQL is; a pooler's port says nothing of the server.
+                nothing |= error.kind == ErrorKind::PortRefused && *kind == BESIDE;
             }
             (None, Some((_, seen))) if seen.role == Some(Role::Primary) => return false,
             (None, Some((began, seen))) => {

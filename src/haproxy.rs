@@ -228,7 +228,11 @@ impl Front {
             let node = if pool.servers.iter().any(Server::named) { "%[srv_name] " } else { "" };
             writeln!(out, "    tcp-check send-lf \"{node}{}\\n\"", pool.service)?;
         }
-        out.write_str(if pool.serves == Serves::Writes { READY } else { READY_OR_DRAIN })?;
+        out.write_str(match pool.serves {
+            Serves::Writes => READY,
+            Serves::Reads => ALIVE,
+            Serves::Any => READY_OR_DRAIN,
+        })?;
         if pool.serves == Serves::Writes {
             let server = pool.servers.first().map_or("", |server| &server.name);
             writeln!(
@@ -319,8 +323,10 @@ const DEFAULTS: &str = "defaults
     option clitcpka
     option srvtcpka
     timeout connect 2s
-    # A client of a server that refuses is told at once; when it comes again it reaches the new one.
-    retries 0
+    # A client of a server that refuses is given another one that is up, once. Without redispatch the same
+    # server would be tried again.
+    retries 1
+    option redispatch 1
     timeout client  30m
     timeout server  30m
     # Both checks get this long for the answer.
@@ -363,4 +369,9 @@ const READY: &str = r"    # READY alone may hold sessions for writes. What stand
 
 const READY_OR_DRAIN: &str = r"    # A server that drains keeps its sessions, so it must not be taken down.
     tcp-check expect rstring ^([^\#]*[\ ,\t])?(READY|ready|DRAIN|drain)
+";
+
+const ALIVE: &str = r"    # Whatever rolecall says, it lives, and its word comes by the agent: a server that is promoted or falls
+    # behind is never shown DOWN for it. What stands behind # is not looked at.
+    tcp-check expect rstring ^([^\#]*[\ ,\t])?(READY|ready|DRAIN|drain|MAINT|maint)
 ";

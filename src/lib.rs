@@ -66,6 +66,7 @@ pub mod order;
 pub mod order_book;
 pub mod order_file;
 pub mod overview;
+pub mod own_address;
 pub mod own_file;
 mod patience;
 mod patroni_times;

@@ -95,9 +95,10 @@ impl Queue {
                 // It flows.
                 let dropped = shared.ended();
                 if dropped > 0 {
-                    // This thread has just made room for it.
                     let hint = "where the log goes was too slow, or stood still";
+                    TELLS.set(true);
                     warn!(dropped, hint, "{dropped} lines of this log were dropped");
+                    TELLS.set(false);
                 }
             }
         };
@@ -111,7 +112,9 @@ impl Queue {
 
     fn push(&self, event: Waiting) {
         let mut state = self.0.state();
-        if state.events.len() >= EVENTS || state.bytes + event.bytes > BYTES {
+        let full = state.events.len() >= EVENTS || state.bytes + event.bytes > BYTES;
+        // What tells of the dropped finds room: else it would be the next one, and its count lost.
+        if full && !TELLS.get() {
             state.dropped += 1;
             return;
         }
@@ -244,6 +247,8 @@ impl Visit for Waiting {
 }
 
 thread_local! {
+    /// This thread tells how many were dropped.
+    static TELLS: Cell<bool> = const { Cell::new(false) };
     /// When what is being written happened.
     static HAPPENED: Cell<Option<SystemTime>> = const { Cell::new(None) };
 }
@@ -309,12 +314,17 @@ mod tests {
         }
         let state = queue.0.state();
         assert!(state.events.len() <= EVENTS, "{} events wait", state.events.len());
-        assert!(state.dropped >= 999, "{}", state.dropped);
+        let dropped = state.dropped;
+        assert!(dropped >= 999, "{dropped}");
         drop(state);
         queue.flush(Duration::from_millis(10));
         drop(let_through);
         let told = written.iter().find(|line| line.contains("lines of this log were dropped"));
-        assert!(told.is_some_and(|line| line.contains("WARN")));
+        let wanted = format!(" {dropped} lines of this log were dropped");
+        assert!(
+            told.as_ref().is_some_and(|l| l.contains("WARN") && l.contains(&wanted)),
+            "{told:?}"
+        );
         drop(queue.flushed_at_the_end());
         assert!(queue.0.state().events.is_empty());
     }

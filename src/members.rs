@@ -119,7 +119,7 @@ async fn listed(
             Kind::Patroni(_) => {
                 ("Patroni's /cluster", of_patroni(source, resolver, left_out).await?)
             }
-            Kind::Postgres(_) | Kind::Command(_) | Kind::Static(_) => continue,
+            Kind::Postgres(_) | Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => continue,
         };
         if members.is_empty() {
             let what = format_args!("{from} has no server yet");
@@ -205,7 +205,7 @@ async fn of_node(at: usize, node: &Node, resolver: &Resolver) -> Result<Member, 
                     )
                 })?
             }
-            Kind::Command(_) | Kind::Static(_) => continue,
+            Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => continue,
         };
         return Ok(Member { name: name.clone(), host, port, node: Some(at) });
     }

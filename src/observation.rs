@@ -24,6 +24,8 @@ pub struct Observation {
     pub leader: Option<bool>,
     /// Patroni's word for the server's state where that is not `running`.
     pub not_running: Option<Arc<str>>,
+    /// Somebody answers in PostgreSQL's protocol, and more is not known: the source knows no role.
+    pub answers: bool,
     /// `default_transaction_read_only` is on: a primary that would refuse writes.
     pub read_only: bool,
     /// The operator's Patroni tag `noloadbalance`: no reads are wanted here.
@@ -53,6 +55,7 @@ impl Observation {
             role: Some(role),
             leader: None,
             not_running: None,
+            answers: false,
             read_only: false,
             no_load_balance: false,
             timeline: None,
@@ -64,6 +67,11 @@ impl Observation {
             repmgr: None,
             release: None,
         }
+    }
+
+    /// Somebody answers, whatever the server is.
+    pub fn answers() -> Self {
+        Self { role: None, answers: true, ..Self::of(Role::Replica) }
     }
 
     /// A server that said no without saying what it is.
@@ -196,6 +204,8 @@ error_kinds! {
     Refused => "refused", "is the service running, and does it listen on this address and port?";
     /// PostgreSQL itself refused the connection: nobody listens there. This is evidence, a no at once.
     ServerDown => "server_down", "start PostgreSQL, or correct host and port in `conninfo`";
+    /// Nobody listens at the port that clients reach. This is evidence, a no at once.
+    PortRefused => "port_refused", "start PostgreSQL, or the pooler in front of it; where clients reach it elsewhere, correct `address` of the source `tcp`, or `postgres_address` of Patroni's";
     /// No route, network down, or the connection broke off.
     Unreachable => "unreachable", "check the network between this host and the server";
     /// The host's name has no address.
@@ -245,7 +255,7 @@ error_kinds! {
 impl ErrorKind {
     /// Whether this failure is evidence against the node rather than missing evidence.
     pub fn is_contrary(self) -> bool {
-        self == Self::ServerDown
+        matches!(self, Self::ServerDown | Self::PortRefused)
     }
 }
 
@@ -266,8 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_refused_postgresql_is_evidence() {
+    fn only_a_refused_connection_is_evidence() {
         let contrary: Vec<_> = ErrorKind::ALL.iter().filter(|k| k.is_contrary()).collect();
-        assert_eq!(contrary, [&ErrorKind::ServerDown]);
+        assert_eq!(contrary, [&ErrorKind::ServerDown, &ErrorKind::PortRefused]);
     }
 }

@@ -4,9 +4,11 @@
 //! not there is shown as `-`.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::clock::wall_time;
 use crate::text;
 
 /// Nobody having asked for this long is worth a word: HAProxy asks every few seconds.
@@ -51,6 +53,8 @@ pub fn health(status: &Value) -> Health {
             worst = worst.max(match service["state"].as_str() {
                 Some("unknown") => Health::Critical,
                 Some("drain") => Health::Warning,
+                // Nothing keeps another one from being so.
+                _ if service["reason"] == "serves_lockless" => Health::Warning,
                 _ if service["order"].is_object() || quiet(service).is_some() => Health::Warning,
                 _ => Health::Well,
             });
@@ -78,7 +82,7 @@ pub fn text(status: &Value, colour: bool) -> String {
                 lag.map_or_else(|| "-".to_owned(), |lag| format!("{lag} B")),
                 called.clone(),
                 word(&service["state"]),
-                word(&service["detail"]),
+                why(service),
                 ago(&service["since_ms"]),
                 ago(&service["seen_ms"]),
                 match asked["last_ms"].as_u64() {
@@ -135,6 +139,22 @@ pub fn text(status: &Value, colour: bool) -> String {
         _ = writeln!(out, "{note}");
     }
     out
+}
+
+/// Why a service is told what it is told; for one that is held also until when.
+pub fn why(service: &Value) -> String {
+    let detail = word(&service["detail"]);
+    match service["stands_ms"].as_u64().filter(|_| service["held"] == Value::Bool(true)) {
+        Some(ms) => format!("{detail}, held until {} ({})", time_in(ms), ago(&ms.into())),
+        None => detail,
+    }
+}
+
+/// The time of day in so many milliseconds.
+fn time_in(ms: u64) -> String {
+    let then = wall_time() + Duration::from_millis(ms);
+    let text = humantime::format_rfc3339_seconds(then).to_string();
+    text.split_once('T').map_or_else(|| text.clone(), |(_, time)| time.replace('Z', " UTC"))
 }
 
 /// An order that stands, in one line.

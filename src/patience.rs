@@ -69,3 +69,76 @@ pub async fn overrated(config: &Config) -> Vec<(String, Overrated)> {
     });
     join_all(asked).await.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::electorate::{Answer, Attached};
+    use crate::role::Role;
+    use crate::schema::{Flags, read};
+
+    fn config(conninfo: &str, failover_after: Option<&str>) -> Config {
+        let key = failover_after.map(|time| format!("failover_after = \"{time}\"\n"));
+        let text = format!(
+            "[source]\nkind = \"repmgr\"\nnode_id = 1\nconninfo = \"{conninfo} dbname=r user=r\"\n{}",
+            key.unwrap_or_default()
+        );
+        read("test.toml", &text, &Flags::default(), None)
+            .unwrap_or_else(|problems| panic!("{text}: {problems:?}"))
+            .config
+    }
+
+    /// A look at a server whose repmgr.conf says this.
+    fn seen(waits: Option<u64>) -> Observation {
+        let answer = Answer {
+            me: None,
+            system: "7".into(),
+            table: [].into(),
+            local_id: None,
+            upstream: None,
+            upstream_seen: None,
+            told: None,
+            attached: Attached::Nobody,
+            repmgrd_running: true,
+            repmgrd_paused: false,
+            failover_after: waits.map(Duration::from_secs),
+        };
+        Observation { repmgr: Some(Arc::new(answer)), ..Observation::of(Role::Primary) }
+    }
+
+    #[test]
+    fn only_more_than_repmgr_waits_is_too_much() {
+        let said = |chosen, waits| {
+            let source = config("host=n1", chosen).nodes.remove(0).sources.remove(0);
+            Overrated::of(&source, &seen(waits)).map(|it| it.to_string())
+        };
+        assert_eq!(said(Some("20s"), Some(20)), None);
+        assert_eq!(said(Some("19s"), Some(20)), None);
+        assert_eq!(said(None, Some(20)), None, "nobody chose it");
+        assert_eq!(said(Some("30s"), None), None, "the file says nothing");
+        let over = said(Some("30s"), Some(20)).expect("30 s are more than 20 s");
+        assert_eq!(
+            over,
+            "`failover_after` is 30s, and by this node's repmgr.conf repmgr waits 20s, which counts: a \
+             primary is held for 15s at most"
+        );
+    }
+
+    /// `check` costs nobody a connection for nothing: only a server whose repmgr.conf is on this host
+    /// can say something, and only where `failover_after` was chosen.
+    #[tokio::test]
+    async fn only_a_server_of_this_host_is_asked_and_only_about_what_was_chosen() {
+        // Nobody answers there; who asks waits in its backlog.
+        let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        server.set_nonblocking(true).expect("a socket");
+        let port = server.local_addr().expect("bound").port();
+        let here = format!("host=127.0.0.1 port={port}");
+        for (failover_after, asked) in [(None, false), (Some("20s"), true)] {
+            assert_eq!(overrated(&config(&here, failover_after)).await, []);
+            assert_eq!(server.accept().is_ok(), asked, "{failover_after:?}");
+        }
+    }
+}

@@ -19,8 +19,8 @@ const POKED_INTERVAL: Duration = Duration::from_millis(75);
 /// Patroni, is from the demotion at 0.5 s to the promotion at 3.1 s.
 const POKED_FOR: Duration = Duration::from_secs(3);
 
-/// Time between the beginnings of two looks while a candidate waits to become READY: what it waits for
-/// happens at one moment, and every look later is time without writes.
+/// Time between the beginnings of two looks while a candidate waits to become READY, or a server for its
+/// PostgreSQL: what is waited for happens at one moment, and every look later is time without writes.
 const HURRIED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a poller is told from outside.
@@ -114,10 +114,11 @@ pub async fn run<S: RoleSource>(
         if pace.poked.0.renew.swap(false, Ordering::Relaxed) {
             source.renew();
         }
+        let quick = source.expects_change();
         tokio::select! {
             biased;
-            () = pace.next(began) => {}
-            () = source.between_looks() => pace.next(began).await,
+            () = pace.next(began, quick) => {}
+            () = source.between_looks() => pace.next(began, quick).await,
         }
     }
 }
@@ -132,8 +133,8 @@ struct Pace {
 }
 
 impl Pace {
-    /// Waits for it; the last one began at `began`.
-    async fn next(&mut self, began: Stamp) {
+    /// Waits for it; the last one began at `began`, and saw what will change soon where it is `quick`.
+    async fn next(&mut self, began: Stamp, quick: bool) {
         let now = self.clock.now();
         let poked = self.since.is_some_and(|since| now < since.plus(POKED_FOR));
         let hurried = self.poked.0.hurry.load(Ordering::Relaxed);
@@ -142,7 +143,7 @@ impl Pace {
             // As in the keeper: always in this order.
             biased;
             _ = self.ticks.tick() => return,
-            () = sleep(began.plus(pause).since(now)), if poked || hurried => {}
+            () = sleep(began.plus(pause).since(now)), if poked || hurried || quick => {}
             () = self.poked.0.look.notified() => {
                 // Told to hurry, it looks once at once, and goes on so for as long as it is told.
                 if hurried == self.poked.0.hurry.load(Ordering::Relaxed) {

@@ -17,6 +17,8 @@ pub enum Reason {
     Serves(Role),
     /// The same, and Patroni is not as usual.
     ServesIn(Role, Circumstance),
+    /// The port that clients reach answers; what the node is, another source says.
+    Answers,
     /// An operator's standing order says so.
     Ordered(Ordered),
     /// rolecall stops, and says this meanwhile.
@@ -128,10 +130,10 @@ pub enum Circumstance {
 }
 
 impl Circumstance {
-    /// Of what Patroni says, the most telling.
-    pub fn of(patroni: &Patroni) -> Option<Self> {
+    /// Of what Patroni says, the most telling for who serves as this role: only leaders there must not be two of.
+    pub fn of(role: Role, patroni: &Patroni) -> Option<Self> {
         let all = [
-            (patroni.lockless(), Self::Lockless),
+            (patroni.lockless() && role == Role::Primary, Self::Lockless),
             (patroni.failsafe, Self::Failsafe),
             (patroni.unlocked, Self::Unlocked),
             (patroni.paused, Self::Paused),
@@ -158,7 +160,7 @@ impl fmt::Display for Circumstance {
                 "though Patroni is paused and no lock stands behind it: another may say so too"
             }
             Self::Failsafe => "by failsafe mode, without the consensus store",
-            Self::Unlocked => "though nobody holds the leader lock yet",
+            Self::Unlocked => "though Patroni knows nobody who holds the leader lock",
             Self::Paused => "and Patroni is paused",
             Self::PendingRestart => "and settings wait for a restart",
         })
@@ -171,6 +173,7 @@ impl Reason {
         match self {
             Self::Serves(_) => "serves",
             Self::ServesIn(_, circumstance) => circumstance.label(),
+            Self::Answers => "answers",
             Self::Ordered(Ordered { wish: Wish::Ready, .. }) => "ordered_ready",
             Self::Ordered(Ordered { wish: Wish::Drain, .. }) => "ordered_drain",
             Self::Ordered(Ordered { wish: Wish::Maint, .. }) => "ordered_maint",
@@ -283,6 +286,7 @@ impl fmt::Display for Reason {
             Self::Settling => f.write_str("the yes is too young to count"),
             Self::Serves(role) | Self::OtherRole(role) => write!(f, "is {role}"),
             Self::NoRole => f.write_str("serves no role now"),
+            Self::Answers => f.write_str("the port answers"),
             Self::ServesIn(role, circumstance) => write!(f, "is {role}, {circumstance}"),
             Self::Ordered(ordered) => write!(f, "{ordered}"),
             Self::Stopping(word) => write!(f, "rolecall stops, on_stop is {}", word.as_str()),

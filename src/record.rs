@@ -292,6 +292,31 @@ mod tests {
         assert_eq!(records.restore(at(1), ABOUT, &policy(1)), None);
     }
 
+    /// systemd names the directories, the first one first. This test runs itself again, because an
+    /// environment belongs to a whole process.
+    #[test]
+    fn the_records_lie_in_the_first_runtime_directory_and_nowhere_without_one() {
+        const NAME: &str = "RUNTIME_DIRECTORY";
+        const CHILD: &str = "ROLECALL_TEST_OF_RECORDS";
+        let file = |records: &Records| records.file(ABOUT);
+        if std::env::var_os(CHILD).is_some() {
+            let found = Records::from_env();
+            let expected = std::env::var_os(NAME).map(|_| "/run/one/n1.primary.yes".into());
+            assert_eq!(found.as_ref().map(file), expected);
+            assert!(found.is_none_or(|records| records.boot.len() == 32));
+            return;
+        }
+        let this = "the_records_lie_in_the_first_runtime_directory_and_nowhere_without_one";
+        for directories in [None, Some("/run/one:/run/other")] {
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            again.arg(this).env(CHILD, "").env_remove(NAME);
+            again.envs(directories.map(|value| (NAME, value)));
+            let output = again.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        }
+    }
+
     /// The kernel writes it with hyphens, systemd without: a record must outlive a change of the reader.
     #[test]
     fn the_boot_is_told_as_32_digits() {

@@ -232,10 +232,14 @@ mod tests {
             assert!(!asked(2, 1, without, &nonce, &code));
             assert!(!asked(1, 3, without, &nonce, &code));
             assert!(!asked(1, 2, 5, &nonce, &code), "of another confirmation");
+            assert!(!asked(1, 2, without, &nonce, &code[1..]), "an odd number of digits");
         }
         assert!(!asked(1, 2, 0, &nonce, ""));
         assert!(!asked(1, 2, 0, &nonce, &"é".repeat(32)));
-        assert!(!asked(1, 2, 0, "not a nonce", &code(0, "not a nonce")));
+        // Proven, and no nonce all the same.
+        for other in ["not a nonce", &nonce[1..], &"g".repeat(32)] {
+            assert!(!asked(1, 2, 0, other, &code(0, other)), "{other}");
+        }
         // An answer is no question, though both are of one secret.
         assert!(!asked(1, 2, 0, &nonce, &ours.code(&released().text(&nonce))));
     }

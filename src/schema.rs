@@ -151,7 +151,7 @@ fn logins(config: &Config) -> Vec<&Postgres> {
     let of_sources = sources.filter_map(|source| match &source.kind {
         Kind::Postgres(server) => Some(server),
         Kind::Repmgr(repmgr) => Some(&repmgr.server),
-        Kind::Patroni(_) | Kind::Command(_) | Kind::Static(_) => None,
+        Kind::Patroni(_) | Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => None,
     });
     of_sources.chain(config.fence.as_ref().map(|fence| &fence.server)).collect()
 }
@@ -222,15 +222,15 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
     let fence = fence(root, credentials, &haproxy, nodes.as_deref(), services.as_deref());
     root.finish();
     let (mut nodes, services) = (nodes?, services?);
-    let bytes = services.iter().find_map(|service| service.lag?.bytes);
-    let lag = bytes.map(|bytes| PatroniLag { max: bytes.max, resume: bytes.resume });
-    // Where PostgreSQL itself is asked, it knows better and at once.
-    for node in nodes.iter_mut().filter(|node| !node.sources.iter().any(|of| of.kind.counts_lag()))
-    {
-        for source in &mut node.sources {
-            if let Kind::Patroni(patroni) = &mut source.kind {
-                patroni.lag = lag;
-            }
+    // Where PostgreSQL itself is asked it knows better and at once, while its primary is there; then there may
+    // be several limits, with which Patroni cannot be asked in one look.
+    let mut limits = services.iter().filter_map(|service| service.lag?.bytes);
+    let first = limits.next();
+    let one = first.filter(|first| limits.all(|other| other == *first));
+    let lag = one.map(|bytes| PatroniLag { max: bytes.max, resume: bytes.resume });
+    for source in nodes.iter_mut().flat_map(|node| &mut node.sources) {
+        if let Kind::Patroni(patroni) = &mut source.kind {
+            patroni.lag = lag;
         }
     }
     Some(Config { haproxy, nodes, services, http, control, fence, log })

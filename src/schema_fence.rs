@@ -83,7 +83,7 @@ fn server(source: &Source) -> Option<&Postgres> {
     match &source.kind {
         Kind::Repmgr(repmgr) => Some(&repmgr.server),
         Kind::Postgres(postgres) => Some(postgres),
-        Kind::Patroni(_) | Kind::Command(_) | Kind::Static(_) => None,
+        Kind::Patroni(_) | Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => None,
     }
 }
 

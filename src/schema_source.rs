@@ -7,12 +7,14 @@ use toml::de::DeValue;
 
 use rustls::pki_types::ServerName;
 
-use crate::config::{Haproxy, Kind, PasswordFrom, Patroni, PatroniTls, Postgres, Source};
+use crate::config::{
+    Haproxy, Kind, PasswordFrom, Patroni, PatroniTls, Postgres, ServerPort, Source, Tcp,
+};
 use crate::document::{Fault, Table};
 use crate::role::Role;
 use crate::schema_repmgr;
 use crate::source::conninfo::{self, ClientCertificate, Conninfo};
-use crate::units::{boolean, credential, duration, path, patroni_url, role, string, word};
+use crate::units::{address, boolean, credential, duration, path, patroni_url, role, string, word};
 
 /// Bounds of `interval`: below, looks cost the server more than they tell; above, nobody waits.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
@@ -30,6 +32,8 @@ const PATRONI_URL: &str = "http://127.0.0.1:8008";
 /// Where systemd keeps the credentials of the packaged unit while it runs.
 const CREDENTIALS: &str = "/run/credentials/rolecall.service";
 
+const ADDRESS: &str = "HOST:PORT";
+const SERVER_PORT: &str = "HOST:PORT or none";
 const URL: &str = "http://HOST:PORT or https://HOST:PORT";
 const PATH: &str = "a path that begins with `/`";
 pub const CONNINFO: &str = "a libpq connection string";
@@ -43,26 +47,29 @@ enum Word {
     Patroni,
     Repmgr,
     Postgres,
+    Tcp,
     Command,
     Static,
 }
 
-const WORDS: [(&str, Word); 5] = [
+const WORDS: [(&str, Word); 6] = [
     ("patroni", Word::Patroni),
     ("repmgr", Word::Repmgr),
     ("postgres", Word::Postgres),
+    ("tcp", Word::Tcp),
     ("command", Word::Command),
     ("static", Word::Static),
 ];
 
 /// Every key of a source beside those that all kinds have, and the kinds that have it.
-const KEYS: [(&str, &[Word]); 20] = [
+const KEYS: [(&str, &[Word]); 23] = [
     ("url", &[Word::Patroni]),
     ("ca_file", &[Word::Patroni]),
     ("cert_file", &[Word::Patroni]),
     ("key_file", &[Word::Patroni]),
     ("server_name", &[Word::Patroni]),
     ("require_lock", &[Word::Patroni]),
+    ("postgres_address", &[Word::Patroni]),
     ("conninfo", &[Word::Postgres, Word::Repmgr]),
     ("passfile", &[Word::Postgres, Word::Repmgr]),
     ("password_credential", &[Word::Postgres, Word::Repmgr]),
@@ -75,6 +82,8 @@ const KEYS: [(&str, &[Word]); 20] = [
     ("addresses", &[Word::Repmgr]),
     ("release_key_file", &[Word::Repmgr]),
     ("release_port", &[Word::Repmgr]),
+    ("address", &[Word::Tcp]),
+    ("user", &[Word::Tcp]),
     ("command", &[Word::Command]),
     ("role", &[Word::Static]),
 ];
@@ -89,7 +98,7 @@ impl Word {
     fn timeout(self) -> Duration {
         match self {
             Self::Repmgr => Duration::from_millis(800),
-            Self::Patroni | Self::Postgres | Self::Command | Self::Static => {
+            Self::Patroni | Self::Postgres | Self::Tcp | Self::Command | Self::Static => {
                 Duration::from_millis(1500)
             }
         }
@@ -103,7 +112,7 @@ impl Word {
         match self {
             Self::Patroni => Duration::from_secs(5),
             Self::Repmgr => Duration::ZERO,
-            Self::Postgres | Self::Command | Self::Static => Duration::from_secs(3),
+            Self::Postgres | Self::Tcp | Self::Command | Self::Static => Duration::from_secs(3),
         }
     }
 }
@@ -124,6 +133,10 @@ pub fn flagged(
     haproxy: &Haproxy,
 ) -> Option<Vec<Source>> {
     flags.spare("listen");
+    if flags.take("kind", kind_word) == Some(Word::Tcp) {
+        flags.report("kind", no_role());
+        return None;
+    }
     let source = source(&flags.starting_from(defaults), credentials, haproxy);
     source.map(|source| vec![source])
 }
@@ -152,7 +165,9 @@ pub fn sources(
 ) -> Option<Vec<Source>> {
     let read = |table: Table<'_>| source(&table.starting_from(defaults), credentials, haproxy);
     // Every source is read before one that is wrong spoils the whole.
+    let first = written.first().cloned();
     let sources: Vec<Option<Source>> = written.into_iter().map(read).collect();
+    check_role(&sources, first.as_ref());
     sources.into_iter().collect()
 }
 
@@ -161,6 +176,7 @@ fn read_defaults(defaults: &Table<'_>, credentials: Option<&Path>) {
     rhythm(defaults, Word::Patroni);
     patroni(defaults, true);
     postgres(defaults, credentials);
+    tcp(defaults);
     command(defaults);
     fixed(defaults);
     schema_repmgr::keys(defaults);
@@ -204,6 +220,10 @@ fn kind(table: &Table<'_>, word: Word, credentials: Option<&Path>) -> Option<Kin
             let server = server(table, credentials);
             let keys = schema_repmgr::keys(table);
             server.zip(keys).map(|(server, keys)| Kind::Repmgr(keys.with(server)))
+        }
+        Word::Tcp => {
+            let hint = r#"such as "127.0.0.1:6432": where HAProxy's `server` line leads"#;
+            or_missing(table, "address", tcp(table), ADDRESS, hint).map(Kind::Tcp)
         }
         Word::Command => {
             let command = command(table);
@@ -263,6 +283,8 @@ fn patroni(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
     let name = string("a host's name", "write it in double quotes", name);
     let server_name = table.take("server_name", name);
     let require_lock = table.take("require_lock", boolean).unwrap_or(false);
+    let read = string(SERVER_PORT, "write it in double quotes", server_port);
+    let server_port = table.take("postgres_address", read).unwrap_or(ServerPort::Learned);
     let url = table.take("url", string(URL, "write it in double quotes", patroni_url));
     for (has, lacks) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
         if table.has(has) && !table.has(lacks) {
@@ -286,7 +308,7 @@ fn patroni(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
     }
     let client = cert.zip(key).map(|(cert, key)| ClientCertificate { cert, key });
     let tls = PatroniTls { ca_file, client, server_name };
-    Some(Patroni { tls, require_lock, ..Patroni::at(&url) })
+    Some(Patroni { tls, require_lock, server_port, ..Patroni::at(&url) })
 }
 
 /// Whether a URL takes this for the name of a host. What it takes for an address would be asked itself,
@@ -331,6 +353,36 @@ fn from_credential(value: &DeValue<'_>, directory: Option<&Path>) -> Result<Path
     let expected = "the name of a credential";
     let name = string(expected, "write it in double quotes", credential)(value)?;
     Ok(directory.unwrap_or(Path::new(CREDENTIALS)).join(name))
+}
+
+/// The keys of kind `tcp`; `None` where there is no address.
+fn tcp(table: &Table<'_>) -> Option<Tcp> {
+    let read = string(ADDRESS, "write it in double quotes", address);
+    let user = table.take("user", string("a name", "write it in double quotes", argument));
+    Some(Tcp { address: table.take("address", read)?, user })
+}
+
+/// Where PostgreSQL itself is, or that it is not asked.
+fn server_port(text: &str) -> Result<ServerPort, Fault> {
+    if text == "none" {
+        return Ok(ServerPort::NotAsked);
+    }
+    address(text).map(ServerPort::At)
+}
+
+/// Reports sources of one node that know no role all together.
+fn check_role(sources: &[Option<Source>], first: Option<&Table<'_>>) {
+    let knows = |source: &Option<Source>| source.as_ref().is_none_or(|of| of.kind.knows_role());
+    if let Some(first) = first.filter(|_| !sources.iter().any(knows)) {
+        first.report("kind", no_role());
+    }
+}
+
+/// Nobody would ever be ready.
+fn no_role() -> Fault {
+    let what = "knows no role: it says whether somebody answers, not whether that is the primary";
+    let hint = "add a [[source]] of kind patroni, repmgr or postgres; all of them must agree";
+    Fault::new(what, "another source beside it", hint)
 }
 
 /// The keys of kind `command`.

@@ -15,6 +15,7 @@ use crate::lease::Lease;
 use crate::observation::{ErrorKind, Observation, SourceError};
 use crate::order::{self, About};
 use crate::policy::Policy;
+use crate::reason::Reason;
 use crate::release::{LeftOut, Release};
 use crate::role::{Role, Timeline};
 use crate::verdict::{Standing, State, Verdict, decide};
@@ -246,6 +247,15 @@ impl NodeFacts {
             Some(last) => last.on(verdict),
             None => verdict,
         }
+    }
+
+    /// Whether a verdict that lets clients in rests on a look of a source whose later looks fail. An order and a
+    /// last word rest on no look.
+    pub fn is_held(&self, service: &ServiceFacts, verdict: &Verdict) -> bool {
+        let lets_in = matches!(verdict.state, State::Ready | State::Drain);
+        let by_looks = !matches!(verdict.reason, Reason::Ordered(_) | Reason::Stopping(_));
+        let failing = |source: &SourceFacts| source.own.failing().is_some();
+        lets_in && by_looks && self.sources.iter().take(service.policy.trust.len()).any(failing)
     }
 
     /// The same by what is seen alone.

@@ -75,6 +75,11 @@ mod tests {
         spoken.ready(at(5));
         spoken.ready(at(3));
         assert_eq!(spoken.clone().ago(at(9)), Some(Duration::from_millis(4)));
+        // Whatever a clock says, it is no panic.
+        let last = Stamp::new(Duration::MAX);
+        spoken.ready(last);
+        assert!(spoken.ago(last).is_some());
+        assert_eq!(spoken.ago(at(9)), Some(Duration::ZERO));
     }
 
     #[test]

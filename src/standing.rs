@@ -140,7 +140,7 @@ impl Standing {
     ) -> Option<Lapse> {
         let demoted = |(_, source): (_, Option<&SourceFacts>)| {
             let seen = source.and_then(|source| source.own.good());
-            seen.is_some_and(|(_, seen)| seen.role != Some(Role::Primary))
+            seen.is_some_and(|(_, seen)| seen.role != Some(Role::Primary) && !seen.answers)
         };
         if each_source(after, policy).any(demoted) {
             return None;

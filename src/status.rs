@@ -175,6 +175,9 @@ pub struct Service {
     pub since_ms: Option<u64>,
     /// How long it stays so if nothing new is seen; `null`: for ever.
     pub stands_ms: Option<u64>,
+    /// Whether it is in service by what was seen before, and no look confirms that any more: held for
+    /// `stands_ms`.
+    pub held: bool,
     /// How long ago the oldest look began that it rests on.
     pub seen_ms: Option<u64>,
     /// What each source means for it, in the order of the sources.
@@ -333,6 +336,7 @@ fn of_service(
         state: verdict.state.as_str(),
         why: explained(&verdict.reason),
         since_ms: since.map(|since| ago(now, since)),
+        held: node.is_held(service, &verdict),
         stands_ms: verdict.until.map(|until| ago(until, now)),
         seen_ms: verdict.seen.map(|seen| ago(now, seen)),
         findings: found.into_iter().map(of_finding).collect(),
@@ -360,6 +364,7 @@ impl Order {
 fn of_finding(finding: Finding) -> Found {
     let (says, reason) = match finding {
         Finding::Yes(role) => ("yes", Reason::Serves(role)),
+        Finding::Answers => ("yes", Reason::Answers),
         Finding::No(reason) => ("no", reason),
         Finding::Silent(reason) => ("silent", reason),
     };

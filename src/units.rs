@@ -3,7 +3,7 @@
 //! Each says what it found, what it expected and what to do; none repeats a value that may hold a
 //! secret.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use crate::answering::Listen;
+use crate::config::Address;
 use crate::document::{Fault, quote, wrong_type};
 use crate::role::Role;
 
@@ -135,6 +136,29 @@ pub fn listen(text: &str) -> Result<Listen, Fault> {
             "names are not looked up here, IPv6 addresses stand in brackets, ports end at 65535",
         ),
     }
+}
+
+/// Reads `HOST:PORT`, an IPv6 address in brackets, that is connected to.
+pub fn address(text: &str) -> Result<Address, Fault> {
+    let fault = |what: &str, hint: &str| {
+        Err(Fault::new(format!("{} {what}", quote(text)), "HOST:PORT or [IPV6]:PORT", hint))
+    };
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return fault("has no port", "say which port clients reach, such as 5432");
+    };
+    let Some(port) = port.parse().ok().filter(|port| *port > 0) else {
+        return fault("ends with no port", "ports are numbers from 1 to 65535");
+    };
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let fits = match inner {
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(named),
+    };
+    if !fits {
+        return fault("names no host", "a name or an address; IPv6 stands in brackets");
+    }
+    Ok(Address { host: inner.unwrap_or(host).to_owned(), port })
 }
 
 /// IPv4 written as IPv6 as IPv4; all else, with the zone of a link-local address, as it is.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::lag;
-use crate::observation::{ErrorKind, Observation};
+use crate::observation::{ErrorKind, Observation, Replay};
 
-use crate::policy::{OnLag, Policy, Trust};
+use crate::policy::{LagLimit, OnLag, Policy, Trust};
 use crate::quorum::{self, Electorate, Ruling};
 use crate::reason::{Circumstance, Reason};
 use crate::role::{Role, Timeline};
@@ -23,6 +23,8 @@ pub use crate::standing::Standing;
 pub enum Finding {
     /// The node may serve.
     Yes(Role),
+    /// Nothing speaks against it, and for it neither: the source knows no role.
+    Answers,
     /// It may not: contrary evidence.
     No(Reason),
     /// Evidence is missing.
@@ -101,6 +103,7 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
             }
             Finding::No(reason) => return verdict(State::NotReady, reason, expires),
             Finding::Silent(reason) => silent = silent.or(Some(reason)),
+            Finding::Answers => until = [until, expires].into_iter().flatten().min(),
             Finding::Yes(role) => {
                 yes = yes.or(Some(role));
                 as_primary |= role == Role::Primary;
@@ -131,7 +134,7 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
 /// Why a node is ready, with what is unusual about it.
 fn serves(role: Role, sources: &[SourceFacts]) -> Reason {
     let said = sources.iter().filter_map(|source| source.own.good()?.1.patroni);
-    let mut unusual = said.filter_map(|patroni| Circumstance::of(&patroni));
+    let mut unusual = said.filter_map(|patroni| Circumstance::of(role, &patroni));
     unusual.next().map_or(Reason::Serves(role), |unusual| Reason::ServesIn(role, unusual))
 }
 
@@ -156,13 +159,12 @@ pub fn each_source<'a>(
     policy.trust.iter().enumerate().map(|(index, trust)| (trust, sources.get(index)))
 }
 
-/// Whether every source confirms the node as the primary.
+/// Whether every source that knows a role confirms the node as the primary, and the others bear it out.
 pub fn confirmed(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &Policy) -> bool {
-    !policy.trust.is_empty()
-        && each_source(sources, policy).all(|(trust, source)| {
-            let found = finding(now, sources, source, trust, standing, policy);
-            found == Finding::Yes(Role::Primary)
-        })
+    let found = findings(now, sources, standing, policy);
+    let primary = |found: &Finding| *found == Finding::Yes(Role::Primary);
+    found.iter().any(primary)
+        && found.iter().all(|found| primary(found) || *found == Finding::Answers)
 }
 
 fn drains(no: &Reason, policy: &Policy) -> bool {
@@ -282,9 +284,25 @@ fn finding(
             return Finding::No(Reason::NotHolder);
         }
     }
-    let most = policy.lag.filter(|_| trust.knows_lag);
+    let most = policy.lag.filter(|_| trust.knows_lag).map(|most| match replay {
+        Some(Replay { lag_bytes: Some(_), .. }) => most,
+        _ if patroni_knows_lag(now, sources, policy) => LagLimit { bytes: None, ..most },
+        _ => most,
+    });
     let behind = most.and_then(|most| lag::behind(replay, most, standing.over_lag));
     meaning(seen, forked.or(behind), policy)
+}
+
+/// Whether Patroni, asked with the limit, says of the replica whether it is over it. PostgreSQL itself
+/// cannot once its receiver is gone, as it is wherever the primary is; Patroni knows from its store how far
+/// the last primary came.
+fn patroni_knows_lag(now: Stamp, sources: &[SourceFacts], policy: &Policy) -> bool {
+    each_source(sources, policy).any(|(trust, source)| {
+        let Some(source) = source else { return false };
+        let Some((began, Ok(seen))) = evidence(&source.own) else { return false };
+        let says = seen.patroni.is_some_and(|patroni| patroni.over_lag.is_some());
+        says && now.since(began) <= limit(source, trust)
+    })
 }
 
 /// What rule R means for a service: only a service for primaries may have its yes.
@@ -327,6 +345,9 @@ fn meaning(seen: &Observation, behind: Option<Reason>, policy: &Policy) -> Findi
     // A server that is not running serves nobody; Patroni then leaves out the optional keys.
     if let Some(state) = &seen.not_running {
         return Finding::No(Reason::NotRunning(state.clone()));
+    }
+    if seen.answers {
+        return Finding::Answers;
     }
     let unfit = standby::unfit(seen, policy.lag.and_then(|limit| limit.time));
     let Some(role) = seen.role else {

@@ -379,6 +379,7 @@ fn of_source(source: &Source, warnings: &mut Vec<Warning>) {
                 no_file("command", Path::new(program), warnings);
             }
         }
+        Kind::Tcp(_) => {}
         Kind::Static(_) => warnings.push(Warning::StaticRole),
     }
 }

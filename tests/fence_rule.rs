@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rolecall::answering::Answering;
 use rolecall::clock::Stamp;
-use rolecall::fence::{Due, Watch};
+use rolecall::fence::{Due, Record, Watch};
 use rolecall::last_word::{LastWord, Word};
 use rolecall::observation::{ErrorKind, Observation, SourceError};
 use rolecall::order::{Order, Target, Wish};
@@ -244,6 +244,26 @@ fn a_process_that_has_had_no_yes_waits_for_the_longest_hold() {
     service.policy = Arc::new(policy);
     let ends = NOW + 15_000 + HEARD;
     assert_eq!(Watch::new(at(NOW), ms(HEARD)).due(at(NOW), &unread), Due::At(at(ends)));
+}
+
+/// `status` and metrics go on counting over a reload, and say nothing where there is no fence.
+#[test]
+fn what_the_fence_did_is_counted_while_there_is_one() {
+    let record = Record::default();
+    record.note(|deeds| deeds.ended += 1);
+    assert_eq!(record.deeds(), None, "nobody has set one up");
+    record.set_up(true);
+    record.clone().note(|deeds| {
+        deeds.ended += 2;
+        deeds.acting = Some((at(NOW), rolecall::reason::Reason::NotLeader));
+    });
+    let deeds = record.deeds().expect("there is one");
+    assert_eq!((deeds.ended, deeds.acting.is_some()), (2, true));
+    record.set_up(true);
+    let deeds = record.deeds().expect("there still is");
+    assert_eq!((deeds.ended, deeds.acting), (2, None), "what is counted goes on");
+    record.set_up(false);
+    assert_eq!(record.deeds(), None, "it was taken away");
 }
 
 proptest! {

@@ -355,7 +355,7 @@ fn a_reload_says_who_may_ask_and_opens_and_closes_the_port() {
     let refused = get(http, "/primary");
     assert_eq!(refused.code, 403);
     assert!(refused.json()["hint"].as_str().unwrap().contains("allow"));
-    assert!(rolecall.log().contains("is not in `allow` of [http]"), "{}", rolecall.log());
+    rolecall.wait_log(PATIENCE, &["is not in `allow` of [http]"]);
     rolecall.write_config(&config.replace(&text, ""));
     rolecall.reload();
     eventually(PATIENCE, "the port is closed", || {

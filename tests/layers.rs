@@ -81,8 +81,8 @@ const NAMED_ONLY_BY: [(&str, &[&str]); 26] = [
 ];
 
 /// What a source may share with others in its folder.
-const SHARED_BY_SOURCES: [&str; 7] =
-    ["pg", "conninfo", "passfile", "tls", "resolve", "dial", "web"];
+const SHARED_BY_SOURCES: [&str; 8] =
+    ["pg", "conninfo", "passfile", "tls", "resolve", "dial", "web", "port"];
 
 /// Every file of src/: its module's name and its text without comments and tests.
 fn files() -> Vec<(String, String)> {

@@ -142,3 +142,126 @@ fn the_reason_is_the_order_where_it_changes_the_verdict() {
     let seen = verdict(State::Ready).reason.to_string();
     assert_eq!(reason(Wish::Ready, State::Ready), seen);
 }
+
+/// What operators write and read, and what stands in the file over a restart.
+#[test]
+fn a_wish_and_a_target_are_read_as_they_are_written() {
+    for (wish, word) in [(Wish::Ready, "ready"), (Wish::Drain, "drain"), (Wish::Maint, "maint")] {
+        assert_eq!(wish.as_str(), word);
+        assert_eq!(Wish::read(word), Some(wish));
+    }
+    assert_eq!(Wish::read("auto"), None);
+
+    let read = |text: &str| Target::read(text, &["primary", "both"], &["n1", "both"]);
+    let target = |service: Option<&str>, node: Option<&str>| Target {
+        service: service.map(str::to_owned),
+        node: node.map(str::to_owned),
+    };
+    for (text, wanted) in [
+        ("all", target(None, None)),
+        ("primary", target(Some("primary"), None)),
+        ("n1", target(None, Some("n1"))),
+        ("primary/n1", target(Some("primary"), Some("n1"))),
+    ] {
+        assert_eq!(read(text), Ok(wanted.clone()), "{text}");
+        assert_eq!(wanted.to_string(), text);
+    }
+    for text in ["", "both", "n2", "n1/primary", "primary/n2", "replica/n1", "/", "ALL"] {
+        let why = read(text).expect_err(text);
+        assert_eq!(why, "`all`, a service of primary, both, a node of n1, both, or SERVICE/NODE");
+    }
+}
+
+/// A node's order is narrower than a service's, and one that names both is the narrowest.
+#[test]
+fn the_narrowest_stands_first_and_what_it_does_not_name_is_not_its() {
+    let target = |service: bool, node: bool| Target {
+        service: service.then(|| "s".to_owned()),
+        node: node.then(|| "n".to_owned()),
+    };
+    let widths = [(false, false), (true, false), (false, true), (true, true)];
+    let orders = widths.map(|(service, node)| {
+        Arc::new(Order::new(target(service, node), Wish::Maint, ("ann", ""), at(0)))
+    });
+    let about = order::about(&orders, "s", "n");
+    let found: Vec<_> = about.iter().map(|order| order.target.clone()).collect();
+    let expected = widths.map(|(service, node)| target(service, node));
+    assert_eq!(found.into_iter().rev().collect::<Vec<_>>(), expected);
+    for (service, node, covered) in [
+        ("s", "n", [true, true, true, true]),
+        ("s", "m", [true, true, false, false]),
+        ("t", "n", [true, false, true, false]),
+        ("t", "m", [true, false, false, false]),
+    ] {
+        let covers = |order: &Arc<Order>| order.target.covers(service, node);
+        assert_eq!(orders.each_ref().map(covers), covered, "{service} of {node}");
+    }
+}
+
+type Change = fn(&mut Order);
+
+/// A reload compares orders, and so does what is published.
+#[test]
+fn orders_are_equal_where_they_say_the_same() {
+    let given = || Order::new(Target::default(), Wish::Ready, ("ann", "why"), at(5));
+    let same = given();
+    same.drop_it();
+    same.wait();
+    assert_eq!(given(), same, "what became of it is another matter");
+    let changes: [Change; 7] = [
+        |order| order.wish = Wish::Drain,
+        |order| order.since = at(6),
+        |order| order.until = Some(at(9)),
+        |order| order.forced = true,
+        |order| order.target.node = Some("n1".to_owned()),
+        |order| order.by = "bob".into(),
+        |order| order.why = "".into(),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut other = given();
+        change(&mut other);
+        assert_ne!(given(), other, "the change at {number}");
+    }
+}
+
+#[test]
+fn an_order_is_as_old_as_it_is_over_a_boot_too() {
+    let mut order = Order::new(Target::default(), Wish::Maint, ("ann", ""), at(100));
+    order.before_boot = Duration::from_secs(1);
+    assert_eq!(order.age(at(150)), Duration::from_millis(1050));
+}
+
+/// To its last moment, and not once a no was seen.
+#[test]
+fn an_order_stands_until_its_end_or_until_it_is_dropped() {
+    let mut order = Order::new(Target::default(), Wish::Ready, ("ann", ""), at(0));
+    assert!(order.stands(at(1_000_000)), "without an end");
+    order.until = Some(at(400));
+    assert!(order.stands(at(400)));
+    assert!(!order.stands(at(401)));
+    assert!(order.ends_at_a_no());
+    assert!(order.drop_it());
+    assert!(!order.stands(at(1)));
+    for (wish, forced) in [(Wish::Ready, true), (Wish::Drain, false), (Wish::Maint, true)] {
+        let mut order = Order::new(Target::default(), wish, ("ann", ""), at(0));
+        order.forced = forced;
+        assert!(!order.ends_at_a_no(), "{wish:?}, forced: {forced}");
+    }
+}
+
+/// After a kill nobody knows whether a no was seen: it says nothing for what is unknown until then.
+#[test]
+fn a_ready_that_waits_does_not_speak() {
+    let order = Arc::new(Order::new(Target::default(), Wish::Ready, ("ann", ""), at(0)));
+    let about = order::about(&[Arc::clone(&order)], "s", "n");
+    let said =
+        || order::apply(at(1), verdict(State::Unknown), &about, &policy(Role::Replica)).state;
+    assert!(!order.waits());
+    assert_eq!(said(), State::Ready);
+    order.wait();
+    assert!(order.waits());
+    assert_eq!(said(), State::Unknown);
+    assert!(order.seen_fit(), "it had waited");
+    assert!(!order.seen_fit() && !order.waits());
+    assert_eq!(said(), State::Ready);
+}

@@ -333,6 +333,39 @@ fn a_state_other_than_running_is_told_with_or_without_a_role() {
     assert_eq!(seen.len(), 64 + '…'.len_utf8());
 }
 
+/// Patroni says `starting` until its loop comes round again; that PostgreSQL answered its query, and so that
+/// it takes writes, shows where it writes. Never without the lock, never in recovery, in no other state.
+#[test]
+fn a_leader_that_is_starting_counts_once_it_takes_writes() {
+    let body = |state: &str, role: &str, more: &str| {
+        format!(r#"{{"state":"{state}","role":"{role}","server_version":150018{more}}}"#)
+    };
+    let writes = r#","timeline":3,"xlog":{"location":50331744}"#;
+    let replays = r#","xlog":{"received_location":5,"replayed_location":5,"paused":false}"#;
+    for asked in [Asked::Primary, Asked::ReadOnly] {
+        let ready = |status, text: &str| {
+            let seen = read_answer(asked, status, text.as_bytes()).expect("an answer");
+            decided(&seen, &[Role::Primary], false).state == State::Ready
+        };
+        for role in ["primary", "master"] {
+            for state in ["starting", "restarting", "running"] {
+                assert!(ready(200, &body(state, role, writes)), "{state} {role}");
+                assert!(!ready(503, &body(state, role, writes)), "without the lock: {state}");
+            }
+            for state in ["starting", "restarting"] {
+                for more in ["", replays, r#","xlog":null"#, r#","xlog":{"location":null}"#] {
+                    assert!(!ready(200, &body(state, role, more)), "{state} {more}");
+                }
+            }
+            for state in ["stopping", "stopped", "crashed", "unknown", "start failed"] {
+                assert!(!ready(200, &body(state, role, writes)), "{state}");
+            }
+        }
+        assert!(!ready(200, &body("starting", "replica", writes)), "{asked:?}");
+        assert!(!ready(200, &body("starting", "standby_leader", replays)), "{asked:?}");
+    }
+}
+
 #[test]
 fn another_status_is_silent_and_its_body_is_not_looked_at() {
     for status in [100, 204, 301, 404, 500, 502] {

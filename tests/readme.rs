@@ -71,6 +71,24 @@ fn every_configuration_in_the_documents_is_valid() {
     }
 }
 
+/// What a document adds to its first example goes with it.
+#[test]
+fn the_second_opinion_goes_with_the_patroni_before_it() {
+    let examples: Vec<_> = blocks("toml")
+        .into_iter()
+        .filter(|(document, _)| document.ends_with("patroni.md"))
+        .collect();
+    let (document, first) = &examples[0];
+    let more = examples.iter().filter(|(_, text)| text.starts_with("# beside the [[source]]"));
+    let more: Vec<_> = more.map(|(_, text)| text.as_str()).collect();
+    assert_eq!(more.len(), 1);
+    let both = format!("{first}{}", more[0]);
+    let file = Ground::new();
+    let file = (file.write("both.toml", &both), file);
+    let mut check = Command::new(ROLECALL);
+    must_succeed(document, &both, check.arg("check").arg("--config").arg(&file.0));
+}
+
 #[test]
 fn every_haproxy_configuration_in_the_documents_is_valid() {
     let Some((_, haproxy)) = programs::haproxies().into_iter().next() else {

@@ -26,7 +26,10 @@ const LEADER: &str = r#"{"state":"running","role":"primary","timeline":3}"#;
 const REPLICA: &str = r#"{"state":"running","role":"replica"}"#;
 
 fn asking(url: &str, resolver: Resolver) -> Patroni {
-    Patroni::new(&config::Patroni::at(url), resolver).unwrap()
+    // PostgreSQL's own port is another test's: tests/patroni_port.rs.
+    let server_port = config::ServerPort::NotAsked;
+    let settings = config::Patroni { server_port, ..config::Patroni::at(url) };
+    Patroni::new(&settings, resolver).unwrap()
 }
 
 /// A port of the test's own, and a source that asks there.

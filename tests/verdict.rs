@@ -296,6 +296,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
             role,
             leader,
             not_running,
+            answers: false,
             read_only,
             no_load_balance,
             timeline: None,

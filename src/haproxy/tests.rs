@@ -28,7 +28,7 @@ fn expected(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn one_expression_stands_everywhere() {
-    let known: Vec<_> = [READY, READY_OR_DRAIN].into_iter().flat_map(expected).collect();
+    let known: Vec<_> = [READY, READY_OR_DRAIN, ALIVE].into_iter().flat_map(expected).collect();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("README.md")];
     for dir in ["docs", "haproxy"] {
@@ -49,6 +49,7 @@ fn one_expression_stands_everywhere() {
 fn nothing_behind_a_number_sign_passes_the_companion_check() {
     let ready = expression(expected(READY).next().unwrap());
     let or_drain = expression(expected(READY_OR_DRAIN).next().unwrap());
+    let alive = expression(expected(ALIVE).next().unwrap());
     for reason in ["not ready for writes", "READY", "#, ready", " up,ready", "drain ready\tready"] {
         for (line, is_ready, drains) in [
             ("READY", true, false),
@@ -66,6 +67,9 @@ fn nothing_behind_a_number_sign_passes_the_companion_check() {
             for answer in [format!("{line}\n"), format!("{line} # {reason}\n")] {
                 assert_eq!(ready.is_match(answer.as_bytes()), is_ready, "{answer}");
                 assert_eq!(or_drain.is_match(answer.as_bytes()), is_ready || drains, "{answer}");
+                let maint = line.to_lowercase().contains("maint");
+                let lives = is_ready || drains || maint;
+                assert_eq!(alive.is_match(answer.as_bytes()), lives, "{answer}");
             }
         }
     }

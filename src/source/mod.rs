@@ -11,10 +11,12 @@ pub mod fixed;
 pub mod passfile;
 pub mod patroni;
 pub mod pg;
+pub mod port;
 pub mod postgres;
 pub mod release;
 pub mod repmgr;
 pub mod resolve;
+pub mod tcp;
 pub mod tls;
 mod web;
 
@@ -47,6 +49,12 @@ pub trait RoleSource: Send + 'static {
         None
     }
 
+    /// Whether what the last look saw will be otherwise in a moment, so that the next one is worth while
+    /// sooner. Whoever says it bounds for how long.
+    fn expects_change(&self) -> bool {
+        false
+    }
+
     /// An operator had everything read again: what seldom changes is asked for anew, too.
     fn renew(&mut self) {}
 }
@@ -59,6 +67,8 @@ pub enum Source {
     Repmgr(Box<repmgr::Repmgr>),
     /// `kind = "postgres"`
     Postgres(Box<postgres::Postgres>),
+    /// `kind = "tcp"`
+    Tcp(tcp::Tcp),
     /// `kind = "command"`
     Command(command::Command),
     /// `kind = "static"`
@@ -92,6 +102,7 @@ impl Source {
                     .map_err(|error| unusable(&error).hint(error.kind.hint()))?;
                 Self::Postgres(Box::new(postgres))
             }
+            Kind::Tcp(tcp) => Self::Tcp(tcp::Tcp::new(tcp, resolver)),
             Kind::Command(argv) => Self::Command(command::Command::new(argv.clone())),
             Kind::Static(role) => Self::Static(fixed::Fixed(*role)),
         })
@@ -105,7 +116,7 @@ pub fn shown_to_the_daemon_alone(source: &config::Source) -> Option<&Path> {
         Kind::Patroni(patroni) => &patroni.tls.client,
         Kind::Repmgr(repmgr) => &repmgr.server.conninfo.tls.client,
         Kind::Postgres(postgres) => &postgres.conninfo.tls.client,
-        Kind::Command(_) | Kind::Static(_) => &None,
+        Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => &None,
     };
     let key = client.as_ref()?.key.as_path();
     let denied = || File::open(key).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
@@ -118,6 +129,7 @@ impl RoleSource for Source {
             Self::Patroni(source) => source.observe().await,
             Self::Repmgr(source) => source.observe().await,
             Self::Postgres(source) => source.observe().await,
+            Self::Tcp(source) => source.observe().await,
             Self::Command(source) => source.observe().await,
             Self::Static(source) => source.observe().await,
         }
@@ -128,7 +140,14 @@ impl RoleSource for Source {
             Self::Patroni(source) => source.waited_for(),
             Self::Repmgr(source) => source.waited_for(),
             Self::Postgres(source) => source.waited_for(),
-            Self::Command(_) | Self::Static(_) => None,
+            Self::Command(_) | Self::Tcp(_) | Self::Static(_) => None,
+        }
+    }
+
+    fn expects_change(&self) -> bool {
+        match self {
+            Self::Patroni(source) => source.expects_change(),
+            _ => false,
         }
     }
 

@@ -7,10 +7,13 @@
 //!   `"role": "primary"`. So **503 is a no, whatever the body**.
 //! * Status 200 does not mean that PostgreSQL works: it is said with `"state": "stopping"`, `"unknown"`
 //!   or `"crashed"`, and with `"role": "replica"` during a promotion. So **200 counts only with a body
-//!   that says a role and `"state": "running"`**.
+//!   that says a role and `"state": "running"`**, or where it writes, which PostgreSQL itself has just told.
 //! * The leader's role is `master` up to 3.x, `primary` from 4.0.
 //! * Answers are HTTP/1.0, ended by closing the connection, sometimes without any header: a
 //!   truncated body shows only as invalid JSON.
+//! * A server that died is noticed by Patroni late, and while Patroni stops itself it says nothing. So beside
+//!   each look PostgreSQL's own port is connected to (`own_port`): refused is a no, whatever is
+//!   said later, and an answer never waits for it.
 //! * Five idle connections freeze the whole API of some versions. So there is one request in flight,
 //!   and its connection is closed with the answer, or with the look.
 //!
@@ -19,22 +22,26 @@
 mod answer;
 mod client;
 mod members;
+mod own_port;
 mod times;
 
 use std::time::Duration;
 
 use reqwest::Url;
 use tokio::time::timeout;
+use tracing::info;
 
 use crate::clock::{Clock, Stamp};
-use crate::config::{self, PatroniLag};
+use crate::config::{self, Address, PatroniLag};
 use crate::lease::Times;
 use crate::observation::{ErrorKind, Observation, SourceError};
+use crate::own_address;
 use crate::source::RoleSource;
 use crate::source::resolve::Resolver;
 use crate::source::web::Wanted;
 use answer::{HELD, NOT_HELD};
 use client::Client;
+use own_port::OwnPort;
 
 pub use answer::{Asked, read_answer};
 pub use client::BadUrl;
@@ -60,6 +67,13 @@ const TIMES_AGAIN: Duration = Duration::from_secs(10);
 /// Longest wait for them: `/config` hangs while the consensus store is lost.
 const TIMES_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long after its PostgreSQL went down a server is looked at quickly. Patroni starts it again within a
+/// round of its loop; what takes longer has another reason.
+const HURRY_FOR: Duration = Duration::from_secs(30);
+
+/// Longest wait for `/cluster`, which reads the consensus store.
+const CLUSTER_WITHIN: Duration = Duration::from_secs(1);
+
 /// What an operator can do where its times are not known.
 pub const TIMES_HINT: &str = "let rolecall read /config of Patroni's REST API, and write ttl, loop_wait and \
                               retry_timeout as numbers";
@@ -68,8 +82,6 @@ pub const TIMES_HINT: &str = "let rolecall read /config of Patroni's REST API, a
 pub struct Patroni {
     client: Client,
     url: Url,
-    /// The URL in messages: without user and password.
-    shown: String,
     lag: Option<PatroniLag>,
     /// The replica was over its limit when it was last seen: it is asked for the lower mark now.
     over_lag: bool,
@@ -78,6 +90,11 @@ pub struct Patroni {
     times_due: Option<Stamp>,
     /// That they are not known was said, and is so still.
     told_times: bool,
+    /// PostgreSQL's own port.
+    own_port: OwnPort,
+    resolver: Resolver,
+    /// Since when its PostgreSQL has been dead, starting or stopping.
+    down_since: Option<Stamp>,
 }
 
 impl Patroni {
@@ -89,14 +106,16 @@ impl Patroni {
     pub fn new(settings: &config::Patroni, resolver: Resolver) -> Result<Self, BadUrl> {
         let url = client::base(&settings.url)?;
         Ok(Self {
-            client: Client::new(&url, &settings.tls, resolver)?,
-            shown: client::shown(&url),
+            client: Client::new(&url, &settings.tls, resolver.clone())?,
             url,
             lag: settings.lag,
             over_lag: false,
             times: None,
             times_due: None,
             told_times: false,
+            own_port: OwnPort::new(&settings.server_port, resolver.clone()),
+            resolver,
+            down_since: None,
         })
     }
 
@@ -107,8 +126,7 @@ impl Patroni {
         self
     }
 
-    async fn ask(&mut self) -> Result<Observation, SourceError> {
-        let (asked, url) = self.request();
+    async fn ask(&mut self, asked: Asked, url: Url) -> Result<Observation, SourceError> {
         let wanted = |status| match status {
             NOT_HELD => Wanted::Within(NO_BODY_WAIT),
             HELD => Wanted::Whole,
@@ -146,15 +164,15 @@ impl Patroni {
     /// Says once that nobody knows how long a leader may be held; while the times of before are known,
     /// those count on.
     fn tell_no_times(&mut self, error: &dyn std::fmt::Display) {
+        let shown = client::shown(&client::page(&self.url, "config"));
         if self.times.is_some() || std::mem::replace(&mut self.told_times, true) {
-            tracing::debug!("{}: its times are not known: {error}", self.shown);
+            tracing::debug!("{shown}: its times are not known: {error}");
             return;
         }
         tracing::warn!(
             hint = TIMES_HINT,
-            "{}: its times are not known, so a leader is held as if they were the shortest that \
-             Patroni allows: {error}",
-            self.shown
+            "{shown}: its times are not known, so a leader is held as if they were the shortest that \
+             Patroni allows: {error}"
         );
     }
 
@@ -178,13 +196,22 @@ impl Patroni {
 
 impl RoleSource for Patroni {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
-        let looked = self.ask().await;
-        let shown = &self.shown;
-        looked.map_err(|error| SourceError::new(error.kind, format_args!("{shown}: {error}")))
+        let looked = self.look().await;
+        let down = match &looked {
+            Ok(seen) => seen.not_running.is_some(),
+            Err(error) => error.kind == ErrorKind::PortRefused,
+        };
+        self.down_since = self.down_since.filter(|_| down).or(down.then(|| Clock::Boot.now()));
+        looked
+    }
+
+    fn expects_change(&self) -> bool {
+        self.down_since.is_some_and(|since| Clock::Boot.now() < since.plus(HURRY_FOR))
     }
 
     fn renew(&mut self) {
         self.times_due = None;
+        self.own_port.renew();
     }
 
     fn waited_for(&self) -> Option<String> {
@@ -192,6 +219,26 @@ impl RoleSource for Patroni {
     }
 
     async fn between_looks(&mut self) {
+        self.learn_times().await;
+        self.learn_port().await;
+    }
+}
+
+impl Patroni {
+    async fn look(&mut self) -> Result<Observation, SourceError> {
+        let own_port = self.own_port.clone();
+        let (asked, url) = self.request();
+        let shown = client::shown(&url);
+        let looked = tokio::select! {
+            // Known first wherever both are: it takes one round trip, and Patroni several.
+            biased;
+            refused = own_port.refused() => return Err(refused),
+            looked = self.ask(asked, url) => looked,
+        };
+        looked.map_err(|error| SourceError::new(error.kind, format_args!("{shown}: {error}")))
+    }
+
+    async fn learn_times(&mut self) {
         let now = Clock::Boot.now();
         if self.times_due.is_some_and(|due| now < due) {
             return;
@@ -207,5 +254,67 @@ impl RoleSource for Patroni {
             Ok(Err(error)) => self.tell_no_times(&error),
             Err(_) => self.tell_no_times(&"no answer"),
         }
+    }
+
+    /// Learns where PostgreSQL is, where both it and Patroni are on this host. Asked once: `/cluster` reads
+    /// the consensus store.
+    async fn learn_port(&mut self) {
+        let now = Clock::Boot.now();
+        if !self.own_port.is_due(now) {
+            return;
+        }
+        let url = self.url.clone();
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        if !self.is_here(host).await {
+            return self.own_port.is_of_no_use(now);
+        }
+        let Ok(Ok(members)) = timeout(CLUSTER_WITHIN, self.ask_members()).await else { return };
+        let address = match self.own(&members).await {
+            // It has not said yet where it is.
+            Some(Member { host: None, .. }) => return,
+            Some(Member { host: Some(host), port, .. }) => {
+                Address { host: host.clone(), port: *port }
+            }
+            None => {
+                let shown = client::shown(&self.url);
+                info!("{shown}: no member of its cluster is here for certain: no port is asked");
+                return self.own_port.is_of_no_use(now);
+            }
+        };
+        if !self.is_here(&address.host).await {
+            info!(
+                "{}: PostgreSQL's {address} is not on this host, and not asked",
+                client::shown(&self.url)
+            );
+            return self.own_port.is_of_no_use(now);
+        }
+        if self.own_port.learned(now, address.clone()) {
+            info!("{}: PostgreSQL is at {address}, which is asked, too", client::shown(&self.url));
+        }
+    }
+
+    /// The member that this Patroni is: the one at the same URL, else the only one on this host with the
+    /// same port.
+    async fn own<'m>(&self, members: &'m [Member]) -> Option<&'m Member> {
+        if let Some(own) = members.iter().find(|member| member.is_at(self.url.as_str())) {
+            return Some(own);
+        }
+        let mut here = Vec::new();
+        for member in members {
+            let Some((host, port)) = member.api() else { continue };
+            if port == self.url.port_or_known_default() && self.is_here(&host).await {
+                here.push(member);
+            }
+        }
+        match here.as_slice() {
+            [own] => Some(own),
+            _ => None,
+        }
+    }
+
+    /// Whether all that a name or an address leads to is this host.
+    async fn is_here(&self, host: &str) -> bool {
+        let found = self.resolver.lookup(host).await;
+        found.is_ok_and(|found| found.into_iter().all(own_address::is_here))
     }
 }

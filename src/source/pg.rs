@@ -8,6 +8,7 @@ mod channel;
 mod explain;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod greeting;
 mod keys;
 mod login;
 mod message;

@@ -82,7 +82,7 @@ command line: --url: a source of kind `postgres` has no such key
     let flags = Flags { source: Some("patrony".to_owned()), ..Flags::default() };
     let wanted = "\
 command line: --source: `patrony` is not known
-  expected: one of patroni, repmgr, postgres, command, static
+  expected: one of patroni, repmgr, postgres, tcp, command, static
   hint: did you mean `patroni`?
 ";
     assert_eq!(printed(&refused("", &flags)), wanted);

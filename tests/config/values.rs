@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rolecall::answering::{Answering, Listen};
 use rolecall::config::{
-    Alias, Config, Control, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom, Postgres,
-    Repmgr, Service, Source,
+    Address, Alias, Config, Control, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom,
+    Postgres, Repmgr, ServerPort, Service, Source, Tcp,
 };
 use rolecall::electorate::NodeId;
 use rolecall::last_word::{LastWord, Word};
@@ -283,4 +283,59 @@ fn a_credential_is_a_file_in_systemds_directory() {
         };
         assert_eq!(postgres.password, PasswordFrom::File(file.into()));
     }
+}
+
+#[test]
+fn the_port_that_clients_reach_is_a_key() {
+    let sources = |text: &str| {
+        let node = accepted(text).config.nodes.remove(0);
+        node.sources.into_iter().map(|source| source.kind).collect::<Vec<_>>()
+    };
+    let address = |host: &str, port| Address { host: host.to_owned(), port };
+    let beside = "[[source]]\nkind = \"patroni\"\n[[source]]\nkind = \"tcp\"\n";
+    for (written, wanted) in [
+        ("127.0.0.1:6432", address("127.0.0.1", 6432)),
+        ("[::1]:5432", address("::1", 5432)),
+        ("db-1.example:5432", address("db-1.example", 5432)),
+    ] {
+        let kinds = sources(&format!("{beside}address = \"{written}\"\n"));
+        assert_eq!(kinds[1], Kind::Tcp(Tcp { address: wanted.clone(), user: None }));
+        assert_eq!(wanted.to_string(), written);
+        let user = Some("rolecall".to_owned());
+        let kinds = sources(&format!("{beside}address = \"{written}\"\nuser = \"rolecall\"\n"));
+        assert_eq!(kinds[1], Kind::Tcp(Tcp { address: wanted.clone(), user }));
+        let kinds =
+            sources(&format!("[source]\nkind = \"patroni\"\npostgres_address = \"{written}\"\n"));
+        let Kind::Patroni(patroni) = &kinds[0] else { panic!("{kinds:?}") };
+        assert_eq!(patroni.server_port, ServerPort::At(wanted));
+    }
+    let kinds = sources("[source]\nkind = \"patroni\"\npostgres_address = \"none\"\n");
+    let Kind::Patroni(patroni) = &kinds[0] else { panic!("{kinds:?}") };
+    assert_eq!(patroni.server_port, ServerPort::NotAsked);
+}
+
+/// Patroni is asked with the limit also where PostgreSQL is, unless there are several.
+#[test]
+fn patroni_is_asked_with_the_one_limit_there_is() {
+    let limit = |text: &str| {
+        let node = accepted(text).config.nodes.remove(0);
+        let Kind::Patroni(patroni) = &node.sources[0].kind else { panic!("{node:?}") };
+        patroni.lag.map(|lag| (lag.max, lag.resume))
+    };
+    let patroni = "[[source]]\nkind = \"patroni\"\n";
+    let both = format!("{patroni}[[source]]\nkind = \"postgres\"\nconninfo = \"host=/run\"\n");
+    let reads = |port: u16, max: &str| {
+        format!(
+            "[[service]]\nname = \"r{port}\"\nroles = [\"replica\"]\nlisten = \"{port}\"\n\
+             max_lag = \"{max}\"\n"
+        )
+    };
+    for source in [patroni, &both] {
+        assert_eq!(limit(&format!("{source}{}", reads(5556, "16B"))), Some((16, 12)));
+        assert_eq!(
+            limit(&format!("{source}{0}{1}", reads(5556, "16B"), reads(5557, "16B"))),
+            Some((16, 12))
+        );
+    }
+    assert_eq!(limit(&format!("{both}{}{}", reads(5556, "16B"), reads(5557, "8B"))), None);
 }

@@ -14,9 +14,16 @@ use rolecall::role::Role;
 use rolecall::verdict::State;
 use tokio::sync::mpsc;
 
+mod candidate;
+mod cluster;
+mod followed;
+mod giving_way;
 mod nodes;
 mod orders;
 mod pokes;
+mod reloads;
+mod servers;
+mod watching;
 mod world;
 
 use world::*;
@@ -324,12 +331,17 @@ impl Write for Lines {
 
 /// What was logged of `node` with a message that begins so.
 fn logged(node: &str, begins: &str) -> Vec<serde_json::Value> {
+    lines(begins).into_iter().filter(|line| line["node"] == node).collect()
+}
+
+/// What was logged with a message that begins so.
+fn lines(begins: &str) -> Vec<serde_json::Value> {
     let text = String::from_utf8(LINES.lock().unwrap().clone()).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     let begins = |line: &serde_json::Value| {
         line["message"].as_str().is_some_and(|message| message.starts_with(begins))
     };
-    lines.filter(|line| begins(line) && line["node"] == node).collect()
+    lines.filter(begins).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use rolecall::snapshot::Facts;
 use rolecall::source::RoleSource;
 use rolecall::verdict::{State, Verdict, decide};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{advance, sleep};
+use tokio::time::sleep;
 
 use super::LOGGING;
 
@@ -48,6 +48,8 @@ pub enum Does {
     Hangs,
     /// A Patroni's leader, whose lock another node can have after this time.
     Leads(Duration),
+    /// The same, with no lock behind it.
+    LeadsWithoutLock,
 }
 
 /// A source that follows a script, then repeats its last line. Counts the looks that are under way.
@@ -110,6 +112,11 @@ impl RoleSource for Scripted {
                     Times { ttl: span, loop_wait: Duration::ZERO, retry_timeout: Duration::ZERO };
                 let patroni = Some(Patroni { times: Some(times), ..Patroni::default() });
                 Ok(Observation { patroni, ..Observation::of(Role::Primary) })
+            }
+            Does::LeadsWithoutLock => {
+                let lockless = Patroni { paused: true, unlocked: true, ..Patroni::default() };
+                let patroni = Some(lockless);
+                Ok(Observation { patroni, leader: Some(true), ..Observation::of(Role::Primary) })
             }
         }
     }
@@ -262,13 +269,16 @@ impl World {
         (verdict.state, verdict.reason.label())
     }
 
-    /// Lets time pass in small steps, so that every timer on the way fires at its own time.
+    /// Lets time pass.
     pub async fn pass(&self, time: Duration) {
-        for _ in 0..time.as_millis() {
-            advance(ms(1)).await;
-            settle().await;
-        }
+        pass(time).await;
     }
+}
+
+/// Lets time pass: the runtime's clock jumps from timer to timer, and each fires at its own time.
+pub async fn pass(time: Duration) {
+    sleep(time).await;
+    settle().await;
 }
 
 /// Lets every task that can run do so.

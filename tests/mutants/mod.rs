@@ -15,3 +15,5 @@ mod quorum;
 mod reasons;
 #[path = "../verdict.rs"]
 mod verdict;
+#[path = "../verdict_port.rs"]
+mod verdict_port;

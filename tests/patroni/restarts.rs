@@ -16,6 +16,9 @@ pub const LEASE: Duration = Duration::from_secs(TTL - 2 * LOOP_WAIT - RETRY_TIME
 /// Longer than the last good look may be old when the silence begins.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
+/// Between two silences: so long rounds must be seen until the lease counts from one after the silence.
+const ROUNDS: Duration = Duration::from_secs(2 * LOOP_WAIT + RETRY_TIMEOUT + 2);
+
 /// How long Patroni is frozen.
 const FROZEN: Duration = Duration::from_secs(7);
 
@@ -64,9 +67,9 @@ fn many(stage: &mut Stage, times: usize, bridged: Duration, silence: fn(&mut Sta
         let session = stage.session();
         let (began, before) = (now(), taken_back(stage));
         silence(stage);
-        let gap = back(stage, began).since(began);
-        // rolecall must have seen it too, or the next silence would add to this one.
-        stage.look_on(LAST_LOOK);
+        let gap = longest_gap(stage, began, now());
+        // rolecall must have seen rounds again, or the next silence would add to this one.
+        stage.look_on(ROUNDS);
         stage.wait_ready(1);
         stage.wait_row(1);
         // HAProxy's check must have passed before the next one (`UP 1/2` has no reserve).
@@ -91,15 +94,15 @@ fn many(stage: &mut Stage, times: usize, bridged: Duration, silence: fn(&mut Sta
     1
 }
 
-/// When Patroni says again that it leads a running server.
-fn back(stage: &Stage, began: Stamp) -> Stamp {
+/// The longest time without Patroni's word that it leads a running server, once it says so again.
+fn longest_gap(stage: &Stage, began: Stamp, over: Stamp) -> Duration {
     eventually(PATIENCE, "Patroni is back", || {
         let since = stage.usual_of(1, began);
-        let last = since.last().filter(|last| last.strict).ok_or("not back")?;
-        // The usual check waits for as long as Patroni is silent, so that its answers are apart then.
-        let gone = since.iter().rposition(|seen| !seen.strict);
-        let first = gone.map_or(last, |gone| &since[gone + 1]);
-        Ok::<_, &str>(first.at)
+        let leads = since.iter().filter(|seen| seen.strict).map(|seen| seen.at);
+        let back = since.last().is_some_and(|last| last.strict && last.at > over);
+        let moments: Vec<Stamp> = std::iter::once(began).chain(leads).collect();
+        let gaps = moments.windows(2).map(|pair| pair[1].since(pair[0]));
+        gaps.max().filter(|_| back).ok_or("not back")
     })
 }
 

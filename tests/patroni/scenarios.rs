@@ -9,7 +9,7 @@ use crate::fixtures::patroni::PATIENCE;
 use crate::fixtures::{Beat, Server, eventually, now};
 use crate::generated;
 use crate::stage::{Names, Setting, Stage};
-use crate::{lost_dcs, paused, restarts};
+use crate::{beside, lost_dcs, paused, restarts};
 
 /// One story of a cluster.
 pub struct Scenario {
@@ -34,6 +34,8 @@ pub enum Two {
     Never,
     /// While the server of one of them is dead: Patroni went silent first, and the lease bridges that.
     OneDead,
+    /// The same for one look: its port refuses.
+    OneDeadAMoment,
 }
 
 /// Most scenarios in one way or the other.
@@ -105,6 +107,13 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "SIGTERM of the leader's Patroni",
         quick: true,
+        two: Two::OneDeadAMoment,
+        play: beside::stopped_patroni,
+        ..USUAL
+    },
+    Scenario {
+        name: "the same, no port asked",
+        setting: Setting { keys: "postgres_address = \"none\"", ..Setting::USUAL },
         two: Two::OneDead,
         play: stopped,
         ..USUAL
@@ -140,6 +149,21 @@ pub const ALL: &[Scenario] = &[
         ..USUAL
     },
     Scenario { name: "PostgreSQL crash under Patroni", play: postgres_crash, ..USUAL },
+    Scenario { name: "kill -9 of PostgreSQL", quick: true, play: beside::crashed, ..USUAL },
+    Scenario { name: "fast stop of PostgreSQL", play: beside::stopped_fast, ..USUAL },
+    Scenario { name: "POST /restart", play: beside::restarted_by_patroni, ..USUAL },
+    Scenario { name: "replica crashed", quick: true, play: beside::crashed_replica, ..USUAL },
+    Scenario {
+        name: "the replica's primary away, second opinion",
+        quick: true,
+        setting: Setting {
+            second_opinion: true,
+            replica_keys: "max_lag = \"16MB\"",
+            ..Setting::USUAL
+        },
+        play: lag_without_a_primary,
+        ..USUAL
+    },
     Scenario {
         name: "paused, 3 restarts",
         quick: true,
@@ -290,6 +314,19 @@ fn lagging(stage: &mut Stage) -> u8 {
     stage.wait_read(2);
     stage.always_ready(1);
     1
+}
+
+/// While the primary is away PostgreSQL cannot know how far behind a replica is, and Patroni can: those who
+/// read keep it, and their sessions.
+fn lag_without_a_primary(stage: &mut Stage) -> u8 {
+    stage.wait_read(2);
+    stage.fault();
+    let node = stage.cluster.node_mut(1);
+    node.kill_patroni();
+    node.kill_postgres();
+    stage.look_on(LONG_ENOUGH);
+    stage.replica_always_ready(2);
+    back_as_a_replica(stage)
 }
 
 fn postgres_crash(stage: &mut Stage) -> u8 {

@@ -33,7 +33,7 @@ pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/patroni.cfg");
 /// The agent port of the read-only service, and the port of its clients.
 pub const REPLICA_PORT: u16 = 25556;
-const READ_PORT: u16 = 25001;
+pub const READ_PORT: u16 = 25001;
 /// HAProxy's place in the block of addresses.
 const CLIENT: u8 = 10;
 /// How often every agent port is asked.
@@ -153,6 +153,11 @@ impl Stage {
         stage
     }
 
+    /// Adds to what the table says of this play.
+    pub fn note_that(&mut self, what: std::fmt::Arguments<'_>) {
+        self.note.push_str(&what.to_string());
+    }
+
     /// The moment from which the table counts.
     pub fn fault(&mut self) {
         self.fault = Some(now());
@@ -236,13 +241,23 @@ impl Stage {
 
     /// Waits until a new read-only client reaches node `id`.
     pub fn wait_read(&self, id: u8) {
-        let front = self.ground.addr(CLIENT, READ_PORT);
+        let front = self.read_front();
         let host = self.ground.host(id).to_string();
         eventually(PATIENCE, &format!("reads reach n{id}"), || {
             let mut session = Session::connect_as(front, "app", "postgres", ANSWER_WITHIN)?;
             let by = session.value("select host(inet_server_addr())")?;
             if by == host { Ok(()) } else { Err(PgError::Server(by, "answered".into())) }
         });
+    }
+
+    /// Where those who only read come to.
+    pub fn read_front(&self) -> SocketAddr {
+        self.ground.addr(CLIENT, READ_PORT)
+    }
+
+    /// Every try to write so far.
+    pub fn rows_so_far(&self) -> Vec<Row> {
+        self.rows.all()
     }
 
     /// How the usual check saw node `id` from `from` on.
@@ -261,6 +276,16 @@ impl Stage {
         assert!(answers.len() > 10, "too few answers of n{id}: {}", answers.len());
         let other = answers.iter().find(|c| !is_ready(&c.heard));
         assert!(other.is_none(), "n{id} was not READY throughout: {other:?}");
+    }
+
+    /// The replica service of node `id` was READY at every moment since the fault.
+    pub fn replica_always_ready(&self, id: u8) {
+        let from = self.fault.unwrap_or(self.began);
+        let answers = self.replica_answers[&id].all().into_iter().filter(|c| c.at >= from);
+        let answers: Vec<Check> = answers.collect();
+        assert!(answers.len() > 10, "too few answers of n{id}: {}", answers.len());
+        let other = answers.iter().find(|c| !is_ready(&c.heard));
+        assert!(other.is_none(), "n{id} was not READY for reads: {other:?}");
     }
 
     /// Node `id` was never READY since `from`, since the fault where that is not given.

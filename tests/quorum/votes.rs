@@ -318,3 +318,29 @@ fn every_vote_has_words_of_its_own() {
     assert_eq!(different.len(), told.len(), "{told:?}");
     assert!(told[2].contains("node 3") && told[3].contains('7') && told[5].contains('7'));
 }
+
+/// `ask` and `status` show what each node contributes, and no two of them alike.
+#[test]
+fn every_vote_is_told_in_words_of_its_own() {
+    let votes = [
+        (Vote::ForMe { fresh: true }, "votes for this node, in fresh contact"),
+        (Vote::ForMe { fresh: false }, "votes for this node"),
+        (Vote::ForOther(id(3)), "votes for node 3"),
+        (Vote::Rival(Timeline(4)), "says it is the primary, on timeline 4"),
+        (Vote::WritableUnregistered, "takes writes, and nobody registered that"),
+        (Vote::NewerTimeline(Timeline(5)), "follows the newer timeline 5"),
+        (
+            Vote::LeftOut(id(3), Timeline(6)),
+            "was down when node 3 was confirmed on the newer timeline 6 without it, and votes for nobody older",
+        ),
+        (Vote::Deposed, "a deposed primary that follows this node and is not registered so yet"),
+        (Vote::Neutral, "votes for nobody"),
+        (Vote::UnknownUpstream, "votes for nobody known: add its upstream's name to `addresses`"),
+        (Vote::Foreign, "not counted: another cluster's or another node's answer"),
+        (Vote::Unreachable, "no answer, no vote"),
+        (Vote::Refused, "down and inactive: not counted among the nodes"),
+    ];
+    for (vote, words) in votes {
+        assert_eq!(vote.to_string(), words);
+    }
+}

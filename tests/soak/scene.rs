@@ -99,7 +99,12 @@ impl Scene {
         self.ground.dir().join("poke.sock")
     }
 
-    pub fn config(&self) -> PathBuf {
+    /// The file by which operators ask.
+    pub fn operators(&self) -> PathBuf {
+        self.ground.dir().join("operators.toml")
+    }
+
+    fn config(&self) -> PathBuf {
         self.ground.dir().join("rolecall.toml")
     }
 
@@ -162,6 +167,11 @@ impl Scene {
         node("rows", &format!("kind = \"repmgr\", node_id = 1, {own}"), None);
         if number % 4 == 3 {
             text.push_str("[[node]\nname = 7\n");
+        }
+        // What operators have says where they ask, and is whole all the time.
+        let own = text.split("[http]").next().unwrap_or_default();
+        if !self.operators().exists() {
+            self.ground.write("operators.toml", own);
         }
         // In one step: nobody reads half of it.
         let new = self.ground.write("rolecall.new", &text);

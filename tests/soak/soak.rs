@@ -204,10 +204,10 @@ fn ask_properly<'a>(scope: Scope<'a, '_>, scene: &'a Scene, siege: &'a Siege, as
     scope.spawn(move || {
         ask_over_and_over(siege, &asked.status, Duration::from_secs(2), || {
             let mut status = Command::new(scene.program());
-            status.arg("--config").arg(scene.config()).args(["status", "--json"]);
+            status.arg("--config").arg(scene.operators()).args(["status", "--json"]);
             let output = status.output().expect("rolecall");
-            // 2 says that a node is ill; a configuration that is none is told as such.
-            let told = output.status.code().is_some_and(|code| code <= 2 || code == 78);
+            // 2 says that a node is ill.
+            let told = output.status.code().is_some_and(|code| code <= 2);
             (!told)
                 .then(|| format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
         });

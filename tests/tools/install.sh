@@ -62,6 +62,7 @@ test | test-all)
     need iproute2 "a network of its own for the default port" has ip
     need etcd-server "what Patroni keeps its lock in; Debian also starts one of its own" has etcd
     need python3-venv "Patroni's own place under target/" venv
+    need pgbouncer "a pooler before a server; Debian also starts one of its own" has pgbouncer
     need dnsmasq-base "the name server of HAProxy's servers" has dnsmasq
     ;;
 test-packaging)

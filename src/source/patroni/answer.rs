@@ -33,7 +33,7 @@ pub enum Asked {
 /// * 503: no leader's answer, whatever the body. Where that cannot be read, [`ErrorKind::NoBody`]: a no for
 ///   writes, silence for reads.
 /// * 200: the body must be a JSON object with a `state`. A state other than `running` is told before
-///   any other key counts; a running server must name its role, and a key that is there must be of
+///   any other key counts, but for a leader that is starting and takes writes; a running server must name its role, and a key that is there must be of
 ///   its type (JSON's null counts as absent: Patroni says it of a timeline it could not learn).
 /// * A role that is none of a server that may be used (`demoted`, `uninitialized`, `promoted` or a
 ///   word of a later version) is a no without a role. An observation without one is never the leader.
@@ -62,7 +62,7 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
     };
     let keys = Keys { within: "", object: &object };
     let state: String = keys.required("state", "a word")?;
-    if state != "running" {
+    if state != "running" && !(held && takes_writes(&state, &object)) {
         let role: Option<String> = keys.optional("role", "a word").unwrap_or_default();
         let mut seen = role.map_or_else(Observation::no_role, |role| of_role(held, &role));
         let state = text::plain(&state, MAX_STATE);
@@ -116,6 +116,18 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
         lag_time: None,
     });
     Ok(seen)
+}
+
+/// Whether a server takes writes whose state is not `running` yet. Patroni sets that in the next round of its
+/// loop, up to a second late; but only a server that answered Patroni's own query within this very look has a
+/// place where it writes in the body, and a server in recovery has none (`get_postgresql_status` of 2.1.7,
+/// 3.3.11 and 4.1.5). Status 200 says that the lock is its own.
+fn takes_writes(state: &str, object: &Map<String, Value>) -> bool {
+    let role = object.get("role").and_then(Value::as_str).and_then(|role| role.parse().ok());
+    let writes_at = object.get("xlog").and_then(|xlog| xlog.get("location"));
+    matches!(state, "starting" | "restarting")
+        && role == Some(Role::Primary)
+        && writes_at.is_some_and(Value::is_u64)
 }
 
 /// Major and minor number of Patroni's own version, such as `4.1.5`.

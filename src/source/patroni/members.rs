@@ -61,12 +61,19 @@ impl Member {
 
     /// Whether its REST API has the host and the port of this URL.
     pub fn is_at(&self, url: &str) -> bool {
-        let end = |url: &str| {
-            let url: Url = url.parse().ok()?;
-            Some((url.host_str()?.to_owned(), url.port_or_known_default()))
-        };
-        self.api_url.as_deref().and_then(end).is_some_and(|own| Some(own) == end(url))
+        self.api().is_some_and(|own| Some(own) == end(url))
     }
+
+    /// The host of its REST API, an address without brackets, and the port.
+    pub fn api(&self) -> Option<(String, Option<u16>)> {
+        self.api_url.as_deref().and_then(end)
+    }
+}
+
+fn end(url: &str) -> Option<(String, Option<u16>)> {
+    let url: Url = url.parse().ok()?;
+    let host = url.host_str()?.trim_matches(['[', ']']);
+    Some((host.to_owned(), url.port_or_known_default()))
 }
 
 #[cfg(test)]

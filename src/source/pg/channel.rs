@@ -20,7 +20,7 @@ use crate::observation::ErrorKind;
 use crate::source::tls::{Attempt, end, said};
 
 /// Asks whether the server can do TLS (manual, "SSL Session Encryption").
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+pub(super) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// `AuthenticationOk`
 const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0";

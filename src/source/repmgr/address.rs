@@ -244,6 +244,29 @@ mod tests {
         }
     }
 
+    /// The receiver shows whichever of the two libpq was told.
+    #[tokio::test]
+    async fn a_row_with_host_and_hostaddr_is_found_by_either() {
+        let table = [row(1, "host=db7 hostaddr=10.0.0.7"), row(2, "host=db2")];
+        assert_eq!(follows(&table, "db7", 5432, None).await, to(1));
+        assert_eq!(follows(&table, "10.0.0.7", 5432, None).await, to(1));
+    }
+
+    /// The folder of a socket and an address are no names that a name server could know.
+    #[tokio::test]
+    async fn only_names_are_looked_up() {
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let resolver = Resolver::with(move |name| {
+            noted.lock().unwrap().push(name.to_owned());
+            Err(io::Error::other("no such name"))
+        });
+        let mut table =
+            [row(1, "host=db1"), row(2, "host=/run/postgresql"), row(3, "host=10.0.0.3")];
+        mark_shared(&mut table, &resolver).await;
+        assert_eq!(*asked.lock().unwrap(), ["db1"]);
+    }
+
     /// Two askers whose resolvers differ must not find one voter behind two nodes.
     #[tokio::test]
     async fn what_a_name_leads_to_here_counts_only_where_the_voter_agrees() {

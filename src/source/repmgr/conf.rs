@@ -106,10 +106,11 @@ impl Reading {
         }
         let mut text = Vec::new();
         let left = MOST_BYTES - self.bytes;
-        self.bytes += File::open(path)?.take(left + 1).read_to_end(&mut text)? as u64;
-        if self.bytes > MOST_BYTES {
+        let read = File::open(path)?.take(left + 1).read_to_end(&mut text)? as u64;
+        if read > left {
             return Err(io::Error::other("longer than a repmgr.conf is"));
         }
+        self.bytes += read;
         // A comment may be in any encoding; a setting that matters here is in ASCII.
         Ok(String::from_utf8_lossy(&text).into_owned())
     }

@@ -8,7 +8,7 @@ fn seconds(text: &str) -> Result<u64, String> {
     let put = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
     put("repmgr.conf", text);
     put("more.conf", "reconnect_attempts 2\nreconnect_interval 7");
-    for folder in ["conf.d", "conf.d/50.conf", "deep", "empty"] {
+    for folder in ["conf.d", "conf.d/50.conf", "deep", "empty", "nested"] {
         fs::create_dir(dir.path().join(folder)).unwrap();
     }
     put("conf.d/20.conf", "reconnect_attempts=3");
@@ -23,6 +23,7 @@ fn seconds(text: &str) -> Result<u64, String> {
         put(&format!("deep{from}"), &format!("include 'deep{}'", from + 1));
     }
     put("deep7", "reconnect_attempts=2");
+    put("nested/1.conf", "include '../deep3'");
     let at = format!("{}/", dir.path().display());
     let read = failover_after(&dir.path().join("repmgr.conf"), NodeId(2));
     read.map(|after| after.as_secs()).map_err(|why| why.replace(&at, ""))
@@ -86,6 +87,8 @@ fn what_cannot_be_trusted_says_nothing() {
         ),
         ("node_id=2\ninclude 'loop.conf'", "more than 64 files, or 5 deep, are included"),
         ("node_id=2\ninclude 'deep2'", "more than 64 files, or 5 deep, are included"),
+        // What a folder holds is as deep as what a file includes.
+        ("node_id=2\ninclude_dir 'nested'", "more than 64 files, or 5 deep, are included"),
         ("node_id=2\ninclude ''", "repmgr.conf includes \"\", which is no path"),
         ("node_id=2\ninclude_dir ' '", "repmgr.conf includes \" \", which is no path"),
         (
@@ -136,16 +139,35 @@ fn a_folder_of_very_many_entries_is_not_read() {
     assert!(why.contains("more than 4096 entries"), "{why}");
 }
 
+/// 64 files, the first one among them, and no more.
 #[test]
 fn a_folder_without_end_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("repmgr.conf");
     fs::write(&file, "node_id=2\ninclude_dir 'd'\n").unwrap();
     fs::create_dir(dir.path().join("d")).unwrap();
-    for number in 0..=MOST_FILES {
-        fs::write(dir.path().join(format!("d/{number}.conf")), "").unwrap();
-    }
+    let put = |number: usize| fs::write(dir.path().join(format!("d/{number}.conf")), "").unwrap();
+    (1..MOST_FILES).for_each(put);
+    assert_eq!(failover_after(&file, NodeId(2)), Ok(Duration::from_secs(50)));
+    put(MOST_FILES);
     assert!(failover_after(&file, NodeId(2)).unwrap_err().contains("more than 64 files"));
+}
+
+/// The bound is one for all files together, to the byte.
+#[test]
+fn what_is_longer_than_any_repmgr_conf_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("repmgr.conf");
+    let text = "node_id=2\ninclude 'one'\ninclude 'other'\n";
+    fs::write(&file, text).unwrap();
+    let most = usize::try_from(MOST_BYTES).unwrap();
+    let comment = |bytes: usize| "#".repeat(bytes);
+    fs::write(dir.path().join("one"), comment(most / 2)).unwrap();
+    for (more, good) in [(0, true), (1, false)] {
+        let rest = most - most / 2 - text.len() + more;
+        fs::write(dir.path().join("other"), comment(rest)).unwrap();
+        assert_eq!(failover_after(&file, NodeId(2)).is_ok(), good, "{more} more");
+    }
 }
 
 #[test]
