@@ -233,8 +233,12 @@ fn roles(table: &Table<'_>, kinds: &[Vec<Kind>]) -> Option<Vec<Role>> {
         table.report("roles", Fault::new("empty", ROLE, hint));
         return None;
     }
-    let mut kinds = kinds.iter().flatten();
-    let blind = kinds.find(|kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_)));
+    // Beside a Patroni that tells them apart, another source sees them as the replicas that may serve, too.
+    let replicas = roles.iter().any(|(_, role)| *role == Role::Replica);
+    let told =
+        |kinds: &[Kind]| replicas && kinds.iter().any(|kind| matches!(kind, Kind::Patroni(_)));
+    let mut untold = kinds.iter().filter(|kinds| !told(kinds)).flatten();
+    let blind = untold.find(|kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_)));
     for (spot, role) in &roles {
         if let (Role::SyncReplica | Role::StandbyLeader, Some(kind)) = (role, blind) {
             let what = format!("a source of kind `{}` cannot tell a `{role}`", kind.as_str());

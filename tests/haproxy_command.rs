@@ -201,13 +201,21 @@ fn patronis_members_become_servers_whatever_they_are_called() {
 
 #[test]
 fn a_host_that_is_none_is_refused_and_nothing_is_printed() {
-    const MEMBERS: &str =
+    const NO_HOST: &str =
+        r#"{"members": [{"name": "n1", "host": "10.0.0.1:1 server evil 10.9.9.9"}]}"#;
+    const TWO_LINES: &str =
         r#"{"members": [{"name": "n1", "host": "10.0.0.1:1\n    server evil 10.9.9.9"}]}"#;
     let ground = Ground::new();
-    let (code, text, stderr) = haproxy(&ground, &source(&patroni(MEMBERS)), &[]);
-    assert_eq!((code, text.as_str()), (78, ""));
-    assert!(stderr.contains("is no host that HAProxy can connect to"), "{stderr}");
-    assert_eq!(stderr.lines().count(), 2, "{stderr}");
+    for (members, refused, why) in [
+        (NO_HOST, 78, "is no host that HAProxy can connect to"),
+        // What nobody is called is no host at all.
+        (TWO_LINES, 69, "has no server yet"),
+    ] {
+        let (code, text, stderr) = haproxy(&ground, &source(&patroni(members)), &[]);
+        assert_eq!((code, text.as_str()), (refused, ""), "{stderr}");
+        assert!(stderr.contains(why), "{stderr}");
+        assert!(!stderr.contains("\n    server"), "{stderr}");
+    }
 }
 
 /// What cannot be printed: exit code, words of the error, configuration, arguments.

@@ -125,8 +125,8 @@ const RECORDED: &str = "
 4.1.5  pending-restart                n1  replica  200      -       replica       8   1023953496  streaming
 4.1.5  quorum                         n0  primary  200      yes     primary       8   1023953944  -
 4.1.5  quorum                         n0  replica  503      -       primary       8   1023953944  -
-4.1.5  quorum                         n1  primary  503      no      replica       8   1023953944  streaming
-4.1.5  quorum                         n1  replica  200      -       replica       8   1023953944  streaming
+4.1.5  quorum                         n1  primary  503      no      sync_replica  8   1023953944  streaming
+4.1.5  quorum                         n1  replica  200      -       sync_replica  8   1023953944  streaming
 4.1.5  replica-pg-crashed-1s          n1  primary  503      no      replica       -   -           unknown
 4.1.5  replica-pg-crashed-1s          n1  replica  503      -       replica       -   -           unknown
 4.1.5  replica-pg-stopped-paused      n1  primary  503      no      replica       -   -           stopped

@@ -111,7 +111,7 @@ impl RoleSource for Scripted {
                 let times =
                     Times { ttl: span, loop_wait: Duration::ZERO, retry_timeout: Duration::ZERO };
                 let patroni = Some(Patroni { times: Some(times), ..Patroni::default() });
-                Ok(Observation { patroni, ..Observation::of(Role::Primary) })
+                Ok(Observation { patroni, leader: Some(true), ..Observation::of(Role::Primary) })
             }
             Does::LeadsWithoutLock => {
                 let lockless = Patroni { paused: true, unlocked: true, ..Patroni::default() };
