@@ -38,7 +38,7 @@
 //! # Where it is not known
 //! * Less than two changes were seen, or Patroni says no number: the bound of before ([`crate::lock`]).
 //! * Other reads than the loop's: somebody asks for `/cluster`. They show themselves, as two of the loop are
-//!   `loop_wait` apart, give or take [`LOOKS`]. While one is among the last [`OF_LATE`], or where `loop_wait` is
+//!   `loop_wait` apart, give or take `LOOKS`. While one is among the last `OF_LATE`, or where `loop_wait` is
 //!   too short to tell, the lease counts from a read `loop_wait + retry_timeout` before the last one: whoever
 //!   made it, a round began within `loop_wait` of it, and was decided `retry_timeout` later. The bound of before
 //!   holds there as well.
@@ -57,7 +57,7 @@
 //! # A Patroni that has just started
 //! Its API answers before its first round has judged the lock, 503 with the role and state of the server.
 //! Where looks were refused before (the old process had ended), the timeline is the same and somebody holds
-//! the lock, this is no word about it: silence, for [`FIRST_ROUND`] at most. Its first 200 is a renewal of
+//! the lock, this is no word about it: silence, for `FIRST_ROUND` at most. Its first 200 is a renewal of
 //! its own, so it was after the last look that was refused.
 
 use std::time::Duration;
