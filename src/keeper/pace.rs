@@ -30,17 +30,16 @@ impl Keeper {
             asked && by_rule && !service.standing.counts(now, &known.sources, &service.policy)
         };
         let waits = known.services.iter().any(waits);
-        let settles = known
-            .services
-            .iter()
-            .any(|service| waits && service.standing.confirmed_since.is_some());
-        let facts = known.sources.clone();
-        for (watched, source) in self.nodes[at].watched.iter_mut().zip(facts) {
+        let confirmed = |service: &ServiceFacts| service.standing.confirmed_since.is_some();
+        let settles = known.services.iter().any(confirmed);
+        drop(facts);
+        for watched in &mut self.nodes[at].watched {
+            let source = &watched.facts;
             let young = source.writable_since.is_some_and(|since| now < since.plus(HURRY_FOR));
             let quick = waits && (young || settles);
             let asks = quick || (waits && source.is_barred());
-            let electorate = watched.source.electorate();
-            let left_out = electorate.map(|rules| quorum::left_out(now, &source, &rules));
+            let electorate = watched.source.electorate().filter(|_| watched.can_ask_others());
+            let left_out = electorate.map(|rules| quorum::left_out(now, source, &rules));
             let pace = Pace { quick, asks, left_out: left_out.unwrap_or_default() };
             watched.pace(&pace, &mut self.ids, report);
         }
