@@ -4,9 +4,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use crate::clock::Stamp;
-use crate::observation::{Observation, SourceError};
-use crate::order::Order;
+use crate::host::clock::Stamp;
+use crate::look::observation::{Observation, SourceError};
+use crate::verdict::order::Order;
 
 pub use crate::source::patroni::{read_members, read_times};
 pub use crate::source::pg::fuzzing as pg;
@@ -17,7 +17,7 @@ pub use crate::source::repmgr::fuzzing as repmgr;
 /// # Errors
 /// It is damaged.
 pub fn orders(text: &[u8], boot: &str, now: Stamp, wall: i64) -> std::io::Result<Vec<Arc<Order>>> {
-    crate::order_file::read(text, boot, now, wall)
+    crate::control::file::read(text, boot, now, wall)
 }
 
 /// What a program said that ended with this code.

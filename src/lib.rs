@@ -1,114 +1,58 @@
 //! rolecall answers HAProxy's `agent-check` with the role of a PostgreSQL node.
 //!
-//! One value goes one straight way:
+//! One value goes one straight way, from a server to HAProxy, and the folders stand in the order of it: each
+//! names only those above it that its row in `tests/layers.rs` lists.
 //!
-//! ```text
-//! source      one look at one server               source::RoleSource::observe
-//!   poller    rhythm and deadline                  poller::run
-//!   keeper    the only writer of the facts         keeper::Keeper
-//!   facts     what was seen, and when              snapshot::Facts
-//!   verdict   pure and total                       verdict::decide
-//!   reply     the bytes of the agent protocol      reply::Wording::line
-//! agent       one line for every connection        agent::Port::serve
-//! ```
+//! * [`look`]: what one look at one server shows.
+//! * [`verdict`]: what that means for a service, decided when somebody asks ([`verdict::decide::decide`]).
+//! * [`reply`]: the bytes in which a verdict is said.
+//! * [`facts`]: what is known of all nodes, published as one value.
+//! * [`host`]: what the operating system gives: clock, sockets, users, files.
+//! * [`config`]: what an operator wrote, after every check.
+//! * [`source`]: who looks: one file or folder for each kind of source.
+//! * [`report`]: what people and programs are told beside HAProxy: log, metrics, `/status`.
+//! * [`watch`]: the rhythm of looking, and the keeper, the only writer of the facts.
+//! * [`port`]: the sockets that say it.
+//! * [`control`]: the operators' socket, and their orders.
+//! * [`daemon`]: starts, reloads and ends all of these.
+//! * [`cli`]: the command line.
 //!
 //! Facts are cached, answers are not: a verdict is made when somebody asks, so a source that hangs
-//! cannot leave an old READY behind. `role`, `observation`, `reason`, `snapshot`, `policy`,
-//! `verdict` and `reply` are pure: no I/O, no runtime, no clock. `daemon` is the only file that
-//! knows every other, and only `cli` imports it.
+//! cannot leave an old READY behind. `look`, `verdict`, `reply` and `facts` are pure: no I/O, no runtime, no
+//! clock.
 //!
 //! The library's interface is the program's own and promises nothing to other crates.
 #![forbid(unsafe_code)]
 
-pub mod accounts;
-pub mod agent;
-pub mod announced;
-pub mod answering;
-pub mod ask;
-pub mod asking;
-pub mod asks;
-pub mod awake;
-mod beside;
-pub mod cli;
-pub mod clock;
+pub mod look;
+
+pub mod verdict;
+
+pub mod reply;
+
+pub mod facts;
+
+pub mod host;
+
 pub mod config;
+
+pub mod source;
+
+pub mod report;
+
+pub mod watch;
+
+pub mod port;
+
 pub mod control;
+
 pub mod daemon;
-pub mod descriptors;
-pub mod desk;
-pub mod document;
-pub mod electorate;
-pub mod exposure;
-pub mod failover;
-pub mod failure;
-pub mod fence;
-pub mod fencing;
+
+pub mod cli;
+
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod grammar;
-pub mod handover;
-pub mod haproxy;
-pub mod http;
-pub mod keeper;
-pub mod lag;
-pub mod last_word;
-pub mod lease;
-pub mod lock;
-pub mod log_queue;
-pub mod logging;
-pub mod manual;
-pub mod members;
-pub mod metrics;
-pub mod observation;
-pub mod old_worker;
-pub mod order;
-pub mod order_book;
-pub mod order_file;
-pub mod overview;
-pub mod own_address;
-pub mod own_file;
-mod patience;
-mod patroni_times;
-pub mod places;
-pub mod plan;
-pub mod poke;
-pub mod policy;
-pub mod poller;
-pub mod ports;
-pub mod question;
-pub mod quorum;
-pub mod reason;
-pub mod record;
-pub mod release;
-pub mod releasing;
-pub mod reply;
-pub mod role;
-pub mod schema;
-mod schema_fence;
-mod schema_node;
-mod schema_repmgr;
-mod schema_service;
-mod schema_source;
-pub mod secret;
-pub mod seldom;
-mod shutdown;
-pub mod snapshot;
-pub mod sockets;
-pub mod source;
-pub mod spoken;
-pub mod standby;
-pub mod standing;
-pub mod status;
-pub mod strays;
-pub mod systemd;
-pub mod text;
-pub mod units;
-pub mod unix_socket;
-pub mod verdict;
-pub mod vote;
-pub mod warning;
-pub mod watched;
 
 // The tests in tests/ name this crate as everybody else does. Two lines of `cfg` each: cargo-mutants
 // knows the plain `cfg(test)` alone.

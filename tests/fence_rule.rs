@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::answering::Answering;
-use rolecall::clock::Stamp;
-use rolecall::fence::{Due, Record, Watch};
-use rolecall::last_word::{LastWord, Word};
-use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::order::{Order, Target, Wish};
-use rolecall::policy::{Policy, Trust};
-use rolecall::reply::Wording;
-use rolecall::role::Role;
-use rolecall::snapshot::{NodeFacts, ServiceFacts, Snapshot, SourceFacts};
-use rolecall::verdict::Standing;
+use rolecall::facts::fence::{Due, Record, Watch};
+use rolecall::facts::{NodeFacts, ServiceFacts, Snapshot, SourceFacts};
+use rolecall::host::clock::Stamp;
+use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::role::Role;
+use rolecall::reply::routes::Answering;
+use rolecall::reply::wording::Wording;
+use rolecall::verdict::decide::Standing;
+use rolecall::verdict::last_word::{LastWord, Word};
+use rolecall::verdict::order::{Order, Target, Wish};
+use rolecall::verdict::policy::{Policy, Trust};
 
 const HOLD: u64 = 3_000;
 const LOOK: u64 = 2_000;
@@ -255,7 +255,7 @@ fn what_the_fence_did_is_counted_while_there_is_one() {
     record.set_up(true);
     record.clone().note(|deeds| {
         deeds.ended += 2;
-        deeds.acting = Some((at(NOW), rolecall::reason::Reason::NotLeader));
+        deeds.acting = Some((at(NOW), rolecall::verdict::reason::Reason::NotLeader));
     });
     let deeds = record.deeds().expect("there is one");
     assert_eq!((deeds.ended, deeds.acting.is_some()), (2, true));
@@ -291,9 +291,9 @@ proptest! {
                 let moment = now + step * 400;
                 let seen = node.seen(at(moment), &node.services[0]);
                 let fenced = matches!(watch.due(at(moment), &node), Due::Now(_));
-                prop_assert!(!(seen.state == rolecall::verdict::State::Ready && fenced));
-                let no = seen.state == rolecall::verdict::State::NotReady;
-                if seen.state == rolecall::verdict::State::Ready {
+                prop_assert!(!(seen.state == rolecall::verdict::decide::State::Ready && fenced));
+                let no = seen.state == rolecall::verdict::decide::State::NotReady;
+                if seen.state == rolecall::verdict::decide::State::Ready {
                     ready = Some(moment);
                 }
                 let silent = ready.is_none_or(|ready| moment >= ready.saturating_add(heard));

@@ -7,14 +7,14 @@ mod model;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::clock::Stamp;
-use rolecall::lease::{MARGIN, Times};
-use rolecall::lock::{Lock, USUAL_TIMES};
-use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
-use rolecall::policy::{Policy, Trust};
-use rolecall::role::{Role, Timeline};
-use rolecall::snapshot::SourceFacts;
-use rolecall::verdict::{Standing, State, decide, hold};
+use rolecall::facts::SourceFacts;
+use rolecall::host::clock::Stamp;
+use rolecall::look::lease::{MARGIN, Times};
+use rolecall::look::observation::{ErrorKind, Observation, Patroni, SourceError};
+use rolecall::look::role::{Role, Timeline};
+use rolecall::verdict::decide::{Standing, State, decide, hold};
+use rolecall::verdict::lock::{Lock, USUAL_TIMES};
+use rolecall::verdict::policy::{Policy, Trust};
 
 use model::{Story, play};
 

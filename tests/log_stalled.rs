@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rolecall::clock::{Clock, Stamp};
+use rolecall::host::clock::{Clock, Stamp};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Long enough for a busy machine, and far from for ever.

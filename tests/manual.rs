@@ -14,7 +14,7 @@ fn rolecall(arguments: &[&str]) -> String {
 
 /// Every page by its file's name, as the program prints it.
 fn pages() -> BTreeMap<String, String> {
-    let pages = rolecall::manual::pages(&rolecall::cli::definition());
+    let pages = rolecall::cli::manual::pages(&rolecall::cli::definition());
     let page = |name: String| {
         let text = match name.strip_prefix("rolecall-") {
             Some(command) => rolecall(&["man", command]),

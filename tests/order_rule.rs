@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::clock::Stamp;
-use rolecall::order::{self, Order, Target, Wish};
-use rolecall::policy::Policy;
-use rolecall::reason::Reason;
-use rolecall::role::Role;
-use rolecall::verdict::{State, Verdict};
+use rolecall::host::clock::Stamp;
+use rolecall::look::role::Role;
+use rolecall::verdict::decide::{State, Verdict};
+use rolecall::verdict::order::{self, Order, Target, Wish};
+use rolecall::verdict::policy::Policy;
+use rolecall::verdict::reason::Reason;
 
 fn at(ms: u64) -> Stamp {
     Stamp::new(Duration::from_millis(ms))

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fixtures::{AGENT_PORT, Ground, Heard, Rolecall, ask, eventually, now};
-use rolecall::clock::Stamp;
-use rolecall::order::{self, Order, Target, Wish};
+use rolecall::host::clock::Stamp;
+use rolecall::verdict::order::{self, Order, Target, Wish};
 use serde_json::Value;
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");

@@ -6,7 +6,7 @@ mod fixtures;
 use std::process::Command;
 
 use fixtures::{AGENT_PORT, Ground, Rolecall, ask, eventually};
-use rolecall::overview::{Health, health, text};
+use rolecall::cli::overview::{Health, health, text};
 use serde_json::{Value, json};
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::clock::Stamp;
-use rolecall::lease::Times;
-use rolecall::lock::Lock;
-use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
-use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
-use rolecall::reason::Reason;
-use rolecall::role::Role;
-use rolecall::snapshot::{Snapshot, SourceFacts};
+use rolecall::facts::{Snapshot, SourceFacts};
+use rolecall::host::clock::Stamp;
+use rolecall::look::lease::Times;
+use rolecall::look::observation::{ErrorKind, Observation, Patroni, SourceError};
+use rolecall::look::role::Role;
 use rolecall::source::patroni::{Asked, read_answer};
-use rolecall::verdict::{Standing, State, Verdict, decide};
+use rolecall::verdict::decide::{Standing, State, Verdict, decide};
+use rolecall::verdict::lock::Lock;
+use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
+use rolecall::verdict::reason::Reason;
 use serde_json::Value;
 
 /// Answers recorded from two-node clusters of Patroni 2.1.7 and 4.1.5 on PostgreSQL 15, and what

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rolecall::clock::Clock;
 use rolecall::config::{self, Address, ServerPort};
-use rolecall::observation::ErrorKind;
-use rolecall::role::Role;
+use rolecall::host::clock::Clock;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::patroni::Patroni;
 use rolecall::source::resolve::Resolver;

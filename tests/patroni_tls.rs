@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rolecall::config::conninfo::ClientCertificate;
 use rolecall::config::{self, PatroniTls};
-use rolecall::observation::{ErrorKind, Expiry, Observation, SourceError};
-use rolecall::poller;
-use rolecall::role::Role;
-use rolecall::source::conninfo::ClientCertificate;
+use rolecall::look::observation::{ErrorKind, Expiry, Observation, SourceError};
+use rolecall::look::role::Role;
 use rolecall::source::patroni::Patroni;
 use rolecall::source::resolve::Resolver;
+use rolecall::watch::poller;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, ServerConfig};
 use server::{Authority, LEADER, Manner, Server, Signed, tls};

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use rolecall::observation::ErrorKind;
+use rolecall::look::observation::ErrorKind;
 
 fn file(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// What the functions `label` of src/reason.rs give: each has one arm for every variant, and the
+/// What the functions `label` of src/verdict/reason.rs give: each has one arm for every variant, and the
 /// compiler refuses one that lacks an arm.
 fn labels_of_reasons(code: &str) -> BTreeSet<String> {
     let bodies = code.split("fn label(").skip(1);
@@ -28,7 +28,7 @@ fn entries(document: &str) -> Vec<[&str; 3]> {
 
 #[test]
 fn every_reason_has_one_entry_with_meaning_and_remedy() {
-    let mut reasons = labels_of_reasons(&file("src/reason.rs"));
+    let mut reasons = labels_of_reasons(&file("src/verdict/reason.rs"));
     assert!(reasons.contains("serves") && reasons.contains("rival"), "{reasons:?}");
     assert!(reasons.contains("serves_lockless"), "the circumstances, too: {reasons:?}");
     reasons.extend(ErrorKind::ALL.iter().map(|kind| kind.label().to_owned()));

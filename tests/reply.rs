@@ -1,9 +1,9 @@
 //! The bytes of the agent protocol against a model of HAProxy that reads them.
 
 use proptest::prelude::*;
-use rolecall::grammar::{Admin, Health, LineError, MAX_DESCRIPTION, MAX_LINE, Reply};
-use rolecall::reply::{Custom, Wording, WordingError};
-use rolecall::verdict::State;
+use rolecall::reply::grammar::{Admin, Health, LineError, MAX_DESCRIPTION, MAX_LINE, Reply};
+use rolecall::reply::wording::{Custom, Wording, WordingError};
+use rolecall::verdict::decide::State;
 
 /// What HAProxy takes from an answer, as its `tcpcheck_agent_expect_reply()` does: the line ends at
 /// the first newline or carriage return, words are separated by blanks, tabs and commas and compared

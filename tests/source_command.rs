@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::role::Role;
+use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::command::Command;
 use rustix::process::{Pid, Signal, kill_process};

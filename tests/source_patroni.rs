@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rolecall::config;
-use rolecall::observation::{ErrorKind, Observation, Patroni as Says, SourceError};
-use rolecall::role::Role;
+use rolecall::config::conninfo::ClientCertificate;
+use rolecall::look::observation::{ErrorKind, Observation, Patroni as Says, SourceError};
+use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
-use rolecall::source::conninfo::ClientCertificate;
 use rolecall::source::patroni::{MAX_BODY, Patroni};
 use rolecall::source::resolve::Resolver;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -76,7 +76,7 @@ async fn look(answer: impl AsRef<[u8]>) -> Result<Observation, SourceError> {
 }
 
 fn leader() -> Observation {
-    let timeline = Some(rolecall::role::Timeline(3));
+    let timeline = Some(rolecall::look::role::Timeline(3));
     Observation {
         leader: Some(true),
         timeline,
@@ -600,7 +600,7 @@ async fn a_name_of_which_one_address_is_dead_is_seen_within_a_look() {
         assert_eq!(seen.expect("within a look").unwrap().leader, Some(true));
     }
     drop(alive);
-    let error = rolecall::poller::look(&mut source, limit).await.unwrap_err();
+    let error = rolecall::watch::poller::look(&mut source, limit).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
     assert!(error.detail.ends_with(&format!("nothing answers at {dead}:{port}")), "{error}");
 }

@@ -22,15 +22,15 @@ use std::time::Duration;
 
 use authority::Authority;
 use cluster::{Node, PASSWORD, settings, source};
+use rolecall::config::conninfo::places;
 use rolecall::config::{Alias, Identity};
-use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row};
-use rolecall::observation::{ErrorKind, Expiry, Observation, SourceError};
-use rolecall::role::{Role, Timeline};
+use rolecall::look::observation::{ErrorKind, Expiry, Observation, SourceError};
+use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row};
+use rolecall::look::role::{Role, Timeline};
 use rolecall::source::RoleSource;
-use rolecall::source::conninfo::places;
 use rolecall::source::repmgr::Repmgr;
 use rolecall::source::resolve::Resolver;
-use rolecall::standby::unfit;
+use rolecall::verdict::standby::unfit;
 use server::{PATIENCE, PORT};
 use tokio::net::TcpListener;
 

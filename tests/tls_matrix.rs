@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use making::{HOST, Making, names};
 use rest::{Manner, Rest};
+use rolecall::config::conninfo::ClientCertificate;
 use rolecall::config::{self, PasswordFrom, PatroniTls};
-use rolecall::observation::SourceError;
-use rolecall::poller;
-use rolecall::source::conninfo::ClientCertificate;
+use rolecall::look::observation::SourceError;
 use rolecall::source::patroni::Patroni;
 use rolecall::source::postgres::Postgres;
 use rolecall::source::resolve::Resolver;
+use rolecall::watch::poller;
 use server::{PORT, Server};
 
 /// No look may take longer.

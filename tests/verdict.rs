@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::clock::Stamp;
-use rolecall::lock::{Lock, USUAL_TIMES};
-use rolecall::observation::{ErrorKind, Expiry, Observation, Patroni, Replay, SourceError};
-use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
-use rolecall::reason::Reason;
-use rolecall::role::{ROLES, Role};
-use rolecall::snapshot::{Snapshot, SourceFacts};
-use rolecall::verdict::{Standing, State, Verdict, decide};
+use rolecall::facts::{Snapshot, SourceFacts};
+use rolecall::host::clock::Stamp;
+use rolecall::look::observation::{ErrorKind, Expiry, Observation, Patroni, Replay, SourceError};
+use rolecall::look::role::{ROLES, Role};
+use rolecall::verdict::decide::{Standing, State, Verdict, decide};
+use rolecall::verdict::lock::{Lock, USUAL_TIMES};
+use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
+use rolecall::verdict::reason::Reason;
 
 fn at(ms: u64) -> Stamp {
     Stamp::new(Duration::from_millis(ms))
@@ -493,7 +493,7 @@ fn a_leader_of_patronis_is_held_no_longer_than_its_lock() {
     policy.trust[0].hold = ms(30_000);
     let held = |patroni: Patroni| {
         let look = Observation { patroni: Some(patroni), ..Observation::of(Role::Primary) };
-        rolecall::verdict::hold(&seen(&[(0, Ok(look))])[0], &policy.trust[0])
+        rolecall::verdict::decide::hold(&seen(&[(0, Ok(look))])[0], &policy.trust[0])
     };
     let times = Some(USUAL_TIMES);
     let usual = Patroni { times, ..Patroni::default() };

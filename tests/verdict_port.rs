@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
-use rolecall::observation::{ErrorKind, Observation, Patroni, Replay, SourceError};
-use rolecall::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
-use rolecall::role::Role;
-use rolecall::snapshot::{Snapshot, SourceFacts};
-use rolecall::verdict::{Standing, State, confirmed, decide};
+use rolecall::facts::{Snapshot, SourceFacts};
+use rolecall::host::clock::Stamp;
+use rolecall::look::observation::{ErrorKind, Observation, Patroni, Replay, SourceError};
+use rolecall::look::role::Role;
+use rolecall::verdict::decide::{Standing, State, confirmed, decide};
+use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 
 type Look = Result<Observation, SourceError>;
 

@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rolecall::clock::Clock;
+use rolecall::host::clock::Clock;
 use rolecall::config::Config;
-use rolecall::descriptors::Shares;
-use rolecall::http::{Pages, Room};
-use rolecall::metrics::{Exposed, Metrics};
-use rolecall::observation::Observation;
-use rolecall::releasing::{Key, Question};
-use rolecall::role::Role;
-use rolecall::schema::{self, Flags};
-use rolecall::snapshot::{Facts, NodeFacts, ServiceFacts, SourceFacts};
+use rolecall::host::descriptors::Shares;
+use rolecall::port::http::{Pages, Room};
+use rolecall::report::metrics::{Exposed, Metrics};
+use rolecall::look::observation::Observation;
+use rolecall::source::releasing::{Key, Question};
+use rolecall::look::role::Role;
+use rolecall::config::schema::{self, Flags};
+use rolecall::facts::{Facts, NodeFacts, ServiceFacts, SourceFacts};
 use tokio::sync::{mpsc, watch};
 
 const CONFIG: &str = r#"
@@ -96,7 +96,7 @@ fn facts_of(config: &Config) -> Facts {
             .map(|service| ServiceFacts {
                 name: service.name.as_str().into(),
                 policy: service.policy(of).into(),
-                standing: rolecall::verdict::Standing::default(),
+                standing: rolecall::verdict::decide::Standing::default(),
                 answering: service.answering.clone().into(),
                 asks: Arc::default(),
                 orders: Arc::default(),

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use rolecall::schema::{Flags, MAX_FILE, read};
+use rolecall::config::schema::{Flags, MAX_FILE, read};
 use rolecall_fuzz::{one_line, target, text};
 
 target!(|data| {

@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use rolecall::secret::Secret;
-use rolecall::source::conninfo::{Conninfo, Place, places};
+use rolecall::config::secret::Secret;
+use rolecall::config::conninfo::{Conninfo, Place, places};
 use rolecall_fuzz::{one_line, target, text};
 
 target!(|data| {
@@ -13,7 +13,7 @@ target!(|data| {
         for place in places {
             // Printed, it leads to the same server.
             let again =
-                rolecall::source::conninfo::places(&place.to_string()).expect("it is read again");
+                rolecall::config::conninfo::places(&place.to_string()).expect("it is read again");
             let leads = |place: &Place| (place.name().to_owned(), place.hostaddr, place.port);
             assert_eq!(leads(&again[0]), leads(&place));
             let _ = (place.is_here(), place.socket_dir());

@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use rolecall::control::{MOST_REPEATED, Question};
-use rolecall::order::{Target, Wish};
+use rolecall::control::protocol::{MOST_REPEATED, Question};
+use rolecall::verdict::order::{Target, Wish};
 use rolecall_fuzz::{cleaned, one_line, target};
 
 target!(|data| {

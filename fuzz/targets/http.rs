@@ -4,8 +4,8 @@
 
 use std::cell::RefCell;
 
-use rolecall::places::Places;
-use rolecall::releasing::Key;
+use rolecall::host::places::Places;
+use rolecall::source::releasing::Key;
 use rolecall_fuzz::stage::{Stage, key};
 use rolecall_fuzz::{one_line, run, target};
 use serde_json::Value;

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
+use rolecall::host::clock::Stamp;
 use rolecall::fuzzing::orders;
-use rolecall::order::{MOST_REASON, Wish};
+use rolecall::verdict::order::{MOST_REASON, Wish};
 use rolecall_fuzz::{cleaned, target};
 
 target!(|data| {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use rolecall::fuzzing::{read_members, read_times};
-use rolecall::observation::{MOST_DETAIL, Observation, SourceError};
+use rolecall::look::observation::{MOST_DETAIL, Observation, SourceError};
 use rolecall::source::patroni::{Asked, MAX_BODY, read_answer};
 use rolecall_fuzz::{cleaned, target};
 

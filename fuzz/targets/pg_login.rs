@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use rolecall::fuzzing::pg::logged_in;
-use rolecall::source::conninfo::Conninfo;
+use rolecall::config::conninfo::Conninfo;
 use rolecall_fuzz::{run, target};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

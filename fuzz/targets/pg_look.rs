@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use rolecall::config::{Identity, PasswordFrom, Postgres as Server, Repmgr as Settings, Whose};
-use rolecall::electorate::Attached;
-use rolecall::observation::{MOST_DETAIL, Observation, SourceError};
-use rolecall::quorum::TwoNode;
-use rolecall::role::Role;
+use rolecall::look::repmgr::Attached;
+use rolecall::look::observation::{MOST_DETAIL, Observation, SourceError};
+use rolecall::verdict::quorum::TwoNode;
+use rolecall::look::role::Role;
 use rolecall::source::RoleSource as _;
 use rolecall::source::pg::Connector;
 use rolecall::source::pg::sessions::Sessions;

@@ -5,11 +5,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
-use rolecall::policy::{Policy, Trust};
-use rolecall::quorum::{Electorate, TwoNode};
-use rolecall::record::Records;
-use rolecall::role::Role;
+use rolecall::host::clock::Stamp;
+use rolecall::verdict::policy::{Policy, Trust};
+use rolecall::verdict::quorum::{Electorate, TwoNode};
+use rolecall::watch::record::Records;
+use rolecall::look::role::Role;
 use rolecall_fuzz::target;
 
 fn policy() -> Policy {

@@ -2,10 +2,10 @@
 
 #![no_main]
 
-use rolecall::electorate::NodeId;
-use rolecall::release::Release;
-use rolecall::releasing::{Key, Question};
-use rolecall::role::Timeline;
+use rolecall::look::repmgr::NodeId;
+use rolecall::look::release::Release;
+use rolecall::source::releasing::{Key, Question};
+use rolecall::look::role::Timeline;
 use rolecall_fuzz::stage::key;
 use rolecall_fuzz::{target, text};
 use tokio::sync::oneshot;
@@ -29,7 +29,7 @@ target!(|data| {
         assert_eq!(Release::read(&release.text(NONCE), NONCE).as_ref(), Some(&release));
         let body = key.answer(&release, NONCE);
         let believed = key.read_answer(&body, NONCE);
-        assert_eq!(believed.is_some(), body.len() <= rolecall::release::LONGEST);
+        assert_eq!(believed.is_some(), body.len() <= rolecall::look::release::LONGEST);
         assert!(release.node.0 > 0 && release.system.bytes().all(|byte| byte.is_ascii_digit()));
         let _ = release.longest_word();
         let lets = release.lets(release.node, &release.system, Some(Timeline(2)));

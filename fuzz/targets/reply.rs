@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use rolecall::grammar::Reply;
+use rolecall::reply::grammar::Reply;
 use rolecall_fuzz::{target, text};
 
 target!(|data| {

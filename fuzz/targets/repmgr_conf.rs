@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use rolecall::electorate::NodeId;
+use rolecall::look::repmgr::NodeId;
 use rolecall::fuzzing::repmgr::conf;
 use rolecall_fuzz::{one_line, target};
 

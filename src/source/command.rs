@@ -29,10 +29,10 @@ use tokio::process::Child;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::observation::{ErrorKind, Observation, SourceError};
-use crate::role::{ROLES, Role};
+use crate::look::observation::{ErrorKind, Observation, SourceError};
+use crate::look::role::{ROLES, Role};
+use crate::look::text;
 use crate::source::RoleSource;
-use crate::text;
 
 /// Most bytes of stdout that are read; a word needs twenty.
 const MAX_OUTPUT: usize = 4 * 1024;

@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::observation::SourceError;
+use crate::look::observation::SourceError;
 use crate::source::resolve::Resolver;
 
 /// Longest time that one address has before the next one is tried beside it: what RFC 8305 recommends.
@@ -152,7 +152,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::clock::Clock;
+    use crate::host::clock::Clock;
 
     /// Of a look as the shipped files have it.
     const LOOK: Duration = Duration::from_millis(800);

@@ -1,7 +1,7 @@
 //! A role that is always the same: for a first try, a drill, or a server that is no PostgreSQL.
 
-use crate::observation::{Observation, SourceError};
-use crate::role::Role;
+use crate::look::observation::{Observation, SourceError};
+use crate::look::role::Role;
 use crate::source::RoleSource;
 
 /// Always this role; no look of it fails.
@@ -20,7 +20,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_what_it_was_told_to_be() {
-        for role in crate::role::ROLES {
+        for role in crate::look::role::ROLES {
             assert_eq!(Fixed(role).observe().await, Ok(Observation::of(role)));
         }
     }

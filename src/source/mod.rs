@@ -5,7 +5,6 @@
 //! arms in [`Source`] and one table of tests.
 
 pub mod command;
-pub mod conninfo;
 mod dial;
 pub mod fixed;
 pub mod passfile;
@@ -14,6 +13,7 @@ pub mod pg;
 pub mod port;
 pub mod postgres;
 pub mod release;
+pub mod releasing;
 pub mod repmgr;
 pub mod resolve;
 pub mod tcp;
@@ -26,8 +26,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::config::{self, Kind};
-use crate::failure::{Exit, Failure};
-use crate::observation::{Observation, SourceError};
+use crate::host::failure::{Exit, Failure};
+use crate::look::observation::{Observation, SourceError};
 use resolve::Resolver;
 
 /// One place where the role of a node can be learned.

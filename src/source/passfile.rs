@@ -8,8 +8,8 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::observation::{ErrorKind, SourceError};
-use crate::secret::Secret;
+use crate::config::secret::Secret;
+use crate::look::observation::{ErrorKind, SourceError};
 
 /// Most bytes of a file with passwords: hundreds of lines, and no read that could stall a look.
 pub const MAX_BYTES: u64 = 64 * 1024;

@@ -31,11 +31,11 @@ use reqwest::Url;
 use tokio::time::timeout;
 use tracing::info;
 
-use crate::clock::{Clock, Stamp};
 use crate::config::{self, Address, PatroniLag};
-use crate::lease::Times;
-use crate::observation::{ErrorKind, Observation, SourceError};
-use crate::own_address;
+use crate::host::clock::{Clock, Stamp};
+use crate::host::own_address;
+use crate::look::lease::Times;
+use crate::look::observation::{ErrorKind, Observation, SourceError};
 use crate::source::RoleSource;
 use crate::source::resolve::Resolver;
 use crate::source::web::Wanted;

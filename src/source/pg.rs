@@ -26,11 +26,11 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Config, Connection, Error, NoTls, Row};
 
-use crate::clock::{Clock, Stamp};
+use crate::config::conninfo::{ChannelBinding, DEFAULT_SOCKET_DIR, Place, RequireAuth};
+use crate::config::secret::Secret;
 use crate::config::{self, PasswordFrom};
-use crate::observation::{ErrorKind, Expiry, SourceError};
-use crate::secret::Secret;
-use crate::source::conninfo::{ChannelBinding, DEFAULT_SOCKET_DIR, Place, RequireAuth};
+use crate::host::clock::{Clock, Stamp};
+use crate::look::observation::{ErrorKind, Expiry, SourceError};
 use crate::source::dial::Dialer;
 use crate::source::passfile::{self, Login};
 use crate::source::resolve::Resolver;

@@ -9,9 +9,9 @@
 
 use std::time::Duration;
 
-use crate::clock::{Clock, Stamp};
 use crate::config;
-use crate::observation::{Observation, SourceError};
+use crate::host::clock::{Clock, Stamp};
+use crate::look::observation::{Observation, SourceError};
 use crate::source::RoleSource;
 use crate::source::pg::Connector;
 use crate::source::pg::role::{self, LEAST, RoleRow, is_lack};

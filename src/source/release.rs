@@ -2,21 +2,21 @@
 //! HTTP port beside that node's server.
 //!
 //! Asked in the rhythm of a look, with its deadline. What comes back is believed only with the cluster's
-//! secret ([`crate::releasing`]); a rolecall that cannot be reached, or that says nothing of the kind, is
+//! secret ([`crate::source::releasing`]); a rolecall that cannot be reached, or that says nothing of the kind, is
 //! as if it had not been asked.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::electorate::{NodeId, Row};
-use crate::observation::{ErrorKind, Observation, SourceError};
-use crate::release::LONGEST;
-use crate::releasing::{CODE, FROM, Key, NONCE, WITHOUT, Without, nonce};
-use crate::role::Role;
+use crate::config::conninfo::{Place, SslMode, TlsSettings};
+use crate::look::observation::{ErrorKind, Observation, SourceError};
+use crate::look::release::LONGEST;
+use crate::look::repmgr::{NodeId, Row};
+use crate::look::role::Role;
 use crate::source::RoleSource;
-use crate::source::conninfo::{Place, SslMode, TlsSettings};
 use crate::source::dial::Dialer;
+use crate::source::releasing::{CODE, FROM, Key, NONCE, WITHOUT, Without, nonce};
 use crate::source::resolve::Resolver;
 use crate::source::tls::{PeerEnd, client_config};
 use crate::source::web;

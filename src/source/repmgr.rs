@@ -2,7 +2,7 @@
 //!
 //! Nothing is decided here. repmgr's table cannot be believed alone: a returned old primary still
 //! calls itself `primary, active`, a witness is writable and out of recovery, a promotion by hand is
-//! never written down. What a node answers is a vote at most, and [`crate::quorum`] counts them.
+//! never written down. What a node answers is a vote at most, and [`crate::verdict::quorum`] counts them.
 //!
 //! One look is one query over a connection of its own, because one that stays open lies; see
 //! [`crate::source::pg`]. The rows of `repmgr.nodes` say where the other nodes are, and nothing else
@@ -23,15 +23,15 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::conninfo::Place;
 use crate::config::{self, Identity};
-use crate::electorate::{Answer, Attached, NodeId, Registered, Row, row};
-use crate::observation::{ErrorKind, Observation, SourceError};
-use crate::quorum::{TwoNode, usual_hold};
+use crate::look::observation::{ErrorKind, Observation, SourceError};
+use crate::look::repmgr::{Answer, Attached, NodeId, Registered, Row, row};
 use crate::source::RoleSource;
-use crate::source::conninfo::Place;
 use crate::source::pg::Connector;
 use crate::source::pg::role::RoleRow;
 use crate::source::resolve::Resolver;
+use crate::verdict::quorum::{TwoNode, usual_hold};
 use address::Aliases;
 pub use answer::MAX_ROWS;
 use answer::{Columns, Listed};
@@ -337,7 +337,7 @@ impl Own {
     }
 }
 
-/// The rows that count, as [`crate::quorum`] counts them: all but one deposed primary.
+/// The rows that count, as [`crate::verdict::quorum`] counts them: all but one deposed primary.
 fn electors(table: &[Row]) -> usize {
     let deposed = |row: &Row| row.registered == Registered::Primary && !row.active;
     table.len() - usize::from(table.iter().any(deposed))

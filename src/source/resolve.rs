@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::observation::{ErrorKind, SourceError};
+use crate::look::observation::{ErrorKind, SourceError};
 
 /// How long a look waits for its look-up where addresses are known already. A local cache answers
 /// in under a millisecond and a name server nearby in a few; 100 ms is little of a look's timeout.
@@ -311,7 +311,7 @@ mod tests {
         outcomes.send(Ok(vec![address(1)])).unwrap();
         assert_eq!(resolver.lookup("db1").await, Ok(vec![address(1)]));
 
-        let clock = crate::clock::Clock::held();
+        let clock = crate::host::clock::Clock::held();
         for delay in [PATIENCE, Duration::ZERO, Duration::ZERO] {
             let before = clock.now();
             assert_eq!(resolver.lookup("db1").await, Ok(vec![address(1)]));
@@ -327,7 +327,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_glance_waits_only_where_nothing_is_known() {
         let (resolver, outcomes, _) = led();
-        let clock = crate::clock::Clock::held();
+        let clock = crate::host::clock::Clock::held();
         let before = clock.now();
         assert!(resolver.glance("db1").await.is_empty());
         assert!(clock.now().since(before) >= PATIENCE);
@@ -426,7 +426,7 @@ mod tests {
         resolver.shared.names().record("db1", &Ok([address(1)].into()));
         let all = Arc::clone(&resolver.shared.threads);
         let _taken = all.acquire_many_owned(u32::try_from(THREADS).unwrap()).await.unwrap();
-        let clock = crate::clock::Clock::Boot;
+        let clock = crate::host::clock::Clock::Boot;
         let began = clock.now();
         assert_eq!(resolver.lookup("db1").await, Ok(vec![address(1)]));
         assert_eq!(resolver.glance("db1").await, [address(1)]);

@@ -4,12 +4,12 @@
 //! answer in PostgreSQL's protocol speaks against nobody, silence is silence.
 
 use crate::config;
-use crate::observation::{MOST_DETAIL, Observation, SourceError};
+use crate::look::observation::{MOST_DETAIL, Observation, SourceError};
+use crate::look::text;
 use crate::source::RoleSource;
 use crate::source::pg::greeting::{Greeting, greet};
 use crate::source::port::Port;
 use crate::source::resolve::Resolver;
-use crate::text;
 
 /// A connection, and one question, a look.
 pub struct Tcp {

@@ -32,8 +32,8 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-use crate::observation::{ErrorKind, SourceError};
-use crate::source::conninfo::{ClientCertificate, Root, SslMode, TlsSettings, TlsVersions};
+use crate::config::conninfo::{ClientCertificate, Root, SslMode, TlsSettings, TlsVersions};
+use crate::look::observation::{ErrorKind, SourceError};
 use crate::source::passfile::credential;
 
 use ends::Noting;
@@ -251,7 +251,7 @@ mod tests {
 
     use super::pem::MAX_PEM_BYTES;
     use super::*;
-    use crate::source::conninfo::{ClientCertificate, Conninfo};
+    use crate::config::conninfo::{ClientCertificate, Conninfo};
 
     fn settings(text: &str) -> TlsSettings {
         text.parse::<Conninfo>().unwrap().tls

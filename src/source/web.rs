@@ -18,7 +18,7 @@ use reqwest::header::{CONNECTION, HeaderValue};
 use reqwest::{RequestBuilder, Response, Url};
 use rustls::ClientConfig;
 
-use crate::observation::SourceError;
+use crate::look::observation::SourceError;
 use crate::source::dial::{Dialer, Failed};
 use crate::source::resolve::Resolver;
 use gate::Gate;
@@ -251,7 +251,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::source::conninfo::{SslMode, TlsSettings};
+    use crate::config::conninfo::{SslMode, TlsSettings};
     use crate::source::tls::{PeerEnd, client_config};
 
     /// Of a look.

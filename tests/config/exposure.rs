@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use rolecall::exposure::Risk;
-use rolecall::schema::{Flags, read};
-use rolecall::secret::Secret;
-use rolecall::warning::Warning;
+use rolecall::config::exposure::Risk;
+use rolecall::config::schema::{Flags, read};
+use rolecall::config::secret::Secret;
+use rolecall::config::warning::Warning;
 
 use crate::accepted;
 

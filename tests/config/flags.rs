@@ -1,10 +1,10 @@
 //! What is said on the command line.
 
-use rolecall::answering::Listen;
+use rolecall::config::schema::{Flags, read};
+use rolecall::config::secret::Secret;
 use rolecall::config::{Kind, PasswordFrom, Postgres, Source};
-use rolecall::role::Role;
-use rolecall::schema::{Flags, read};
-use rolecall::secret::Secret;
+use rolecall::look::role::Role;
+use rolecall::reply::routes::Listen;
 
 use crate::{built_in, ms, patroni_at, printed, refused};
 

@@ -10,14 +10,14 @@ mod values;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rolecall::answering::{Answering, Listen};
+use rolecall::config::document::Problem;
+use rolecall::config::schema::{Flags, Loaded, read};
 use rolecall::config::{
     Config, Haproxy, Kind, Log, LogFormat, LogTo, Node, Patroni, Service, Source,
 };
-use rolecall::document::Problem;
-use rolecall::reply::Wording;
-use rolecall::role::Role;
-use rolecall::schema::{Flags, Loaded, read};
+use rolecall::look::role::Role;
+use rolecall::reply::routes::{Answering, Listen};
+use rolecall::reply::wording::Wording;
 
 const FULL: &str = include_str!("../data/config/full.toml");
 const PACKAGED: &str = include_str!("../../packaging/rolecall.toml");

@@ -1,8 +1,8 @@
 //! Several nodes.
 
-use rolecall::answering::Asked;
-use rolecall::schema::{Flags, Loaded};
-use rolecall::warning::Warning;
+use rolecall::config::schema::{Flags, Loaded};
+use rolecall::config::warning::Warning;
+use rolecall::reply::routes::Asked;
 
 use crate::{accepted, ms, printed, refused};
 

@@ -1,8 +1,8 @@
 //! The file of the packages, and what is built in.
 
+use rolecall::config::schema::Loaded;
 use rolecall::config::{Control, Whose};
-use rolecall::policy::{Hysteresis, LagLimit, OnLag};
-use rolecall::schema::Loaded;
+use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag};
 
 use crate::{PACKAGED, accepted, built_in, ms};
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::document::Problem;
-use rolecall::last_word::Word;
-use rolecall::schema::{DEFAULT_PATH, Flags, MAX_FILE, load, read};
-use rolecall::warning::Warning;
+use rolecall::config::document::Problem;
+use rolecall::config::schema::{DEFAULT_PATH, Flags, MAX_FILE, load, read};
+use rolecall::config::warning::Warning;
+use rolecall::verdict::last_word::Word;
 
 use crate::{FULL, PACKAGED, accepted, printed, refused};
 

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use rolecall::answering::{Answering, Listen};
+use rolecall::config::schema::{Flags, Loaded, read};
+use rolecall::config::warning::Warning;
 use rolecall::config::{
     Address, Alias, Config, Control, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom,
     Postgres, Repmgr, ServerPort, Service, Source, Tcp,
 };
-use rolecall::electorate::NodeId;
-use rolecall::last_word::{LastWord, Word};
-use rolecall::policy::{Hysteresis, LagLimit, OnLag};
-use rolecall::quorum::{Electorate, TwoNode};
-use rolecall::reply::{Custom, Wording};
-use rolecall::role::Role;
-use rolecall::schema::{Flags, Loaded, read};
-use rolecall::warning::Warning;
+use rolecall::look::repmgr::NodeId;
+use rolecall::look::role::Role;
+use rolecall::reply::routes::{Answering, Listen};
+use rolecall::reply::wording::{Custom, Wording};
+use rolecall::verdict::last_word::{LastWord, Word};
+use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag};
+use rolecall::verdict::quorum::{Electorate, TwoNode};
 
 use crate::{FULL, accepted, ms, patroni_at, told};
 

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::lease::Times;
-use rolecall::lock::USUAL_TIMES;
-use rolecall::observation::{ErrorKind, Observation, Patroni, SourceError};
-use rolecall::role::{Role, Timeline};
-use rolecall::snapshot::SourceFacts;
-use rolecall::verdict::{Standing, State, decide};
+use rolecall::facts::SourceFacts;
+use rolecall::look::lease::Times;
+use rolecall::look::observation::{ErrorKind, Observation, Patroni, SourceError};
+use rolecall::look::role::{Role, Timeline};
+use rolecall::verdict::decide::{Standing, State, decide};
+use rolecall::verdict::lock::USUAL_TIMES;
 
 use super::{INTERVAL, MEMORY, TIMEOUT, at, fails, ms, policy};
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::electorate::{Answer, NodeId};
-use rolecall::observation::Observation;
-use rolecall::poke::Poke;
-use rolecall::release::Release;
-use rolecall::role::{Role, Timeline};
-use rolecall::verdict::State;
+use rolecall::look::observation::Observation;
+use rolecall::look::release::Release;
+use rolecall::look::repmgr::{Answer, NodeId};
+use rolecall::look::role::{Role, Timeline};
+use rolecall::verdict::decide::State;
+use rolecall::watch::poke::Poke;
 
 use super::cluster::{Cluster, rhythm};
 use super::servers::{

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row};
-use rolecall::observation::{ErrorKind, Observation};
-use rolecall::role::Role;
-use rolecall::watched::others;
+use rolecall::look::observation::{ErrorKind, Observation};
+use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row};
+use rolecall::look::role::Role;
+use rolecall::watch::watched::others;
 
 use super::cluster::Cluster;
 use super::servers::{Asked, Primary, Server, Standby, Witness, fails, healthy, refuses, table};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::electorate::NodeId;
-use rolecall::order::{Order, Target, Wish};
-use rolecall::poke::Poke;
-use rolecall::releasing::{Key, nonce};
-use rolecall::role::Timeline;
-use rolecall::verdict::State;
+use rolecall::look::repmgr::NodeId;
+use rolecall::look::role::Timeline;
+use rolecall::source::releasing::{Key, nonce};
+use rolecall::verdict::decide::State;
+use rolecall::verdict::order::{Order, Target, Wish};
+use rolecall::watch::poke::Poke;
 
 use super::cluster::{Cluster, rhythm};
 use super::logged;

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use rolecall::clock::Clock;
 use rolecall::config::Rhythm;
-use rolecall::observation::ErrorKind;
-use rolecall::poller::{self, Poked};
-use rolecall::role::Role;
-use rolecall::verdict::State;
+use rolecall::host::clock::Clock;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::role::Role;
+use rolecall::verdict::decide::State;
+use rolecall::watch::poller::{self, Poked};
 use tokio::sync::mpsc;
 
 mod candidate;
@@ -94,7 +94,7 @@ async fn the_second_look_comes_a_phase_after_the_first_and_the_rhythm_goes_on_fr
     let clock = Clock::held();
     let (report, mut looks) = mpsc::channel(16);
     let rhythm = Rhythm { interval: INTERVAL, timeout: TIMEOUT };
-    let id = rolecall::poller::PollerId(1);
+    let id = rolecall::watch::poller::PollerId(1);
     let begun = clock.now();
     let poller =
         tokio::spawn(poller::run(source, rhythm, ms(200), clock, id, report, Poked::default()));

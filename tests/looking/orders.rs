@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::observation::ErrorKind;
-use rolecall::order::{Order, Target, Wish};
-use rolecall::plan::PlannedNode;
-use rolecall::policy::Policy;
-use rolecall::role::Role;
-use rolecall::verdict::State;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::role::Role;
+use rolecall::verdict::decide::State;
+use rolecall::verdict::order::{Order, Target, Wish};
+use rolecall::verdict::policy::Policy;
+use rolecall::watch::plan::PlannedNode;
 
 use super::world::{Does, INTERVAL, Scripted, TIMEOUT, World, ms};
 

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rolecall::keeper::MOST_POKED;
-use rolecall::poke::Poke;
-use rolecall::role::Role;
-use rolecall::verdict::State;
+use rolecall::look::role::Role;
+use rolecall::verdict::decide::State;
+use rolecall::watch::keeper::MOST_POKED;
+use rolecall::watch::poke::Poke;
 
 use super::READY;
 use super::world::{Does, INTERVAL, Scripted, World, ms, settle};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rolecall::plan::PlannedNode;
-use rolecall::role::Role;
-use rolecall::schema::{Flags, read};
-use rolecall::verdict::State;
+use rolecall::config::schema::{Flags, read};
+use rolecall::look::role::Role;
+use rolecall::verdict::decide::State;
+use rolecall::watch::plan::PlannedNode;
 
 use super::cluster::Cluster;
 use super::servers::{Asked, Primary, Server, fails, table};

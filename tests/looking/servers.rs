@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row, Table};
-use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::role::{Role, Timeline};
+use rolecall::config::conninfo::Place;
+use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, Table};
+use rolecall::look::role::{Role, Timeline};
 use rolecall::source::RoleSource;
-use rolecall::source::conninfo::Place;
 
 pub use Registered::{Primary, Standby, Witness};
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::observation::ErrorKind;
-use rolecall::order::{Order, Target, Wish};
-use rolecall::role::Role;
-use rolecall::verdict::State;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::role::Role;
+use rolecall::verdict::decide::State;
+use rolecall::verdict::order::{Order, Target, Wish};
 
 use super::cluster::Cluster;
 use super::world::{Does, INTERVAL, Scripted, World, settle};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
+use rolecall::host::clock::Stamp;
 
 pub use crate::setting::{Callbacks, Names, Setting, config};
 

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use rolecall::electorate::Registered;
-use rolecall::observation::ErrorKind;
-use rolecall::quorum::rule;
-use rolecall::vote::FRESH;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::repmgr::Registered;
+use rolecall::verdict::quorum::rule;
+use rolecall::verdict::vote::FRESH;
 
 use super::said::{
     Primary, RULES, STALE_YES, Said, Standby, Witness, YES, at, fails, follows, id, primary, ruled,

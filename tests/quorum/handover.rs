@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use rolecall::electorate::Registered;
-use rolecall::handover::{Way, complete, ways};
-use rolecall::observation::ErrorKind;
-use rolecall::policy::Policy;
-use rolecall::quorum::rule;
-use rolecall::release::Release;
-use rolecall::role::{Role, Timeline};
-use rolecall::snapshot::SourceFacts;
+use rolecall::facts::SourceFacts;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::release::Release;
+use rolecall::look::repmgr::Registered;
+use rolecall::look::role::{Role, Timeline};
+use rolecall::verdict::handover::{Way, complete, ways};
+use rolecall::verdict::policy::Policy;
+use rolecall::verdict::quorum::rule;
 
 use super::said::{
     self, LIFE, Primary, RULES, SETTLE, Said, Standby, at, fails, follows, id, primary,

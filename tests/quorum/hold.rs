@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use rolecall::observation::ErrorKind;
-use rolecall::policy::{Policy, Trust};
-use rolecall::role::Role;
-use rolecall::snapshot::SourceFacts;
-use rolecall::verdict::{Standing, State, decide};
+use rolecall::facts::SourceFacts;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::role::Role;
+use rolecall::verdict::decide::{Standing, State, decide};
+use rolecall::verdict::policy::{Policy, Trust};
 
 use super::said::{LIFE, RULES, at, fails, follows, id, primary};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rolecall::observation::Observation;
-use rolecall::role::Role;
-use rolecall::verdict::{Finding, Standing, State, decide, findings};
+use rolecall::look::observation::Observation;
+use rolecall::look::role::Role;
+use rolecall::verdict::decide::{Finding, Standing, State, decide, findings};
 
 use super::said::{SETTLE, at, follows, id, primary};
 use super::standing::{

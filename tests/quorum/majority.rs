@@ -4,10 +4,10 @@ use super::said::{
     Primary, RULES, STALE_YES, Said, Standby, YES, at, fails, follows, id, isolated, orphan,
     outvoted, primary, ruled, seen, with,
 };
-use rolecall::observation::ErrorKind;
-use rolecall::quorum::{Electorate, Round, Ruling, TwoNode, rule};
-use rolecall::reason::Reason;
-use rolecall::role::Timeline;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::role::Timeline;
+use rolecall::verdict::quorum::{Electorate, Round, Ruling, TwoNode, rule};
+use rolecall::verdict::reason::Reason;
 
 // 6. The majority.
 

@@ -4,13 +4,13 @@ use super::said::{
     LIFE, Primary, RULES, STALE_YES, Said, Standby, Witness, YES, at, fails, follows, id, isolated,
     orphan, outvoted, primary, ruled, seen, vote, with,
 };
-use rolecall::electorate::Registered;
-use rolecall::observation::ErrorKind;
-use rolecall::quorum::{Ruling, expiries, rule};
-use rolecall::reason::Reason;
-use rolecall::role::Role;
-use rolecall::snapshot::SourceFacts;
-use rolecall::vote::Vote;
+use rolecall::facts::SourceFacts;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::repmgr::Registered;
+use rolecall::look::role::Role;
+use rolecall::verdict::quorum::{Ruling, expiries, rule};
+use rolecall::verdict::reason::Reason;
+use rolecall::verdict::vote::Vote;
 
 #[test]
 fn a_healthy_primary_has_every_vote() {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use rolecall::answering::Answering;
-use rolecall::policy::Policy;
-use rolecall::record::{About, Records, Yes, restored, still_same};
-use rolecall::reply::Wording;
-use rolecall::snapshot::{NodeFacts, ServiceFacts, SourceFacts};
-use rolecall::verdict::Standing;
+use rolecall::facts::{NodeFacts, ServiceFacts, SourceFacts};
+use rolecall::reply::routes::Answering;
+use rolecall::reply::wording::Wording;
+use rolecall::verdict::decide::Standing;
+use rolecall::verdict::policy::Policy;
+use rolecall::watch::record::{About, Records, Yes, restored, still_same};
 
 use super::handover::policy;
 use super::said::{LIFE, Primary, Said, at, fails, id, primary};
@@ -45,7 +45,7 @@ fn alone(number: i32, system: &str) -> SourceFacts {
 
 fn silent() -> SourceFacts {
     let mut facts = SourceFacts::default();
-    facts.own.record(at(5000), fails(rolecall::observation::ErrorKind::Timeout));
+    facts.own.record(at(5000), fails(rolecall::look::observation::ErrorKind::Timeout));
     facts
 }
 

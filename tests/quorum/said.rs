@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
-use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row, Table};
-use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::policy::{Policy, Trust};
-use rolecall::quorum::{Electorate, Round, Ruling, TwoNode, rule};
-use rolecall::reason::Reason;
-use rolecall::role::{Role, Timeline};
-use rolecall::snapshot::SourceFacts;
-use rolecall::vote::Vote;
+use rolecall::facts::SourceFacts;
+use rolecall::host::clock::Stamp;
+use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, Table};
+use rolecall::look::role::{Role, Timeline};
+use rolecall::verdict::policy::{Policy, Trust};
+use rolecall::verdict::quorum::{Electorate, Round, Ruling, TwoNode, rule};
+use rolecall::verdict::reason::Reason;
+use rolecall::verdict::vote::Vote;
 
 pub use Registered::{Primary, Standby, Witness};
 

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use rolecall::electorate::Registered;
-use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::policy::Policy;
-use rolecall::release::Release;
-use rolecall::role::{Role, Timeline};
-use rolecall::snapshot::SourceFacts;
-use rolecall::verdict::{Standing, State, decide};
+use rolecall::facts::SourceFacts;
+use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::release::Release;
+use rolecall::look::repmgr::Registered;
+use rolecall::look::role::{Role, Timeline};
+use rolecall::verdict::decide::{Standing, State, decide};
+use rolecall::verdict::policy::Policy;
 
 use super::said::{
     self, LIFE, Primary, SETTLE, Said, Standby, at, fails, follows, id, primary, witness,
@@ -109,13 +109,13 @@ fn settling_belongs_to_being_the_primary() {
     let mut standby = follows(2).by(&[(1, Standby, true), (2, Primary, true), (3, Standby, true)]);
     standby.answer.me = Some(id(1));
     let mut seen = standby.look().unwrap();
-    seen.replay = Some(rolecall::observation::Replay {
+    seen.replay = Some(rolecall::look::observation::Replay {
         streaming: true,
         paused: false,
         lag_bytes: Some(0),
         lag_time: Some(Duration::ZERO),
     });
-    seen.upkeep = Some(rolecall::observation::Upkeep {
+    seen.upkeep = Some(rolecall::look::observation::Upkeep {
         heard: Some(Duration::ZERO),
         silent_after: Duration::from_secs(35),
         apply_delay: Duration::ZERO,

@@ -6,14 +6,14 @@ use super::said::{
     LIFE, Primary, RULES, Standby, Witness, YES, at, fails, follows, healthy, id, isolated, orphan,
     outvoted, primary, ruled, seen, vote, with, witness,
 };
-use rolecall::electorate::Attached;
-use rolecall::observation::ErrorKind;
-use rolecall::quorum::{Electorate, Ruling, left_out, rule};
-use rolecall::reason::Reason;
-use rolecall::release::{LeftOut, Release};
-use rolecall::role::Timeline;
-use rolecall::snapshot::SourceFacts;
-use rolecall::vote::Vote;
+use rolecall::facts::SourceFacts;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::release::{LeftOut, Release};
+use rolecall::look::repmgr::Attached;
+use rolecall::look::role::Timeline;
+use rolecall::verdict::quorum::{Electorate, Ruling, left_out, rule};
+use rolecall::verdict::reason::Reason;
+use rolecall::verdict::vote::Vote;
 
 // 3. Who counts.
 

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
+use rolecall::host::clock::Stamp;
 use rustix::process::Signal;
 
 use crate::fixtures::netns::host;

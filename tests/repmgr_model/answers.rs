@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
-use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row, Table};
-use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::role::{Role, Timeline};
-use rolecall::snapshot::SourceFacts;
-use rolecall::source::conninfo::Place;
+use rolecall::config::conninfo::Place;
+use rolecall::facts::SourceFacts;
+use rolecall::host::clock::Stamp;
+use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, Table};
+use rolecall::look::role::{Role, Timeline};
 
 use crate::cluster::{Cluster, Host, Id, Kind, Rows};
 

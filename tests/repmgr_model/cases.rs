@@ -1,8 +1,8 @@
 //! The counterexamples to earlier forms of the rule, step by step: rolecall's rule has at most one
 //! yes in each, the rule with the one part taken back has two.
 
-use rolecall::clock::Stamp;
-use rolecall::quorum::{Electorate, Ruling, TwoNode, rule};
+use rolecall::host::clock::Stamp;
+use rolecall::verdict::quorum::{Electorate, Ruling, TwoNode, rule};
 
 use crate::cluster::{Cluster, Event as E, Id};
 use crate::reference::Mutant;

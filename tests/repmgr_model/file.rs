@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rolecall::config::schema::{Flags, read};
 use rolecall::config::{Config, Kind};
-use rolecall::schema::{Flags, read};
 
 use crate::cluster::Id;
 use crate::proxy::Haproxy;

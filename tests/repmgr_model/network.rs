@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use rolecall::observation::{ErrorKind, Observation, SourceError};
-use rolecall::releasing::{Key, Question, Without, nonce};
-use rolecall::role::Role;
+use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
+use rolecall::source::releasing::{Key, Question, Without, nonce};
 use tokio::sync::oneshot;
 
 use crate::answers::{Look, Shown, failed, node_id};

@@ -1,7 +1,7 @@
 //! What must never be, and what came of a run.
 
-use rolecall::electorate::named;
-use rolecall::role::Role;
+use rolecall::look::repmgr::named;
+use rolecall::look::role::Role;
 
 use crate::cluster::{Id, named as named_by_model};
 use crate::process::Life;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use rolecall::clock::Stamp;
+use rolecall::host::clock::Stamp;
 
 use crate::answers::node_id;
 use crate::cluster::{Cluster, Event, Id};

@@ -1,15 +1,15 @@
 //! The rule once more, as its text has it, with switches that take one part of it back.
 //!
-//! Written apart from `src/quorum.rs`: on every state of the searches both must say the same, and
+//! Written apart from `src/verdict/quorum.rs`: on every state of the searches both must say the same, and
 //! each search must find the hole that a switch opens.
 
-use rolecall::clock::Stamp;
-use rolecall::electorate::{Answer, Attached, NodeId, Registered, Row, named, row};
-use rolecall::observation::ErrorKind;
-use rolecall::quorum::{Electorate, Round, Ruling, TwoNode};
-use rolecall::role::Role;
-use rolecall::snapshot::{Snapshot, SourceFacts};
-use rolecall::vote::FRESH;
+use rolecall::facts::{Snapshot, SourceFacts};
+use rolecall::host::clock::Stamp;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, named, row};
+use rolecall::look::role::Role;
+use rolecall::verdict::quorum::{Electorate, Round, Ruling, TwoNode};
+use rolecall::verdict::vote::FRESH;
 
 /// A part of the rule or of what rests on it, taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Outcome {
     }
 }
 
-/// What `src/quorum.rs` said, in the words of this file.
+/// What `src/verdict/quorum.rs` said, in the words of this file.
 pub fn said(round: &Round) -> Outcome {
     let says = match round.ruling {
         Ruling::Yes { fresh: true } => Says::FreshYes,

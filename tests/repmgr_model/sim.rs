@@ -11,8 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use rolecall::observation::ErrorKind;
-use rolecall::releasing::Question;
+use rolecall::look::observation::ErrorKind;
+use rolecall::source::releasing::Question;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 

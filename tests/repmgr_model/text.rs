@@ -8,9 +8,9 @@
 
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
-use rolecall::role::Role;
-use rolecall::snapshot::SourceFacts;
+use rolecall::facts::SourceFacts;
+use rolecall::host::clock::Stamp;
+use rolecall::look::role::Role;
 
 use crate::cluster::Id;
 use crate::process::Process;
@@ -165,8 +165,9 @@ impl Text {
         if self.ready {
             self.lapse = self.since.zip(short.max(held));
         }
-        let demoted =
-            |(_, seen): (_, &rolecall::observation::Observation)| seen.role != Some(Role::Primary);
+        let demoted = |(_, seen): (_, &rolecall::look::observation::Observation)| {
+            seen.role != Some(Role::Primary)
+        };
         if facts.own.good().is_some_and(demoted) {
             self.lapse = None;
         }

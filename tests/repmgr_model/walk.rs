@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rolecall::clock::Stamp;
-use rolecall::quorum::{Electorate, TwoNode, rule};
+use rolecall::host::clock::Stamp;
+use rolecall::verdict::quorum::{Electorate, TwoNode, rule};
 
 use crate::cluster::{Cluster, Event, Host, Id, Kind, MOST};
 use crate::reference::{Mutant, Reference, said};

@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rolecall::config::PasswordFrom;
-use rolecall::observation::{ErrorKind, Observation};
-use rolecall::poller;
-use rolecall::role::Role;
+use rolecall::look::observation::{ErrorKind, Observation};
+use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::postgres::Postgres;
 use rolecall::source::resolve::Resolver;
+use rolecall::watch::poller;
 use socket2::{Domain, Socket, Type};
 
 use crate::server::{PATIENCE, PORT, Server};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rolecall::observation::{Expiry, Observation};
+use rolecall::look::observation::{Expiry, Observation};
 use rolecall::source::RoleSource;
 use serde_json::Value;
 

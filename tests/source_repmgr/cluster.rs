@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use rolecall::config::{self, Identity, PasswordFrom};
-use rolecall::observation::{Observation, SourceError};
-use rolecall::quorum::TwoNode;
+use rolecall::look::observation::{Observation, SourceError};
 use rolecall::source::RoleSource;
 use rolecall::source::repmgr::Repmgr;
 use rolecall::source::resolve::Resolver;
+use rolecall::verdict::quorum::TwoNode;
 
 use crate::server::{PATIENCE, PORT, Server, bindir, run};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rolecall::electorate::NodeId;
-use rolecall::observation::ErrorKind;
+use rolecall::config::conninfo::places;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::repmgr::NodeId;
 use rolecall::source::RoleSource;
-use rolecall::source::conninfo::places;
 use rolecall::source::repmgr::Repmgr;
 
 use crate::cluster::{Node, settings, source};
@@ -115,7 +115,7 @@ fn least_privilege(node: &Node) {
         "postgresql:///repmgr?hostaddr=10.0.0.1",
         "postgresql://%64b1",
     ] {
-        let whole = rolecall::source::conninfo::places(conninfo).unwrap();
+        let whole = rolecall::config::conninfo::places(conninfo).unwrap();
         assert_eq!(places(conninfo), whole, "{conninfo}");
     }
     node.sql(&format!("UPDATE repmgr.nodes SET conninfo = $x${before}$x$"));

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::electorate::{NodeId, Registered, Row};
-use rolecall::observation::ErrorKind;
+use rolecall::config::conninfo::places;
+use rolecall::look::observation::ErrorKind;
+use rolecall::look::repmgr::{NodeId, Registered, Row};
 use rolecall::source::RoleSource;
-use rolecall::source::conninfo::places;
-use rolecall::watched::others;
+use rolecall::watch::watched::others;
 
 use crate::cluster::{Node, PASSWORD};
 use crate::secrets::{Daemon, Printed, prints, said_by, says};

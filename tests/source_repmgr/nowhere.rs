@@ -4,9 +4,9 @@
 use std::fs;
 use std::process::Command;
 
-use rolecall::electorate::NodeId;
+use rolecall::look::repmgr::NodeId;
 use rolecall::source::RoleSource;
-use rolecall::watched::others;
+use rolecall::watch::watched::others;
 
 use crate::answer;
 use crate::cluster::{Node, PASSWORD};
@@ -52,7 +52,11 @@ async fn a_row_that_leads_nowhere_is_no_evidence_and_still_counts() {
         node.sql(&format!("UPDATE repmgr.nodes SET conninfo = '{conninfo}' WHERE node_id = 2"));
         let seen = node.source().observe().await.unwrap();
         assert_eq!(answer(&seen).table.len(), 2, "{conninfo:?}");
-        assert_eq!(others(&seen, false), Vec::<&rolecall::electorate::Row>::new(), "{conninfo:?}");
+        assert_eq!(
+            others(&seen, false),
+            Vec::<&rolecall::look::repmgr::Row>::new(),
+            "{conninfo:?}"
+        );
 
         let (_, said) = rolecall(&node, "", "ask");
         for part in [

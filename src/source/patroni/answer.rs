@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::observation::{ErrorKind, Observation, Patroni, Replay, SourceError};
-use crate::role::{Lsn, Role, Timeline};
-use crate::text;
+use crate::look::observation::{ErrorKind, Observation, Patroni, Replay, SourceError};
+use crate::look::role::{Lsn, Role, Timeline};
+use crate::look::text;
 
 /// Most bytes of Patroni's word for a state that are kept; its longest known one has 35.
 const MAX_STATE: usize = 64;

@@ -6,9 +6,9 @@
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::observation::{ErrorKind, SourceError};
-use crate::source::conninfo::DEFAULT_PORT;
-use crate::text;
+use crate::config::conninfo::DEFAULT_PORT;
+use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::text;
 
 /// One member, whatever its role and state are now.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::clock::Stamp;
 use crate::config::{Address, ServerPort};
-use crate::observation::{ErrorKind, SourceError};
+use crate::host::clock::Stamp;
+use crate::look::observation::{ErrorKind, SourceError};
 use crate::source::port::Port;
 use crate::source::resolve::Resolver;
 

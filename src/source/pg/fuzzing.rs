@@ -8,7 +8,7 @@ use super::login::{Encrypted, Refused, Who, login};
 use super::proof::Demand;
 use super::scram::{Asked, Bound, First, Keys};
 use super::words;
-use crate::source::conninfo::Conninfo;
+use crate::config::conninfo::Conninfo;
 
 /// Logs in as `conninfo` says, and says whether it was let in; else what is told of it, which nobody has
 /// cleaned yet. `known`: it is known who the server is.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::scram::{Asked, Keys};
-use crate::clock::{Clock, Stamp};
-use crate::secret::Secret;
+use crate::config::secret::Secret;
+use crate::host::clock::{Clock, Stamp};
 
 /// How long a source rests after its keys were made, as a multiple of what that took: it has a fifth of
 /// one CPU at most.

@@ -12,9 +12,9 @@ use super::keys::Keyring;
 use super::message::{Message, Said, proof, read, startup};
 use super::proof::Demand;
 use super::scram::{Bound, First};
-use crate::observation::{ErrorKind, SourceError};
-use crate::secret::Secret;
-use crate::source::conninfo::{ChannelBinding, Method};
+use crate::config::conninfo::{ChannelBinding, Method};
+use crate::config::secret::Secret;
+use crate::look::observation::{ErrorKind, SourceError};
 
 /// Who wants in, and where.
 pub(super) struct Who<'a> {

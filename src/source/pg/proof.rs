@@ -13,7 +13,7 @@
 //!
 //! What `require_auth` names is accepted anywhere, and nothing that it leaves out.
 
-use crate::source::conninfo::{ChannelBinding, Method, RequireAuth};
+use crate::config::conninfo::{ChannelBinding, Method, RequireAuth};
 
 /// What is demanded of one connection.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,7 @@ impl Demand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::conninfo::Conninfo;
+    use crate::config::conninfo::Conninfo;
 
     const ALL: [Method; 4] = [Method::None, Method::Password, Method::Md5, Method::ScramSha256];
 

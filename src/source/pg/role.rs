@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use crate::observation::{ErrorKind, Observation, Replay, SourceError};
-use crate::role::{Lsn, Role, Timeline};
+use crate::look::observation::{ErrorKind, Observation, Replay, SourceError};
+use crate::look::role::{Lsn, Role, Timeline};
 use crate::source::pg::column;
 
 /// The columns of [`RoleRow`]; names that PostgreSQL 12 to 18 have.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::config::Alias;
-use crate::electorate::{Attached, NodeId, Row};
-use crate::source::conninfo::Place;
+use crate::config::conninfo::Place;
+use crate::look::repmgr::{Attached, NodeId, Row};
 use crate::source::resolve::Resolver;
 
 /// More names of nodes, as configured.
@@ -179,8 +179,8 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::electorate::Registered;
-    use crate::source::conninfo::places;
+    use crate::config::conninfo::places;
+    use crate::look::repmgr::Registered;
 
     fn row(id: i32, conninfo: &str) -> Row {
         Row {
@@ -368,7 +368,7 @@ mod tests {
             Err(io::Error::other("the test is over"))
         });
         let mut table = [row(1, "host=db1"), row(2, "host=db2"), row(3, "host=db2")];
-        let clock = crate::clock::Clock::held();
+        let clock = crate::host::clock::Clock::held();
         let before = clock.now();
         let same = ("db1".to_owned(), 5432);
         assert_eq!(attached(&table, Some(&same), None, &Aliases::new(), &dead).await, to(1));

@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio_postgres::Row as SqlRow;
 
-use crate::electorate::{NodeId, Registered, Row};
-use crate::observation::{ErrorKind, SourceError, Upkeep};
-use crate::source::conninfo::{Place, places};
+use crate::config::conninfo::{Place, places};
+use crate::look::observation::{ErrorKind, SourceError, Upkeep};
+use crate::look::repmgr::{NodeId, Registered, Row};
+use crate::look::text;
 use crate::source::pg::column;
 use crate::source::pg::role::unexpected;
-use crate::text;
 
 /// Bytes of a node's name; repmgr takes 63 (`NAMEDATALEN`).
 pub const MOST_NAME: usize = 64;
@@ -274,7 +274,7 @@ mod tests {
         };
         let rows = parse(&table(MAX_ROWS)).unwrap().table;
         assert_eq!(rows.len(), MAX_ROWS);
-        assert!(rows.iter().all(|row| row.places.len() == crate::source::conninfo::MAX_PLACES));
+        assert!(rows.iter().all(|row| row.places.len() == crate::config::conninfo::MAX_PLACES));
         assert_eq!(parse(&table(MAX_ROWS + 1)).unwrap_err().kind, ErrorKind::TooLong);
     }
 

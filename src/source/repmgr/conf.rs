@@ -14,9 +14,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::electorate::NodeId;
-use crate::observation::MOST_DETAIL;
-use crate::text;
+use crate::look::observation::MOST_DETAIL;
+use crate::look::repmgr::NodeId;
+use crate::look::text;
 
 /// What is read for one repmgr.conf at most, in bytes, with all that it includes; the commented sample
 /// that comes with repmgr has some 30,000.

@@ -103,7 +103,7 @@ mod tests {
     use rustls::crypto::ring;
 
     use super::*;
-    use crate::clock::Clock;
+    use crate::host::clock::Clock;
 
     type Ca = Issuer<'static, KeyPair>;
 

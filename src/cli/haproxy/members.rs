@@ -1,0 +1,391 @@
+//! Who the servers of this cluster are, and where each is asked about: what `rolecall haproxy` writes.
+//!
+//! Two layouts. With `[source]` there is a rolecall beside every PostgreSQL, configured as this one, and
+//! the source knows the others: repmgr by its table, Patroni by `GET /cluster`. With `[[node]]` this one
+//! rolecall is asked about all of them, on the host where HAProxy runs unless it listens elsewhere.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::time::timeout;
+
+use crate::cli::haproxy::front::{Agent, Front, OLDEST, Pool, Server, Serves, server_names};
+use crate::config::conninfo::Place;
+use crate::config::old_worker::OldWorker;
+use crate::config::{Config, Kind, LOCAL, Node, Service, Source as Configured};
+use crate::host::failure::{Exit, Failure};
+use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::repmgr::Registered;
+use crate::look::role::Role;
+use crate::reply::routes::Listen;
+use crate::source::Source;
+use crate::source::patroni::{Member as Listed, Patroni};
+use crate::source::resolve::Resolver;
+use crate::verdict::decide::State;
+use crate::verdict::lock::USUAL_SPAN;
+use crate::watch::poller;
+
+/// Longest wait for Patroni's `/cluster`, which asks the consensus store.
+const CLUSTER_WITHIN: Duration = Duration::from_secs(5);
+
+const TEMPLATE: &str = "take a file of haproxy/, which comes with rolecall, and put in your addresses; \
+                        or name every server as a [[node]]";
+
+/// One server as somebody else calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Member {
+    name: String,
+    host: String,
+    port: u16,
+    /// Its place among the configured nodes, where it is one.
+    node: Option<usize>,
+}
+
+/// What HAProxy is told, and what the operator should know of it.
+pub struct Found {
+    /// The configuration.
+    pub front: Front,
+    /// Members that are not in it, and why.
+    pub left_out: Vec<String>,
+}
+
+/// Asks who the members are and lays them out: the first port for clients is `port`, the next services'
+/// the ones after it. `version` is that of the command line, where it has one.
+///
+/// # Errors
+/// [`Exit::Usage`] where version or port will not do, [`Exit::Unavailable`] where a source does not
+/// answer, [`Exit::Config`] where the configuration does not say enough.
+pub async fn found(
+    config: &Config,
+    version: Option<(u32, u32)>,
+    port: u16,
+) -> Result<Found, Failure> {
+    let exit = if version.is_some() { Exit::Usage } else { Exit::Config };
+    let version = version.unwrap_or(config.haproxy.version);
+    if version < OLDEST {
+        let what = format_args!("HAProxy {}.{} is too old", version.0, version.1);
+        let hint = format_args!("{}.{} is the oldest that is written for", OLDEST.0, OLDEST.1);
+        return Err(Failure::new(exit, what).hint(hint));
+    }
+    let resolver = Resolver::system();
+    let mut left_out = Vec::new();
+    let (from, members) = match config.nodes.as_slice() {
+        [only] if only.name == LOCAL => listed(only, &resolver, &mut left_out).await?,
+        nodes => {
+            let members = nodes.iter().enumerate().map(|(at, node)| of_node(at, node, &resolver));
+            ("[[node]] in rolecall's configuration", try_join_all(members).await?)
+        }
+    };
+    let pools = pools(config, &members, port)?;
+    let front = Front {
+        version,
+        from,
+        agent_inter: config.haproxy.agent_inter,
+        check_fall: config.haproxy.check_fall,
+        check_timeout: config.haproxy.check_timeout,
+        old_worker: old_worker(config),
+        pools,
+    };
+    Ok(Found { front, left_out })
+}
+
+/// By what the configuration says of every node; the soonest counts. repmgr promotes after
+/// `failover_after` at the earliest, and then the yes settles. Patroni's times are not in it, and nobody
+/// says when the others change.
+fn old_worker(config: &Config) -> OldWorker {
+    let sources = config.nodes.iter().flat_map(|node| &node.sources);
+    let known = |source: &Configured| match &source.kind {
+        Kind::Repmgr(repmgr) => repmgr.failover_after.map(|after| after + repmgr.settle),
+        _ => None,
+    };
+    let of = sources.map(|source| match known(source) {
+        Some(successor) => OldWorker { successor, known: true },
+        None => OldWorker { successor: USUAL_SPAN, known: false },
+    });
+    let usual = OldWorker { successor: USUAL_SPAN, known: false };
+    of.min_by_key(|of| of.successor).unwrap_or(usual)
+}
+
+/// The members that the source of the one node knows.
+async fn listed(
+    node: &Node,
+    resolver: &Resolver,
+    left_out: &mut Vec<String>,
+) -> Result<(&'static str, Vec<Member>), Failure> {
+    for source in &node.sources {
+        let (from, members) = match &source.kind {
+            Kind::Repmgr(_) => ("repmgr.nodes", of_table(source, resolver).await?),
+            Kind::Patroni(_) => {
+                ("Patroni's /cluster", of_patroni(source, resolver, left_out).await?)
+            }
+            Kind::Postgres(_) | Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => continue,
+        };
+        if members.is_empty() {
+            let what = format_args!("{from} has no server yet");
+            return Err(Failure::new(Exit::Unavailable, what).hint("run it once the cluster is up"));
+        }
+        return Ok((from, members));
+    }
+    let kind = node.sources.first().map_or("none", |source| source.kind.as_str());
+    let what =
+        format_args!("a source of kind {kind} does not know the other servers of its cluster");
+    Err(Failure::new(Exit::Config, what).hint(TEMPLATE))
+}
+
+/// The rows of `repmgr.nodes`, by one look, without the witness: it takes writes and holds no data.
+async fn of_table(source: &Configured, resolver: &Resolver) -> Result<Vec<Member>, Failure> {
+    let seen = poller::look(&mut Source::new(source, resolver)?, source.timeout).await;
+    let seen = seen.map_err(|error| unavailable("repmgr.nodes", &error))?;
+    let table = seen.repmgr.iter().flat_map(|said| said.table.iter());
+    let servers = table.filter(|row| row.registered != Registered::Witness);
+    let member = |row: &crate::look::repmgr::Row| {
+        let place = row.places.first().ok_or_else(|| {
+            let what = format_args!("the row of {} in repmgr.nodes leads nowhere", row.id);
+            let hint = "register it again with a connection string that psql takes";
+            Failure::new(Exit::Unavailable, what).hint(hint)
+        })?;
+        let (host, port) = reached(place, &format!("{} of repmgr.nodes", row.id))?;
+        Ok(Member { name: row.name.to_string(), host, port, node: None })
+    };
+    servers.map(member).collect()
+}
+
+/// The members of a Patroni cluster that say where they are.
+async fn of_patroni(
+    source: &Configured,
+    resolver: &Resolver,
+    left_out: &mut Vec<String>,
+) -> Result<Vec<Member>, Failure> {
+    let mut members = Vec::new();
+    for listed in cluster(source, resolver).await? {
+        let Listed { name, host, port, .. } = listed;
+        match host {
+            Some(host) => members.push(Member { name, host, port, node: None }),
+            None => left_out.push(format!("{name:?} has told Patroni no address yet")),
+        }
+    }
+    Ok(members)
+}
+
+async fn cluster(source: &Configured, resolver: &Resolver) -> Result<Vec<Listed>, Failure> {
+    let Kind::Patroni(patroni) = &source.kind else { return Ok(Vec::new()) };
+    let patroni = Patroni::new(patroni, resolver.clone());
+    let mut patroni = patroni.map_err(|error| Failure::new(Exit::Config, error))?;
+    let asked = timeout(CLUSTER_WITHIN, patroni.ask_members()).await;
+    let asked = asked.unwrap_or_else(|_| {
+        let within = humantime::format_duration(CLUSTER_WITHIN);
+        Err(SourceError::new(ErrorKind::Timeout, format_args!("no answer within {within}")))
+    });
+    asked.map_err(|error| unavailable("Patroni's /cluster", &error))
+}
+
+/// Where one of the configured nodes is reached by clients: as its source reaches it, or as its Patroni
+/// says.
+async fn of_node(at: usize, node: &Node, resolver: &Resolver) -> Result<Member, Failure> {
+    let name = &node.name;
+    for source in &node.sources {
+        let (host, port) = match &source.kind {
+            Kind::Repmgr(repmgr) => {
+                reached(&repmgr.server.conninfo.place, &format!("node {name}"))?
+            }
+            Kind::Postgres(postgres) => reached(&postgres.conninfo.place, &format!("node {name}"))?,
+            Kind::Patroni(patroni) => {
+                let members = cluster(source, resolver).await?;
+                let own = members.iter().find(|member| member.is_at(&patroni.url));
+                let own = own.or_else(|| members.iter().find(|member| member.name == *name));
+                let place = own.and_then(|own| Some((own.host.clone()?, own.port)));
+                place.ok_or_else(|| {
+                    let what = format_args!(
+                        "node {name}: its Patroni's /cluster has no member at its `url` or of its \
+                         name that says where PostgreSQL is"
+                    );
+                    Failure::new(Exit::Config, what).hint(
+                        "give the node the member's name, or the `url` that Patroni itself has",
+                    )
+                })?
+            }
+            Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => continue,
+        };
+        return Ok(Member { name: name.clone(), host, port, node: Some(at) });
+    }
+    let what = format_args!("node {name}: its source does not know where PostgreSQL is");
+    Err(Failure::new(Exit::Config, what).hint(TEMPLATE))
+}
+
+/// Host and port that HAProxy can connect to.
+fn reached(place: &Place, whose: &str) -> Result<(String, u16), Failure> {
+    let host = place.hostaddr.map_or_else(|| place.name().to_owned(), |addr| addr.to_string());
+    if place.socket_dir().is_some() {
+        let what = format_args!("{whose} is reached by the socket in {host}");
+        let hint = "HAProxy needs an address: give its `conninfo` a host";
+        return Err(Failure::new(Exit::Config, what).hint(hint));
+    }
+    Ok((host, place.port))
+}
+
+fn unavailable(what: &str, error: &SourceError) -> Failure {
+    Failure::new(Exit::Unavailable, format_args!("{what}: {}: {error}", error.kind.label()))
+        .hint(error.kind.hint())
+}
+
+/// One pool for every service that HAProxy can ask about some member, of every cluster.
+fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Failure> {
+    let names = server_names(members.iter().map(|member| member.name.as_str()));
+    let mut clusters: Vec<Option<&String>> = Vec::new();
+    for member in members {
+        let cluster = member.cluster(config);
+        if !clusters.contains(&cluster) {
+            clusters.push(cluster);
+        }
+    }
+    let mut pools: Vec<Pool> = Vec::new();
+    for cluster in clusters {
+        let of = members.iter().zip(&names).filter(|(of, _)| of.cluster(config) == cluster);
+        let of: Vec<_> = of.collect();
+        for service in &config.services {
+            check_wording(service)?;
+            let made = of.iter().map(|(member, name)| server(config, service, member, name));
+            let servers: Vec<_> = made.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            if servers.is_empty() {
+                continue;
+            }
+            let above = u16::try_from(pools.len()).ok().and_then(|above| port.checked_add(above));
+            let port = above.ok_or_else(|| {
+                Failure::new(Exit::Usage, "the ports for clients end beyond 65535")
+                    .hint("give a lower --port; every service takes one from there up")
+            })?;
+            // HAProxy beside this rolecall could not listen there.
+            if of.iter().any(|(member, _)| member.node.is_some()) && listens(config, port) {
+                let what =
+                    format_args!("port {port}, for clients, is one that rolecall listens on");
+                let hint = "give another --port; every service takes one from there up";
+                return Err(Failure::new(Exit::Usage, what).hint(hint));
+            }
+            pools.push(Pool {
+                service: service.name.clone(),
+                cluster: cluster.cloned(),
+                port,
+                serves: serves(&service.roles),
+                servers,
+            });
+        }
+    }
+    Ok(pools)
+}
+
+/// Whether this rolecall listens at a port, on whatever address.
+fn listens(config: &Config, port: u16) -> bool {
+    config.listens().any(|(listen, _)| listen.port() == port)
+}
+
+impl Member {
+    /// The cluster that the configuration has for it.
+    fn cluster<'c>(&self, config: &'c Config) -> Option<&'c String> {
+        config.nodes.get(self.node?)?.cluster.as_ref()
+    }
+}
+
+/// The line of one member in the pool of a service; `None` where nobody answers for it.
+fn server(
+    config: &Config,
+    service: &Service,
+    member: &Member,
+    name: &str,
+) -> Result<Option<Server>, Failure> {
+    let Some(agent) = agent(config, service, member)? else { return Ok(None) };
+    let server = Server::new(name.to_owned(), &member.host, member.port, agent);
+    server.map(Some).map_err(|error| {
+        let what = format_args!("server {name}: {error}");
+        Failure::new(Exit::Config, what).hint("an address or a plain name is expected")
+    })
+}
+
+fn serves(roles: &[Role]) -> Serves {
+    if roles.iter().all(|role| *role == Role::Primary) {
+        Serves::Writes
+    } else if roles.contains(&Role::Primary) {
+        Serves::Any
+    } else {
+        Serves::Reads
+    }
+}
+
+/// Where HAProxy asks about this member; `None` where nobody answers for it.
+fn agent(config: &Config, service: &Service, member: &Member) -> Result<Option<Agent>, Failure> {
+    let Some(node) = member.node.and_then(|at| config.nodes.get(at)) else {
+        return beside(config, service, member).map(Some);
+    };
+    // An address of the node's own asks without a word, which every HAProxy answers soonest.
+    if let Some(listen) = node.listen.get(&service.name).and_then(|listen| listen.first()) {
+        return Ok(Some(Agent { host: Some(here(*listen)), port: listen.port(), question: None }));
+    }
+    let (listen, by_word) = asked_at(config, service);
+    let question =
+        (by_word || config.nodes.len() > 1).then(|| format!("{} {}", node.name, service.name));
+    Ok(listen.first().map(|listen| Agent {
+        host: Some(here(*listen)),
+        port: listen.port(),
+        question,
+    }))
+}
+
+/// The agent on the member's own host, which is configured as this one.
+fn beside(config: &Config, service: &Service, member: &Member) -> Result<Agent, Failure> {
+    let (listen, by_word) = asked_at(config, service);
+    let loopback = |listen: &Listen| matches!(listen, Listen::At(at) if at.ip().is_loopback());
+    let away =
+        member.host.parse::<IpAddr>().map_or(member.host != "localhost", |ip| !ip.is_loopback());
+    let open = listen.iter().find(|listen| !loopback(listen));
+    let listen = match (open, listen.first()) {
+        (None, Some(first)) if !away => first,
+        (Some(open), _) => open,
+        (None, _) => {
+            let what = format_args!(
+                "service {} listens on the loopback address alone, where HAProxy cannot ask about \
+                 {} at {}",
+                service.name, member.name, member.host
+            );
+            let hint =
+                r#"let it listen on every address, `listen = "5555"`, with `allow` for HAProxy's"#;
+            return Err(Failure::new(Exit::Config, what).hint(hint));
+        }
+    };
+    let question = by_word.then(|| service.name.clone());
+    Ok(Agent { host: None, port: listen.port(), question })
+}
+
+/// Where a service is asked, and whether by its name: at its own addresses, or at those of one that
+/// reads questions.
+fn asked_at<'c>(config: &'c Config, service: &'c Service) -> (&'c [Listen], bool) {
+    if !service.listen.is_empty() {
+        return (&service.listen, service.agent_send);
+    }
+    let reads = config.services.iter().find(|service| service.agent_send);
+    (reads.map(|reads| reads.listen.as_slice()).unwrap_or_default(), true)
+}
+
+/// The address of this rolecall as HAProxy has it: beside it, where it listens on all.
+fn here(listen: Listen) -> IpAddr {
+    match listen {
+        Listen::At(at) if !at.ip().is_unspecified() => at.ip(),
+        Listen::At(_) | Listen::Everywhere(_) => Ipv4Addr::LOCALHOST.into(),
+    }
+}
+
+/// `disabled` is lifted by `ready` alone, and the companion check looks for it.
+fn check_wording(service: &Service) -> Result<(), Failure> {
+    let line = service.answering.wording.line(State::Ready, &"");
+    let words = String::from_utf8_lossy(&line).into_owned();
+    let words = words.split('#').next().unwrap_or_default();
+    if words.split([' ', ',', '\t', '\n']).any(|word| matches!(word, "ready" | "READY")) {
+        return Ok(());
+    }
+    let what = format_args!(
+        "service {}: its `reply` for a node that is ready says {:?}, expected `ready` or `READY` in it",
+        service.name,
+        words.trim_end()
+    );
+    Err(Failure::new(Exit::Config, what)
+        .hint(r#"reply = "plain" or "full"; no other lifts `disabled`"#))
+}

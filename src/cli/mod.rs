@@ -1,0 +1,468 @@
+//! The command line.
+
+pub mod ask;
+pub mod haproxy;
+pub mod manual;
+pub mod overview;
+mod patience;
+mod patroni_times;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use tracing::Level;
+
+use crate::cli::ask::Running;
+use crate::cli::haproxy::members;
+use crate::cli::overview::Health;
+use crate::config::document::Problem;
+use crate::config::schema::{self, Flags, Loaded};
+use crate::config::secret::Secret;
+use crate::config::units;
+use crate::config::{Config, Control};
+use crate::control::protocol::{self, Question};
+use crate::daemon;
+use crate::daemon::logging;
+use crate::host::accounts;
+use crate::host::failure::{Exit, Failure};
+use crate::source::patroni::TIMES_HINT;
+use crate::source::resolve::Resolver;
+use crate::source::{self, Source};
+use crate::verdict::decide::State;
+use crate::watch::fencing;
+use crate::watch::poke;
+
+/// Answers HAProxy's agent-check with the role of a PostgreSQL node: READY or MAINT.
+#[derive(Parser)]
+#[command(name = "rolecall", version, arg_required_else_help = true)]
+#[command(subcommand_value_name = "COMMAND")]
+struct Cli {
+    /// Configuration file; without it /etc/rolecall/rolecall.toml where that exists.
+    #[arg(long, global = true, env = "ROLECALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Least severe level that is logged: error, warn, info, debug or trace.
+    #[arg(long, global = true, env = "ROLECALL_LOG", value_name = "LEVEL",
+          value_parser = logging::level)]
+    log: Option<Level>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the daemon.
+    Run(Run),
+    /// Checks the configuration: exit code 0, or 78 with every error found.
+    Check,
+    /// Says what the running daemon answers, looks once itself, and explains: exit code 0 ready, 1 not ready, 2
+    /// unknown, by the daemon where one answers.
+    Ask {
+        /// SERVICE or SERVICE/NODE; without it every service.
+        target: Option<String>,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Asks the running daemon: exit code 0 well, 1 warning, 2 critical, 3 unreachable.
+    Status {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Orders READY where nothing is known, for a time; never for primaries without --force.
+    Ready(Ordering),
+    /// Orders that sessions stay and no new ones come.
+    Drain(Ordering),
+    /// Orders MAINT.
+    Maint(Ordering),
+    /// Takes an order back.
+    Auto {
+        /// SERVICE, NODE, SERVICE/NODE or all, as it was ordered.
+        target: String,
+    },
+    /// Wakes the running daemon up: it looks at once, and often for three seconds. Says nothing to it of
+    /// any role. Exit code 69 where none runs.
+    Poke {
+        /// Only at this node.
+        node: Option<String>,
+    },
+    /// Prints a complete configuration of HAProxy for this cluster, whose members the source names.
+    Haproxy {
+        /// Version of the HAProxy that will read it; otherwise that of [haproxy], 2.6 or later.
+        #[arg(long, value_name = "VERSION", value_parser = haproxy_version)]
+        haproxy_version: Option<(u32, u32)>,
+        /// Port for the clients of the first service; each of the others takes the next one.
+        #[arg(long, value_name = "PORT", default_value_t = 5000,
+              value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+    },
+    /// Prints what a shell reads to complete commands and flags.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Prints the manual page: `rolecall man | man -l -`.
+    Man {
+        /// The page of this command instead.
+        command: Option<String>,
+    },
+}
+
+/// An order.
+#[derive(Args)]
+struct Ordering {
+    /// SERVICE, NODE, SERVICE/NODE or all; the narrowest order counts.
+    target: String,
+    /// Ends by itself after this time, such as 10m; `ready` must, within 24h.
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    lasts: Option<Duration>,
+    /// Why; it shows in status, logs and at HAProxy.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// READY even against what is seen: writes may reach a node that is not the primary.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Flags that stand in for a configuration file.
+#[derive(Args)]
+struct Run {
+    /// Kind of the one source: patroni, repmgr, postgres, tcp, command or static; replaces every [source].
+    #[arg(long, value_name = "KIND")]
+    source: Option<String>,
+    /// Patroni's REST API.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// How PostgreSQL is reached, in libpq's words.
+    #[arg(long, value_name = "CONNINFO")]
+    conninfo: Option<String>,
+    /// The role of the static source.
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    /// Where the first service is asked: ADDRESS:PORT, or PORT for every address.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+/// Parses the command line, runs what it says, and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to tell where even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.run() {
+        Ok(code) => code,
+        Err(failure) => {
+            // Nothing is left to tell where even this cannot be printed.
+            let _ = writeln!(io::stderr(), "rolecall: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<ExitCode, Failure> {
+        match &self.command {
+            Command::Run(run) => self.daemon(&run.flags()),
+            Command::Check => self.check(),
+            Command::Ask { target, json } => self.ask(target.as_deref(), *json),
+            Command::Status { json } => self.status(*json),
+            Command::Ready(order) => self.order("ready", order),
+            Command::Drain(order) => self.order("drain", order),
+            Command::Maint(order) => self.order("maint", order),
+            Command::Auto { target } => self.tell(&Question::Auto { target: target.clone() }),
+            Command::Poke { node } => self.poke(node.as_deref()),
+            Command::Haproxy { haproxy_version, port } => self.haproxy(*haproxy_version, *port),
+            Command::Completions { shell } => {
+                print(&manual::completions(definition(), *shell))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Man { command } => man(command.as_deref()),
+        }
+    }
+
+    fn load(&self, flags: &Flags) -> Result<Loaded, Failure> {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let mut loaded = schema::load(self.config.as_deref(), flags, credentials.as_deref())
+            .map_err(|problems| refused(&problems))?;
+        loaded.config.log.level = self.log.unwrap_or(loaded.config.log.level);
+        Ok(loaded)
+    }
+
+    fn daemon(&self, flags: &Flags) -> Result<ExitCode, Failure> {
+        daemon::run(&|| self.load(flags))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn check(&self) -> Result<ExitCode, Failure> {
+        let loaded = self.load(&Flags::default())?;
+        let resolver = Resolver::system();
+        let sources = loaded.config.nodes.iter().flat_map(|node| &node.sources);
+        let (mut hidden, mut unusable) = (BTreeSet::new(), Vec::new());
+        for source in sources {
+            if let Some(key) = source::shown_to_the_daemon_alone(source) {
+                hidden.insert(key);
+            } else if let Err(failure) = Source::new(source, &resolver) {
+                unusable.push(failure.to_string());
+            }
+        }
+        if !unusable.is_empty() {
+            return Err(Failure::new(Exit::Config, unusable.join("\n")));
+        }
+        // The daemon does not start without it.
+        if let Some(group) =
+            loaded.config.control.as_ref().and_then(|control| control.group.as_ref())
+        {
+            accounts::group(group)?;
+        }
+        let runtime = runtime()?;
+        let times = runtime.block_on(patroni_times::ask(&loaded.config));
+        if !times.held_too_long.is_empty() {
+            return Err(Failure::new(Exit::Config, times.held_too_long.join("\n")));
+        }
+        let fence = runtime.block_on(fencing::check(&loaded.config));
+        let overrated = runtime.block_on(patience::overrated(&loaded.config));
+        // A name look-up that hangs must not keep the answer from being printed.
+        runtime.shutdown_background();
+        let unsure = fence.map_err(|error| {
+            Failure::new(Exit::Config, format_args!("fence: {error}")).hint(error.kind.hint())
+        })?;
+        let mut said = String::new();
+        for unknown in times.unknown {
+            let _ = writeln!(said, "warning: {unknown}\n  hint: {TIMES_HINT}");
+        }
+        for (node, overrated) in overrated {
+            let _ = writeln!(said, "warning: {node}: {overrated}\n  hint: {}", patience::HINT);
+        }
+        if let Some(error) = unsure {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                said,
+                "warning: fence: whether it can end sessions is not known: {error}\n  hint: {}",
+                error.kind.hint()
+            );
+        }
+        for warning in &loaded.warnings {
+            // Writing to a string cannot fail.
+            let _ = writeln!(said, "warning: {warning}\n  hint: {}", warning.hint());
+        }
+        for key in hidden {
+            let _ = writeln!(
+                said,
+                "warning: {} is shown to the daemon alone, so that its source is not checked here\n  \
+                 hint: see in the log whether the daemon takes it",
+                key.display()
+            );
+        }
+        let _ = match self.config_file() {
+            Some(file) => writeln!(said, "{}: ok", file.display()),
+            None => writeln!(said, "no configuration file, the built-in defaults: ok"),
+        };
+        print(&said)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Where the running daemon is asked.
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        let config = self.load(&Flags::default())?.config;
+        config.control.map(|control| control.socket).ok_or_else(|| {
+            Failure::new(Exit::Config, "the configuration has no control socket")
+                .hint("add a section [control] and restart rolecall")
+        })
+    }
+
+    fn order(&self, order: &str, said: &Ordering) -> Result<ExitCode, Failure> {
+        let lasts = said.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+        self.tell(&Question::Order {
+            order: order.to_owned(),
+            target: said.target.clone(),
+            for_ms: lasts,
+            reason: said.reason.clone(),
+            force: said.force,
+        })
+    }
+
+    fn tell(&self, question: &Question) -> Result<ExitCode, Failure> {
+        let said = protocol::ask(&self.socket()?, question)?;
+        print(&format!("{}\n", said.as_str().unwrap_or_default()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// As a monitoring plug-in is asked: whatever keeps the daemon from being asked is `unreachable`.
+    fn status(&self, json: bool) -> Result<ExitCode, Failure> {
+        let said = self.socket().and_then(|socket| protocol::ask(&socket, &Question::Status));
+        let said = match said {
+            Ok(said) => said,
+            Err(failure) => {
+                print(&format!("rolecall: {failure}\n"))?;
+                return Ok(ExitCode::from(Health::Unreachable as u8));
+            }
+        };
+        if json {
+            print(&format!("{said:#}\n"))?;
+        } else {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            print(&overview::text(&said, io::stdout().is_terminal() && !plain))?;
+        }
+        Ok(ExitCode::from(overview::health(&said) as u8))
+    }
+
+    /// The file that is read, if there is one.
+    fn config_file(&self) -> Option<&Path> {
+        let default = Path::new(schema::DEFAULT_PATH);
+        self.config.as_deref().or_else(|| default.exists().then_some(default))
+    }
+
+    fn poke(&self, node: Option<&str>) -> Result<ExitCode, Failure> {
+        let config = match self.load(&Flags::default()) {
+            Ok(loaded) => Some(loaded.config),
+            Err(failure) if self.config.is_some() => return Err(failure),
+            // Patroni's or repmgr's user may not read it; the daemon then is where it usually is.
+            Err(_) => None,
+        };
+        if let Some((config, node)) = config.as_ref().zip(node) {
+            known_node(node, config)?;
+        }
+        let configured = config.and_then(|config| config.control).map(|control| control.poke);
+        poke::send(&configured.unwrap_or_else(|| Control::default().poke), node)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn haproxy(&self, version: Option<(u32, u32)>, port: u16) -> Result<ExitCode, Failure> {
+        let config = self.load(&Flags::default())?.config;
+        let runtime = runtime()?;
+        let found = runtime.block_on(members::found(&config, version, port))?;
+        // A name look-up that hangs must not keep it from being printed.
+        runtime.shutdown_background();
+        for left_out in &found.left_out {
+            // Nothing is left to tell where even this cannot be printed.
+            let _ = writeln!(io::stderr(), "warning: {left_out}; run it again once it has");
+        }
+        print(&found.front.to_string())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn ask(&self, target: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
+        let config = self.load(&Flags::default())?.config;
+        let target = target.map(|target| Target::read(target, &config)).transpose()?;
+        let (service, node) = target.map_or((None, None), |t| (Some(t.service), t.node));
+        // First: HAProxy is told what the daemon says, and that may rest on what was seen before.
+        let socket = config.control.as_ref().map(|control| &control.socket);
+        let status = socket.map(|socket| protocol::ask(socket, &Question::Status));
+        let running = Running::of(status, service, node);
+        let runtime = runtime()?;
+        let answer = runtime.block_on(ask::ask(&config, service, node))?;
+        // A name look-up that hangs must not keep the answer from being printed.
+        runtime.shutdown_background();
+        if json {
+            print(&format!("{:#}\n", answer.json(&running)))?;
+        } else {
+            print(&format!("{}{}", running.text(), answer.text()))?;
+        }
+        Ok(ExitCode::from(match answer.state(&running) {
+            State::Ready => 0,
+            State::NotReady | State::Drain => 1,
+            State::Unknown => 2,
+        }))
+    }
+}
+
+fn haproxy_version(text: &str) -> Result<(u32, u32), String> {
+    units::version(text).map_err(|fault| format!("expected {}; {}", fault.expected, fault.hint))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format_args!("runtime: {error}")))
+}
+
+impl Run {
+    fn flags(&self) -> Flags {
+        Flags {
+            source: self.source.clone(),
+            url: self.url.clone(),
+            conninfo: self.conninfo.clone().map(Secret::new),
+            role: self.role.clone(),
+            listen: self.listen.clone(),
+        }
+    }
+}
+
+/// The command line's definition, from which the manual is made.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+fn man(command: Option<&str>) -> Result<ExitCode, Failure> {
+    let page = manual::page(definition(), command)
+        .map_err(|error| Failure::new(Exit::Internal, format_args!("manual: {error}")))?;
+    let Some(page) = page else {
+        let commands = definition();
+        let known: Vec<_> = commands.get_subcommands().map(clap::Command::get_name).collect();
+        let asked = command.unwrap_or_default();
+        return Err(Failure::new(Exit::Usage, format_args!("{asked:?} is no command"))
+            .hint(format_args!("the commands are {}", known.join(", "))));
+    };
+    print(&page)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to stdout; a full disk or a closed pipe is no reason to panic.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::new(Exit::Unavailable, format_args!("stdout: {error}")))
+}
+
+/// Every problem of a configuration, as one failure.
+fn refused(problems: &[Problem]) -> Failure {
+    let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+    let many = if lines.len() == 1 { "" } else { "s" };
+    let what =
+        format_args!("{} problem{many} in the configuration\n{}", lines.len(), lines.join("\n"));
+    Failure::new(Exit::Config, what)
+}
+
+/// `SERVICE` or `SERVICE/NODE`, both of which are there.
+struct Target<'a> {
+    service: &'a str,
+    node: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    fn read(target: &'a str, config: &Config) -> Result<Self, Failure> {
+        let (service, node) =
+            target.split_once('/').map_or((target, None), |(service, node)| (service, Some(node)));
+        let services: Vec<_> = config.services.iter().map(|s| s.name.as_str()).collect();
+        if !services.contains(&service) {
+            let known = services.join(", ");
+            return Err(Failure::new(Exit::Usage, format_args!("{service:?} is no service here"))
+                .hint(format_args!("the services are {known}")));
+        }
+        node.map(|node| known_node(node, config)).transpose()?;
+        Ok(Self { service, node })
+    }
+}
+
+/// Refuses a name that no node has.
+fn known_node(node: &str, config: &Config) -> Result<(), Failure> {
+    let nodes: Vec<_> = config.nodes.iter().map(|node| node.name.as_str()).collect();
+    if nodes.contains(&node) {
+        return Ok(());
+    }
+    let known = nodes.join(", ");
+    Err(Failure::new(Exit::Usage, format_args!("{node:?} is no node here"))
+        .hint(format_args!("the nodes are {known}")))
+}

@@ -1,0 +1,73 @@
+//! Whether a leader is to be held for longer than Patroni's lock lives, where Patroni can be asked.
+
+use std::time::Duration;
+
+use humantime::format_duration;
+use tokio::time::timeout;
+
+use crate::config::{Config, Kind, Node, Source};
+use crate::look::lease::Times;
+use crate::look::observation::{ErrorKind, SourceError};
+use crate::source::patroni::Patroni;
+use crate::source::resolve::Resolver;
+use crate::verdict::lock::Cut;
+
+/// Longest wait for one Patroni: who checks a file waits for it.
+const WITHIN: Duration = Duration::from_secs(1);
+
+/// What was found out by asking the Patronis of a configuration. One that does not answer is passed over:
+/// it may be stopped while a file is checked.
+#[derive(Default)]
+pub struct Found {
+    /// What is wrong with the `hold` of a source or service for primaries.
+    pub held_too_long: Vec<String>,
+    /// Which Patroni answered, and did not say its times, in words for a warning.
+    pub unknown: Vec<String>,
+}
+
+/// Asks every Patroni of a configuration for its times.
+pub async fn ask(config: &Config) -> Found {
+    let mut found = Found::default();
+    for node in &config.nodes {
+        for (at, source) in node.sources.iter().enumerate() {
+            match times(source).await {
+                Some(Ok(times)) => found.held_too_long.extend(of_source(config, node, at, times)),
+                Some(Err(error)) if answered(error.kind) => found.unknown.push(format!(
+                    "the times of the Patroni of {} are not known, so a leader is held as if they were \
+                     the shortest that Patroni allows: {error}",
+                    node.name
+                )),
+                Some(Err(_)) | None => {}
+            }
+        }
+    }
+    found
+}
+
+/// Whether somebody answered, who will not answer otherwise by himself.
+fn answered(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Status | ErrorKind::Malformed | ErrorKind::TooLong)
+}
+
+async fn times(source: &Source) -> Option<Result<Times, SourceError>> {
+    let Kind::Patroni(patroni) = &source.kind else { return None };
+    let mut asked = Patroni::new(patroni, Resolver::system()).ok()?;
+    timeout(WITHIN, asked.ask_times()).await.ok()
+}
+
+fn of_source(config: &Config, node: &Node, at: usize, times: Times) -> Vec<String> {
+    let cuts = config.services.iter().filter_map(|service| {
+        let policy = service.policy(node);
+        Cut::of(&service.name.as_str().into(), &policy, policy.trust.get(at)?, times)
+    });
+    let said = cuts.map(|cut| {
+        format!(
+            "service {} of {}: {cut}\n  expected: hold of at most {}\n  hint: leave `hold` out, or raise \
+             ttl in Patroni's configuration",
+            cut.service,
+            node.name,
+            format_duration(cut.most)
+        )
+    });
+    said.collect()
+}

@@ -1,0 +1,150 @@
+//! `[fence]`: whose sessions end on a node that is out. Off unless the section is there.
+
+use std::path::Path;
+
+use crate::config::document::{Fault, Table, quote};
+use crate::config::schema::source::{CONNINFO, postgres};
+use crate::config::units::{network, string};
+use crate::config::{Fence, Haproxy, Kind, Node, Postgres, Service, Source, Whose};
+use crate::look::role::Role;
+
+const QUOTES: &str = "write it in double quotes";
+const CLIENTS: &str = "a network or an address";
+const ROLE: &str = "the name of a role of PostgreSQL";
+
+/// Longest name of a role, in bytes (`NAMEDATALEN` less one).
+const MAX_ROLE: usize = 63;
+
+/// Reads the section; `None` where it is not there or a problem was reported.
+pub fn fence(
+    root: &Table<'_>,
+    credentials: Option<&Path>,
+    haproxy: &Haproxy,
+    nodes: Option<&[Node]>,
+    services: Option<&[Service]>,
+) -> Option<Fence> {
+    let table = root.table("fence");
+    if !root.has("fence") {
+        return None;
+    }
+    let whose = whose(&table);
+    let (conninfo, password) = postgres(&table, credentials);
+    table.finish();
+    if root.has("node") {
+        let what = "stands beside [[node]]";
+        let expected = "[source] alone: a rolecall beside the one node whose sessions it ends";
+        let hint = "let a rolecall on the node's own host have it";
+        root.report("fence", Fault::new(what, expected, hint));
+        return None;
+    }
+    // Where they are wrong that was said.
+    let (nodes, services) = (nodes?, services?);
+    if !services.iter().any(|service| service.roles.contains(&Role::Primary)) {
+        let what = "no service is for primaries, so that nothing tells when a node is out";
+        let hint = "add one, or leave [fence] out";
+        root.report("fence", Fault::new(what, "a service with the role primary", hint));
+        return None;
+    }
+    let first = nodes.first()?;
+    let asked = first.sources.iter().find_map(|source| Some((source, server(source)?)));
+    let source = asked.map(|(source, _)| source).or(first.sources.first())?;
+    let default = asked.map(|(_, server)| server);
+    let server = match (table.has("conninfo"), default) {
+        (true, default) => {
+            let server = Postgres { conninfo: conninfo?, password: password? };
+            same_port(&table, &server, default)?;
+            server
+        }
+        (false, Some(default)) => {
+            for key in ["passfile", "password_credential"] {
+                if table.has(key) {
+                    let fault = Fault::new(
+                        "stands without `conninfo`",
+                        "`conninfo` too",
+                        "the source has its own",
+                    );
+                    table.report(key, fault);
+                    return None;
+                }
+            }
+            default.clone()
+        }
+        (false, None) => {
+            let what = format!("missing: a source of kind {} has none", source.kind.as_str());
+            let hint = r#"such as "host=/run/postgresql dbname=postgres user=rolecall""#;
+            table.report("conninfo", Fault::new(what, CONNINFO, hint));
+            return None;
+        }
+    };
+    Some(Fence { whose: whose?, server, rhythm: source.rhythm(), heard: haproxy.agent_inter })
+}
+
+fn server(source: &Source) -> Option<&Postgres> {
+    match &source.kind {
+        Kind::Repmgr(repmgr) => Some(&repmgr.server),
+        Kind::Postgres(postgres) => Some(postgres),
+        Kind::Patroni(_) | Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => None,
+    }
+}
+
+/// Both are on this host, which may have several servers.
+fn same_port(table: &Table<'_>, server: &Postgres, source: Option<&Postgres>) -> Option<()> {
+    let (own, looked) = (server.conninfo.place.port, source.map(|of| of.conninfo.place.port));
+    if looked.is_none_or(|port| port == own) {
+        return Some(());
+    }
+    let what = format!("port {own} is another server's than the one the source looks at");
+    let expected = format!("port={}", looked.unwrap_or(own));
+    table.report(
+        "conninfo",
+        Fault::new(what, expected, "each server needs a rolecall of its own for this"),
+    );
+    None
+}
+
+/// Whose sessions; `None` only where a problem was reported.
+fn whose(table: &Table<'_>) -> Option<Whose> {
+    let clients = table.take_all("clients", string(CLIENTS, QUOTES, network));
+    let roles = table.take_all("roles", string(ROLE, QUOTES, role));
+    let hint = "addresses of the HAProxys, or roles that only their clients have";
+    let expected = "`clients` or `roles`";
+    match (table.has("clients"), table.has("roles")) {
+        (false, false) => table.report("clients", Fault::new("missing", expected, hint)),
+        (true, true) => {
+            table.report(
+                "roles",
+                Fault::new("stands beside `clients`", expected, "leave one of the two out"),
+            );
+            return None;
+        }
+        _ => {}
+    }
+    let key = if table.has("roles") { "roles" } else { "clients" };
+    let empty =
+        clients.as_ref().is_some_and(Vec::is_empty) || roles.as_ref().is_some_and(Vec::is_empty);
+    if empty {
+        table.report(
+            key,
+            Fault::new("is empty", "at least one", "leave [fence] out where it is to do nothing"),
+        );
+        return None;
+    }
+    let clients =
+        clients.map(|nets| Whose::Clients(nets.into_iter().map(|(_, net)| net).collect()));
+    clients.or_else(|| {
+        roles.map(|roles| Whose::Roles(roles.into_iter().map(|(_, role)| role).collect()))
+    })
+}
+
+fn role(text: &str) -> Result<String, Fault> {
+    let plain = |c: char| !c.is_control() && c != '\\';
+    if !text.is_empty() && text.len() <= MAX_ROLE && text.chars().all(plain) {
+        return Ok(text.to_owned());
+    }
+    let what = format!("{} is not a name of a role that is taken here", quote(text));
+    Err(Fault::new(
+        what,
+        "1 to 63 bytes, no backslash and no control character",
+        "see \\du in psql",
+    ))
+}

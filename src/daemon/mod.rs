@@ -1,0 +1,458 @@
+//! The running daemon: the only file that knows every other.
+//!
+//! Two threads, each with a runtime of its own: this one answers, the other looks. What a look
+//! costs (a TLS handshake, SCRAM's hashing) can so never delay an answer.
+
+pub mod log_queue;
+pub mod logging;
+mod signals;
+pub mod systemd;
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Interval, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::schema::Loaded;
+use crate::config::warning::Warning;
+use crate::config::{self, Config, Control, Node, Rhythm, Service};
+use crate::control::desk::Desk;
+use crate::daemon::logging::Logging;
+use crate::daemon::signals::{Asked, LastWords, Signals, log_at_once, longest_last_word, said};
+use crate::facts::Facts;
+use crate::host::clock::{Clock, wall_clock};
+use crate::host::descriptors::Shares;
+use crate::host::failure::{Exit, Failure};
+use crate::port::agent;
+use crate::port::http::{self, Pages};
+use crate::port::open::{Bound, Ports};
+use crate::port::sockets::{self, Inherited};
+use crate::reply::asks::Asks;
+use crate::report::metrics::{Exposed, Metrics};
+use crate::source::Source;
+use crate::source::release;
+use crate::source::releasing::{QUESTIONS_WAITING, Question};
+use crate::source::repmgr::Repmgr;
+use crate::source::resolve::Resolver;
+use crate::watch::fencing::{self, Fenced};
+use crate::watch::keeper::Keeper;
+use crate::watch::plan::{Plan, Planned, PlannedNode, Serving};
+use crate::watch::poke::{self, Door, Poke};
+use crate::watch::poller::{self, Spread};
+use crate::watch::record::Records;
+use crate::watch::watched::{StartPeer, StartRelease};
+
+/// How long stopping waits for the pollers to let go of what they hold.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// Reads the configuration, at start and at every reload.
+pub type Load<'a> = dyn Fn() -> Result<Loaded, Failure> + 'a;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The configuration is wrong, a socket cannot be opened, or a part that must live for ever ended.
+pub fn run(load: &Load<'_>) -> Result<(), Failure> {
+    let answering = runtime()?;
+    // First of all: a reload that is asked for while the daemon starts must not end it.
+    let signals = {
+        let _within = answering.enter();
+        Signals::new().map_err(|error| internal("signals", &error))?
+    };
+    let loaded = load()?;
+    let logging = logging::start(loaded.config.log)?;
+    let _last_lines = logging.flushed_at_the_end();
+    let mut inherited = Inherited::from_env()?;
+    let held = inherited.addresses();
+
+    let clock = Clock::Boot;
+    let (facts_out, facts) = watch::channel(Facts::default());
+    let (announced_out, announced) = watch::channel(Vec::new());
+    let (plans, plans_in) = mpsc::channel(1);
+    let (pokes, pokes_in) = mpsc::channel::<Poke>(poke::POKES_WAITING);
+    let records = Records::from_env();
+    let metrics = Metrics::default();
+    let counted = metrics.clone();
+    let (fences, fence_in_force) = watch::channel(None);
+    let resolver = Resolver::system();
+    let guarding = fencing::run(
+        clock.clone(),
+        facts.clone(),
+        fence_in_force,
+        resolver.clone(),
+        counted.fence.clone(),
+    );
+    let keeper = Keeper::new(clock.clone(), facts_out, announced_out, records, counted.clone());
+    let exposed = Arc::new(Exposed::new(&counted, facts.clone(), clock.clone()));
+    let (questions, questions_in) = mpsc::channel::<Question>(QUESTIONS_WAITING);
+    let keeper = keeper.asked(questions_in);
+    let shares = Shares::of_this_process();
+    let places = http::Room::of(&shares);
+    let pages = Pages { facts, announced, clock, counted, exposed, questions, places };
+    let desk = loaded.config.control.as_ref();
+    let desk = desk.map(|config| Desk::open(config, pages.clone(), shares.clients)).transpose()?;
+    let (desk, orders) = desk.unzip();
+    let ending = desk.as_ref().map(Desk::ending);
+    let stopping = CancellationToken::new();
+    let keeper = keeper.under(orders).until(stopping.clone());
+    let looking = runtime()?;
+    let looking_thread = std::thread::Builder::new()
+        .name("sources".to_owned())
+        .spawn(move || {
+            looking.spawn(guarding);
+            looking.block_on(keeper.run(plans_in, pokes_in));
+            // Dropping the pollers ends what they started; a name look-up that hangs is left behind.
+            looking.shutdown_timeout(STOP_WITHIN);
+        })
+        .map_err(|error| internal("thread", &error))?;
+
+    let ports = Ports::new(pages.clone(), agent::Room::of(&shares));
+    let sockets = ports.bind(&loaded.config, &mut inherited)?;
+    inherited.all_adopted()?;
+    let daemon = Daemon {
+        load,
+        logging,
+        resolver,
+        fences,
+        pages,
+        asks: BTreeMap::new(),
+        plans,
+        held,
+        ports,
+        door: None,
+        pokes: Some(pokes),
+        coming: None,
+        reload_again: false,
+        started: false,
+        stopping,
+        desk,
+        control: loaded.config.control.clone(),
+        warned: Vec::new(),
+    };
+    let ended = answering.block_on(daemon.run(signals, loaded, sockets));
+    // The keeper ends with the sender of plans, which went with the daemon.
+    let panicked = |_| Failure::new(Exit::Internal, "the thread `sources` panicked");
+    looking_thread.join().map_err(panicked)?;
+    // From here on no look can end an order.
+    if let Some(ending) = ending {
+        ending.seal();
+    }
+    ended
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| internal("runtime", &error))
+}
+
+fn internal(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::new(Exit::Internal, format_args!("{what}: {error}"))
+}
+
+/// Who asked, by node and service.
+type AsksOf = BTreeMap<(String, String), Arc<Asks>>;
+
+/// A configuration that was read and whose plan is not in force yet.
+struct Coming {
+    loaded: Loaded,
+    sockets: Vec<Bound>,
+    in_force: oneshot::Receiver<()>,
+}
+
+struct Daemon<'a> {
+    load: &'a Load<'a>,
+    logging: Logging,
+    resolver: Resolver,
+    /// Says what is fenced.
+    fences: watch::Sender<fencing::Settings>,
+    /// What every port answers from.
+    pages: Pages,
+    /// Who asked each service about each node, over reloads.
+    asks: AsksOf,
+    plans: mpsc::Sender<Plan>,
+    /// The sockets that the service manager holds; each must stay a service's.
+    held: Vec<SocketAddr>,
+    ports: Ports,
+    /// The socket by which somebody can wake it up, and where that goes until it is open.
+    door: Option<Door>,
+    pokes: Option<mpsc::Sender<Poke>>,
+    coming: Option<Coming>,
+    /// SIGHUP came while a configuration was coming: read again once it is in force.
+    reload_again: bool,
+    started: bool,
+    /// Tells the keeper that the last words are to be said.
+    stopping: CancellationToken,
+    /// The control socket, until it is served.
+    desk: Option<Desk>,
+    /// How it was opened.
+    control: Option<Control>,
+    /// What was warned of already.
+    warned: Vec<Warning>,
+}
+
+impl Daemon<'_> {
+    async fn run(
+        mut self,
+        mut signals: Signals,
+        loaded: Loaded,
+        sockets: Vec<Bound>,
+    ) -> Result<(), Failure> {
+        let mut watchdog = systemd::watchdog().map(interval);
+        let mut last_words: Option<LastWords> = None;
+        self.plan(loaded, sockets).await?;
+        loop {
+            tokio::select! {
+                () = in_force(&mut self.coming) => {
+                    self.enforce();
+                    if std::mem::take(&mut self.reload_again) {
+                        self.reload().await;
+                    }
+                }
+                asked = signals.next() => match asked {
+                    Asked::Stop if last_words.is_some() => {
+                        log_at_once();
+                        return Ok(());
+                    }
+                    Asked::Stop => last_words = Some(self.say_last_words()),
+                    Asked::Reload if last_words.is_some() => info!("not reloaded: stopping"),
+                    Asked::Reload if self.coming.is_some() => self.reload_again = true,
+                    Asked::Reload => self.reload().await,
+                },
+                changed = self.pages.announced.changed() => match changed {
+                    Ok(()) => systemd::status(&self.pages.announced.borrow_and_update()),
+                    Err(_) => return Err(Failure::new(Exit::Internal, "the keeper ended")),
+                },
+                () = tick(&mut watchdog) => {
+                    if !self.started || systemd::beats(self.pages.clock.now(), &self.pages.facts.borrow()) {
+                        systemd::alive();
+                    }
+                }
+                Some(ended) = self.ports.ended() => port_ended(ended)?,
+                () = said(&mut last_words) => break,
+            }
+        }
+        self.ports.stop();
+        loop {
+            tokio::select! {
+                ended = self.ports.ended() => match ended {
+                    Some(ended) => port_ended(ended)?,
+                    None => break,
+                },
+                asked = signals.next() => if let Asked::Stop = asked {
+                    log_at_once();
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has each service say its last word; ends when it was said for long enough. Where there is none
+    /// that is at once.
+    fn say_last_words(&self) -> LastWords {
+        let lasts = longest_last_word(&self.pages.facts.borrow());
+        if lasts.is_zero() {
+            info!("stopping");
+        } else {
+            info!("stopping: last words for {}", humantime::format_duration(lasts));
+        }
+        systemd::stopping(lasts);
+        self.stopping.cancel();
+        Box::pin(sleep(lasts))
+    }
+
+    /// Reads the configuration again. A bad one changes nothing and says so.
+    async fn reload(&mut self) {
+        systemd::reloading();
+        let planned = match self.read_again() {
+            Ok((loaded, sockets)) => self.plan(loaded, sockets).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(Failure { what, hint, .. }) = planned {
+            self.pages.counted.reloaded(false, 0);
+            error!(hint, "configuration not reloaded, nothing changed: {what}");
+            systemd::ready();
+        }
+    }
+
+    fn read_again(&mut self) -> Result<(Loaded, Vec<Bound>), Failure> {
+        let loaded = (self.load)()?;
+        let asked = |addr| loaded.config.listens().any(|(listen, _)| listen.covers(addr));
+        if let Some(addr) = self.held.iter().find(|addr| !asked(**addr)) {
+            return Err(sockets::unasked(*addr));
+        }
+        let sockets = self.ports.bind(&loaded.config, &mut Inherited::none())?;
+        Ok((loaded, sockets))
+    }
+
+    /// Hands the keeper what to watch and judge; the ports follow when that is in force.
+    async fn plan(&mut self, loaded: Loaded, sockets: Vec<Bound>) -> Result<(), Failure> {
+        let config = &loaded.config;
+        let mut spread = Spread::over(config);
+        let answering = |service: &Service| Arc::new(service.answering.clone());
+        let answering: Vec<_> = config.services.iter().map(answering).collect();
+        let asks = self.asks_of(config);
+        let node = |node: &Node| {
+            let sources = node.sources.iter();
+            let sources = sources.map(|source| self.planned(source, spread.next(source)));
+            let serving = |(service, answering): (&Service, &Arc<_>)| Serving {
+                name: service.name.as_str().into(),
+                policy: Arc::new(service.policy(node)),
+                answering: Arc::clone(answering),
+                asks: Arc::clone(&asks[&(node.name.clone(), service.name.clone())]),
+            };
+            Ok(PlannedNode {
+                name: node.name.as_str().into(),
+                cluster: node.cluster.as_deref().map(Arc::from),
+                kinds: node.sources.iter().map(|source| source.kind.as_str()).collect(),
+                sources: sources.collect::<Result<_, Failure>>()?,
+                services: config.services.iter().zip(&answering).map(serving).collect(),
+            })
+        };
+        let nodes = config.nodes.iter().map(node).collect::<Result<_, Failure>>()?;
+        let (told, in_force) = oneshot::channel();
+        let http_allow = config.http.as_ref().map(|http| http.allow.as_slice().into());
+        let plan = Plan { nodes, routes: config.routes(), http_allow, in_force: told };
+        self.asks = asks;
+        self.plans
+            .send(plan)
+            .await
+            .map_err(|_| Failure::new(Exit::Internal, "the keeper ended"))?;
+        self.coming = Some(Coming { loaded, sockets, in_force });
+        Ok(())
+    }
+
+    /// The counts of every service about every node; those that are there go on.
+    fn asks_of(&self, config: &Config) -> AsksOf {
+        let pairs = config.nodes.iter().flat_map(|node| {
+            config.services.iter().map(|service| (node.name.clone(), service.name.clone()))
+        });
+        pairs
+            .map(|pair| {
+                let asks = self.asks.get(&pair).cloned().unwrap_or_default();
+                (pair, asks)
+            })
+            .collect()
+    }
+
+    /// A source, ready to be looked at; its second look comes `phase` after the first.
+    fn planned(&self, source: &config::Source, phase: Duration) -> Result<Planned, Failure> {
+        let built = Source::new(source, &self.resolver)?;
+        let (rhythm, clock) = (source.rhythm(), self.pages.clock.clone());
+        let (start_peer, start_release) = match (&built, &source.kind) {
+            (Source::Repmgr(repmgr), config::Kind::Repmgr(keys)) => {
+                let peer = start_peer(Repmgr::clone(repmgr), rhythm, clock.clone());
+                let release = keys.release.as_ref().map(|release| {
+                    start_release(release, self.resolver.clone(), rhythm, clock.clone())
+                });
+                (Some(peer), release)
+            }
+            _ => (None, None),
+        };
+        Ok(Planned {
+            source: source.clone(),
+            start: Box::new(move |id, report, poked| {
+                tokio::spawn(poller::run(built, rhythm, phase, clock, id, report, poked))
+                    .abort_handle()
+            }),
+            start_peer,
+            start_release,
+        })
+    }
+
+    /// The coming configuration is in force: open its new ports, close those it left out.
+    fn enforce(&mut self) {
+        let Some(Coming { loaded, sockets, .. }) = self.coming.take() else { return };
+        let Loaded { config, warnings } = loaded;
+        for warning in warnings {
+            if !self.warned.contains(&warning) {
+                warn!(hint = warning.hint(), "{warning}");
+                self.warned.push(warning);
+            }
+        }
+        self.fences.send_replace(Fenced::of(&config));
+        self.ports.serve(sockets);
+        self.ports.close_others(&config);
+        if self.logging.apply(config.log) {
+            warn!("[log] `to` and `format` change at the next restart");
+        }
+        if config.control != self.control {
+            warn!("[control] changes at the next restart");
+        }
+        if let Some(pokes) = self.pokes.take() {
+            self.door = poke::open(config.control.as_ref().map(|control| &*control.poke), pokes);
+        }
+        if let Some(desk) = self.desk.take()
+            && let Err(error) = desk.serve()
+        {
+            error!(%error, "the control socket is not served");
+        }
+        let (nodes, services) = (config.nodes.len(), config.services.len());
+        info!(nodes, services, "configuration in force");
+        self.started = true;
+        self.pages.counted.reloaded(true, wall_clock());
+        systemd::ready();
+    }
+}
+
+/// Starts pollers of the other nodes of a repmgr cluster, in the own one's rhythm: what one answer
+/// may be used for rests on both.
+fn start_peer(own: Repmgr, rhythm: Rhythm, clock: Clock) -> StartPeer {
+    Box::new(move |row, id, report, poked| {
+        let peer = own.peer(row);
+        let looking = poller::run(peer, rhythm, rhythm.interval, clock.clone(), id, report, poked);
+        tokio::spawn(looking).abort_handle()
+    })
+}
+
+/// Starts asking the rolecalls of other nodes to give way, in the same rhythm.
+fn start_release(
+    release: &config::Releasing,
+    resolver: Resolver,
+    rhythm: Rhythm,
+    clock: Clock,
+) -> StartRelease {
+    let config::Releasing { key_file, port } = release.clone();
+    Box::new(move |row, (from, without), id, report, poked| {
+        let asked = release::Asked::new(row, from, port, key_file.clone(), resolver.clone());
+        let asked = asked.saying(without);
+        let asking = poller::run(asked, rhythm, rhythm.interval, clock.clone(), id, report, poked);
+        tokio::spawn(asking).abort_handle()
+    })
+}
+
+/// Ends when the coming plan is in force; never where none is coming.
+async fn in_force(coming: &mut Option<Coming>) {
+    match coming {
+        Some(Coming { in_force, .. }) => {
+            if in_force.await.is_err() {
+                // The keeper is gone: nothing comes any more, and its end is noticed elsewhere.
+                *coming = None;
+            }
+        }
+        None => pending().await,
+    }
+}
+
+async fn tick(watchdog: &mut Option<Interval>) {
+    match watchdog {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => pending().await,
+    }
+}
+
+fn port_ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), Failure> {
+    match ended {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(internal("port", &error)),
+        Err(error) => Err(internal("port", &error)),
+    }
+}

@@ -1,0 +1,73 @@
+//! What an operator or the service manager asks of the daemon by signals, and how long an end takes.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Sleep;
+use tracing::info;
+
+use crate::facts::Facts;
+
+/// What a signal asks for.
+pub enum Asked {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP
+    Reload,
+}
+
+/// The signals that are heard.
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// Hears them from now on, so that none ends the process by itself.
+    ///
+    /// # Errors
+    /// The kernel or the runtime refuses.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.term.recv() => Asked::Stop,
+            _ = self.int.recv() => Asked::Stop,
+            _ = self.hup.recv() => Asked::Reload,
+        }
+    }
+}
+
+/// How long the last words of all services are said. The ports close together: one of a service that
+/// has none would else be refused while another one's still speaks.
+pub fn longest_last_word(facts: &Facts) -> Duration {
+    let services = facts.nodes.iter().flat_map(|node| &node.services);
+    let words = services.filter_map(|service| service.answering.last_word);
+    words.map(|word| word.lasts).max().unwrap_or_default()
+}
+
+/// The last words, while they are said.
+pub type LastWords = Pin<Box<Sleep>>;
+
+/// Ends when the last words have been said; never before there are any.
+pub async fn said(last_words: &mut Option<LastWords>) {
+    match last_words {
+        Some(said) => said.await,
+        None => pending().await,
+    }
+}
+
+/// An operator who asks twice wants no more words.
+pub fn log_at_once() {
+    info!("told twice to stop: at once");
+}

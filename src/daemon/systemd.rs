@@ -1,0 +1,158 @@
+//! What systemd is told: ready, reloading, stopping, the present verdict, still alive.
+//!
+//! Everything here does nothing where no service manager asked for it. A thread of its own says it: the
+//! socket of a manager that stands still takes no more after a while, and nothing else may wait for that.
+
+use std::sync::LazyLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tracing::{debug, warn};
+
+use crate::facts::{Facts, NodeFacts};
+use crate::host::clock::Stamp;
+use crate::report::announced::Said;
+use crate::verdict::decide::State;
+
+/// A status line is cut here; systemd shows one line.
+const STATUS_BYTES: usize = 512;
+
+/// What is asked for beyond the time for which the last word is said.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
+/// Words that may wait for a service manager that stands still; one more is not said.
+pub const WORDS_WAITING: usize = 16;
+
+enum Word {
+    States(Vec<NotifyState<'static>>),
+    Status(String),
+}
+
+/// Every socket answers.
+pub fn ready() {
+    send(vec![NotifyState::Ready]);
+}
+
+/// The configuration is being read again; [`ready`] ends it.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(vec![NotifyState::Reloading, now]),
+        Err(_) => send(vec![NotifyState::Reloading]),
+    }
+}
+
+/// The daemon ends, after it has spoken for this long.
+pub fn stopping(after: Duration) {
+    send(vec![NotifyState::Stopping]);
+    if !after.is_zero() {
+        // It only ever lengthens `TimeoutStopSec=`, which can so stay short for a daemon that hangs.
+        let most = u32::try_from((after + STOP_MARGIN).as_micros()).unwrap_or(u32::MAX);
+        send(vec![NotifyState::ExtendTimeoutUsec(most)]);
+    }
+}
+
+/// The present verdicts, in one line.
+pub fn status(announced: &[Said]) {
+    say(Word::Status(cut(summary(announced).replace('\n', " "))));
+}
+
+fn cut(mut line: String) -> String {
+    let end = (0..=STATUS_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
+    line.truncate(end.unwrap_or(0));
+    line
+}
+
+/// Every verdict with its reason where there is one node; of several, the nodes by their state.
+fn summary(announced: &[Said]) -> String {
+    let [first, _, ..] = announced else {
+        let said = announced.iter().flat_map(|said| &**said);
+        let said =
+            said.map(|a| format!("{}: {}, {}", a.service, a.verdict.state, a.verdict.reason));
+        return said.collect::<Vec<_>>().join("; ");
+    };
+    let services = first.iter().enumerate().map(|(at, of)| {
+        let states = [State::Ready, State::Drain, State::Unknown, State::NotReady];
+        let states = states.iter().filter_map(|state| {
+            let all = announced.iter().filter_map(|said| said.get(at));
+            let named = all.filter(|a| a.verdict.state == *state).map(|a| &*a.node);
+            let named: Vec<&str> = named.collect();
+            (!named.is_empty()).then(|| format!("{state} {}", named.join(" ")))
+        });
+        format!("{}: {}", of.service, states.collect::<Vec<_>>().join(", "))
+    });
+    services.collect::<Vec<_>>().join("; ")
+}
+
+/// The daemon and all its pollers live.
+pub fn alive() {
+    send(vec![NotifyState::Watchdog]);
+}
+
+/// How often to say [`alive`]: a quarter of the time after which systemd would end the daemon, so
+/// that one beat may be skipped. `None`: there is no watchdog.
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 4).filter(|every| !every.is_zero())
+}
+
+/// Whether the last look of every poller of every node began less than twice the time ago that
+/// interval and timeout allow: the watchdog watches the part that can hang.
+pub fn beats(now: Stamp, facts: &Facts) -> bool {
+    !facts.nodes.is_empty() && facts.nodes.iter().all(|node| beats_of(now, node))
+}
+
+fn beats_of(now: Stamp, node: &NodeFacts) -> bool {
+    let Some(service) = node.services.first() else { return false };
+    let trust = &service.policy.trust;
+    node.sources.len() == trust.len()
+        && node.sources.iter().zip(trust).all(|(source, trust)| {
+            source.own.last_look().is_some_and(|began| now.since(began) <= trust.look * 2)
+        })
+}
+
+fn send(states: Vec<NotifyState<'static>>) {
+    say(Word::States(states));
+}
+
+fn say(word: Word) {
+    static WORDS: LazyLock<Option<SyncSender<Word>>> = LazyLock::new(manager);
+    if let Some(words) = &*WORDS
+        && let Err(error) = words.try_send(word)
+    {
+        debug!(%error, "the service manager could not be told");
+    }
+}
+
+/// Starts the thread that tells the service manager, where there is one.
+fn manager() -> Option<SyncSender<Word>> {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let (words, said) = sync_channel(WORDS_WAITING);
+    let run = move || {
+        for word in said {
+            let told = match &word {
+                Word::States(states) => sd_notify::notify(states),
+                Word::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
+            };
+            if let Err(error) = told {
+                debug!(%error, "the service manager could not be told");
+            }
+        }
+    };
+    let started = thread::Builder::new().name("systemd".to_owned()).spawn(run);
+    started.map(|_| words).map_err(|error| warn!(%error, "the service manager is not told")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_cut_between_two_signs() {
+        let fits = "x".repeat(STATUS_BYTES);
+        assert_eq!(cut(fits.clone()), fits);
+        assert_eq!(cut(format!("{fits}y")), fits);
+        let wide = "é".repeat(STATUS_BYTES);
+        assert_eq!(cut(format!("x{wide}")).len(), STATUS_BYTES - 1);
+    }
+}

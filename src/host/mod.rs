@@ -1,0 +1,14 @@
+//! The host below us: its clock, users, sockets, files and limits, and how a program ends.
+//!
+//! Small wrappers over what the operating system gives, each with one job and one bound. It names `look` alone
+//! and knows nothing of roles and verdicts.
+
+pub mod accounts;
+pub mod clock;
+pub mod descriptors;
+pub mod failure;
+pub mod own_address;
+pub mod own_file;
+pub mod places;
+pub mod seldom;
+pub mod unix_socket;

@@ -1,0 +1,126 @@
+//! What was last said of the nodes, and what the log is told of it.
+//!
+//! A reader of the journal sees no fields, so each message says all that a person needs.
+
+use std::sync::Arc;
+
+use tracing::{debug, info, warn};
+
+use crate::host::clock::Stamp;
+use crate::look::observation::SourceError;
+use crate::look::release::Release;
+use crate::look::repmgr::NodeId;
+use crate::look::role::Role;
+use crate::verdict::decide::{State, Verdict};
+use crate::verdict::lock::Cut;
+use crate::verdict::order::Order;
+
+/// What was last said of a node to the services, in the order of the configuration.
+pub type Said = Arc<[Announced]>;
+
+/// What was last said of a node to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// The node.
+    pub node: Arc<str>,
+    /// The service.
+    pub service: Arc<str>,
+    /// What is said.
+    pub verdict: Verdict,
+    /// Since when it is this state that is said.
+    pub since: Stamp,
+}
+
+/// Another verdict; `role` is the one that was last seen. `handed_over`: a repmgr node is confirmed as
+/// the primary and needs not settle, because every other data node has given way (condition 8b).
+pub fn log_change(now: Stamp, from: State, role: Option<Role>, handed_over: bool, new: &Announced) {
+    let Announced { node, service, verdict, .. } = new;
+    let how = match verdict.state {
+        State::Ready if handed_over => "; every other data node has given way to it",
+        _ => "",
+    };
+    info!(
+        node = &**node,
+        service = &**service,
+        from = %from,
+        to = %verdict.state,
+        verdict = %verdict.state,
+        role = role.map(Role::as_str),
+        reason = verdict.reason.label(),
+        timeline = verdict.timeline.map(|timeline| timeline.0),
+        age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
+        handed_over,
+        "verdict changed: {service} of {node} is {}: {}{how}",
+        verdict.state,
+        verdict.reason
+    );
+}
+
+/// The one situation in which two nodes can be READY with Patroni, if nobody asked for more.
+pub fn log_lockless(new: &Announced) {
+    let Announced { node, service, verdict, .. } = new;
+    warn!(
+        node = &**node,
+        service = &**service,
+        hint = verdict.reason.hint(),
+        "{service} of {node} is {} without a lock: {}; with `require_lock = true` it would not be",
+        verdict.state,
+        verdict.reason
+    );
+}
+
+fn saturated(ms: u128) -> u64 {
+    u64::try_from(ms).unwrap_or(u64::MAX)
+}
+
+/// A candidate was told that it has to wait.
+pub fn log_claims(node: &str, to: NodeId) {
+    debug!(node, to = to.0, "{to} asked {node} to give way: it may still be the primary");
+}
+
+/// A candidate was told that it may go ahead.
+pub fn log_gave_way(node: &str, to: NodeId, release: &Release) {
+    info!(
+        node,
+        to = to.0,
+        last_ready_ms = saturated(release.last_ready.as_millis()),
+        "{node} gives way to {to}: its server is gone, and it last said READY {:.1} s ago",
+        release.last_ready.as_secs_f64()
+    );
+}
+
+/// A candidate cannot be answered.
+pub fn log_no_release(error: &SourceError) {
+    let hint = error.kind.hint();
+    warn!(hint, "a candidate asked this node to give way, and cannot be answered: {error}");
+}
+
+/// An order that a no ends.
+pub fn log_dropped(node: &str, service: &str, order: &Order, seen: &Verdict) {
+    warn!(
+        node,
+        service,
+        by = &*order.by,
+        "the order ready {} is dropped: {service} of {node} is not ready: {}",
+        order.target,
+        seen.reason
+    );
+}
+
+/// An order that waited for it after a kill.
+pub fn log_seen_fit(order: &Order) {
+    let (target, by) = (order.target.to_string(), &*order.by);
+    info!(target_of_order = target, by, "the order ready {target} counts again: it was seen fit");
+}
+
+/// A hold that Patroni's lock cuts, and what is in force instead.
+pub fn log_cut(node: &str, cut: &Cut) {
+    let most = humantime::format_duration(cut.most);
+    warn!(
+        node,
+        service = &*cut.service,
+        hint = "leave `hold` out, or raise ttl in Patroni's configuration",
+        "{} of {node}: {cut}; a leader is held for {most} at most",
+        cut.service
+    );
+}

@@ -1,0 +1,9 @@
+//! What people and programs are told beside HAProxy: the log of changes ([`announced`]), the counters and
+//! metrics ([`metrics`]), `/status` ([`status`]), and when READY was last said ([`spoken`]).
+//!
+//! It reads the published facts and writes none; it opens no socket.
+
+pub mod announced;
+pub mod metrics;
+pub mod spoken;
+pub mod status;
