@@ -4,8 +4,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use crate::host::clock::Stamp;
-use crate::look::observation::{Observation, SourceError};
+use crate::look::error::SourceError;
+use crate::look::observation::Observation;
+use crate::look::stamp::Stamp;
 use crate::verdict::order::Order;
 
 pub use crate::source::patroni::{read_members, read_times};

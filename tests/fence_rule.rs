@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rolecall::facts::fence::{Due, Record, Watch};
-use rolecall::facts::{NodeFacts, ServiceFacts, Snapshot, SourceFacts};
-use rolecall::host::clock::Stamp;
-use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::facts::{NodeFacts, ServiceFacts};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
 use rolecall::look::role::Role;
+use rolecall::look::snapshot::{Snapshot, SourceFacts};
+use rolecall::look::stamp::Stamp;
 use rolecall::reply::routes::Answering;
 use rolecall::reply::wording::Wording;
-use rolecall::verdict::decide::Standing;
-use rolecall::verdict::last_word::{LastWord, Word};
-use rolecall::verdict::order::{Order, Target, Wish};
+use rolecall::verdict::last_word::LastWord;
+use rolecall::verdict::order::{Order, Target};
 use rolecall::verdict::policy::{Policy, Trust};
+use rolecall::verdict::standing::Standing;
+use rolecall::verdict::state::Wish;
+use rolecall::verdict::state::Word;
 
 const HOLD: u64 = 3_000;
 const LOOK: u64 = 2_000;
@@ -291,9 +295,9 @@ proptest! {
                 let moment = now + step * 400;
                 let seen = node.seen(at(moment), &node.services[0]);
                 let fenced = matches!(watch.due(at(moment), &node), Due::Now(_));
-                prop_assert!(!(seen.state == rolecall::verdict::decide::State::Ready && fenced));
-                let no = seen.state == rolecall::verdict::decide::State::NotReady;
-                if seen.state == rolecall::verdict::decide::State::Ready {
+                prop_assert!(!(seen.state == rolecall::verdict::state::State::Ready && fenced));
+                let no = seen.state == rolecall::verdict::state::State::NotReady;
+                if seen.state == rolecall::verdict::state::State::Ready {
                     ready = Some(moment);
                 }
                 let silent = ready.is_none_or(|ready| moment >= ready.saturating_add(heard));

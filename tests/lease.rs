@@ -7,14 +7,20 @@ mod model;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::facts::SourceFacts;
-use rolecall::host::clock::Stamp;
-use rolecall::look::lease::{MARGIN, Times};
-use rolecall::look::observation::{ErrorKind, Observation, Patroni, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
+use rolecall::look::patroni::Patroni;
+use rolecall::look::patroni::{MARGIN, Times};
 use rolecall::look::role::{Role, Timeline};
-use rolecall::verdict::decide::{Standing, State, decide, hold};
-use rolecall::verdict::lock::{Lock, USUAL_TIMES};
+use rolecall::look::snapshot::SourceFacts;
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::decide::decide;
+use rolecall::verdict::lock::USUAL_TIMES;
+use rolecall::verdict::policy::Lock;
 use rolecall::verdict::policy::{Policy, Trust};
+use rolecall::verdict::standing::Standing;
+use rolecall::verdict::state::State;
+use rolecall::verdict::trust::hold;
 
 use model::{Story, play};
 

@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rolecall::host::clock::{Clock, Stamp};
+use rolecall::host::clock::Clock;
+use rolecall::look::stamp::Stamp;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Long enough for a busy machine, and far from for ever.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::host::clock::Stamp;
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::{State, Verdict};
-use rolecall::verdict::order::{self, Order, Target, Wish};
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::decide::Verdict;
+use rolecall::verdict::order::{self, Order, Target};
 use rolecall::verdict::policy::Policy;
 use rolecall::verdict::reason::Reason;
+use rolecall::verdict::state::State;
+use rolecall::verdict::state::Wish;
 
 fn at(ms: u64) -> Stamp {
     Stamp::new(Duration::from_millis(ms))

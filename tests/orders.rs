@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fixtures::{AGENT_PORT, Ground, Heard, Rolecall, ask, eventually, now};
-use rolecall::host::clock::Stamp;
-use rolecall::verdict::order::{self, Order, Target, Wish};
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::order::{self, Order, Target};
+use rolecall::verdict::state::Wish;
 use serde_json::Value;
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");

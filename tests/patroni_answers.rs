@@ -6,16 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::facts::{Snapshot, SourceFacts};
-use rolecall::host::clock::Stamp;
-use rolecall::look::lease::Times;
-use rolecall::look::observation::{ErrorKind, Observation, Patroni, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
+use rolecall::look::patroni::Patroni;
+use rolecall::look::patroni::Times;
 use rolecall::look::role::Role;
+use rolecall::look::snapshot::{Snapshot, SourceFacts};
+use rolecall::look::stamp::Stamp;
 use rolecall::source::patroni::{Asked, read_answer};
-use rolecall::verdict::decide::{Standing, State, Verdict, decide};
-use rolecall::verdict::lock::Lock;
+use rolecall::verdict::decide::{Verdict, decide};
+use rolecall::verdict::policy::Lock;
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::verdict::reason::Reason;
+use rolecall::verdict::standing::Standing;
+use rolecall::verdict::state::State;
 use serde_json::Value;
 
 /// Answers recorded from two-node clusters of Patroni 2.1.7 and 4.1.5 on PostgreSQL 15, and what

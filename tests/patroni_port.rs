@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rolecall::config::{self, Address, ServerPort};
 use rolecall::host::clock::Clock;
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::patroni::Patroni;

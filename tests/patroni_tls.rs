@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use rolecall::config::conninfo::ClientCertificate;
 use rolecall::config::{self, PatroniTls};
-use rolecall::look::observation::{ErrorKind, Expiry, Observation, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::{Expiry, Observation};
 use rolecall::look::role::Role;
 use rolecall::source::patroni::Patroni;
 use rolecall::source::resolve::Resolver;

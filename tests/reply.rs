@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rolecall::reply::grammar::{Admin, Health, LineError, MAX_DESCRIPTION, MAX_LINE, Reply};
 use rolecall::reply::wording::{Custom, Wording, WordingError};
-use rolecall::verdict::decide::State;
+use rolecall::verdict::state::State;
 
 /// What HAProxy takes from an answer, as its `tcpcheck_agent_expect_reply()` does: the line ends at
 /// the first newline or carriage return, words are separated by blanks, tabs and commas and compared

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
 use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::command::Command;

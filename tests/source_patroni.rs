@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use rolecall::config;
 use rolecall::config::conninfo::ClientCertificate;
-use rolecall::look::observation::{ErrorKind, Observation, Patroni as Says, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
+use rolecall::look::patroni::Patroni as Says;
 use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::patroni::{MAX_BODY, Patroni};

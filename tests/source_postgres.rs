@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use authority::Authority;
 use rolecall::config::{self, PasswordFrom};
-use rolecall::look::observation::{ErrorKind, Observation, Replay, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::{Observation, Replay};
 use rolecall::look::role::{Lsn, Role, Timeline};
 use rolecall::source::RoleSource;
 use rolecall::source::pg::{Connector, MAX_ANSWER, column};

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use fixtures::{Ground, Postgres, Session, Shutdown, eventually, find_postgres, missing, send};
 use rolecall::config;
-use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
 use rolecall::source::RoleSource;
 use rolecall::source::resolve::Resolver;
 use rolecall::source::tcp::Tcp;

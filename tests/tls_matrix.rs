@@ -20,7 +20,7 @@ use making::{HOST, Making, names};
 use rest::{Manner, Rest};
 use rolecall::config::conninfo::ClientCertificate;
 use rolecall::config::{self, PasswordFrom, PatroniTls};
-use rolecall::look::observation::SourceError;
+use rolecall::look::error::SourceError;
 use rolecall::source::patroni::Patroni;
 use rolecall::source::postgres::Postgres;
 use rolecall::source::resolve::Resolver;

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::facts::{Snapshot, SourceFacts};
-use rolecall::host::clock::Stamp;
-use rolecall::look::observation::{ErrorKind, Expiry, Observation, Patroni, Replay, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::{Expiry, Observation, Replay};
+use rolecall::look::patroni::Patroni;
 use rolecall::look::role::{ROLES, Role};
-use rolecall::verdict::decide::{Standing, State, Verdict, decide};
-use rolecall::verdict::lock::{Lock, USUAL_TIMES};
+use rolecall::look::snapshot::{Snapshot, SourceFacts};
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::decide::{Verdict, decide};
+use rolecall::verdict::lock::USUAL_TIMES;
+use rolecall::verdict::policy::Lock;
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::verdict::reason::Reason;
+use rolecall::verdict::standing::Standing;
+use rolecall::verdict::state::State;
 
 fn at(ms: u64) -> Stamp {
     Stamp::new(Duration::from_millis(ms))
@@ -493,7 +498,7 @@ fn a_leader_of_patronis_is_held_no_longer_than_its_lock() {
     policy.trust[0].hold = ms(30_000);
     let held = |patroni: Patroni| {
         let look = Observation { patroni: Some(patroni), ..Observation::of(Role::Primary) };
-        rolecall::verdict::decide::hold(&seen(&[(0, Ok(look))])[0], &policy.trust[0])
+        rolecall::verdict::trust::hold(&seen(&[(0, Ok(look))])[0], &policy.trust[0])
     };
     let times = Some(USUAL_TIMES);
     let usual = Patroni { times, ..Patroni::default() };

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use rolecall::facts::{Snapshot, SourceFacts};
-use rolecall::host::clock::Stamp;
-use rolecall::look::observation::{ErrorKind, Observation, Patroni, Replay, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::{Observation, Replay};
+use rolecall::look::patroni::Patroni;
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::{Standing, State, confirmed, decide};
+use rolecall::look::snapshot::{Snapshot, SourceFacts};
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::decide::decide;
+use rolecall::verdict::finding::confirmed;
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
+use rolecall::verdict::standing::Standing;
+use rolecall::verdict::state::State;
 
 type Look = Result<Observation, SourceError>;
 

@@ -13,7 +13,8 @@ use rolecall::look::observation::Observation;
 use rolecall::source::releasing::{Key, Question};
 use rolecall::look::role::Role;
 use rolecall::config::schema::{self, Flags};
-use rolecall::facts::{Facts, NodeFacts, ServiceFacts, SourceFacts};
+use rolecall::look::snapshot::{SourceFacts};
+use rolecall::facts::{Facts, NodeFacts, ServiceFacts};
 use tokio::sync::{mpsc, watch};
 
 const CONFIG: &str = r#"
@@ -96,7 +97,7 @@ fn facts_of(config: &Config) -> Facts {
             .map(|service| ServiceFacts {
                 name: service.name.as_str().into(),
                 policy: service.policy(of).into(),
-                standing: rolecall::verdict::decide::Standing::default(),
+                standing: rolecall::verdict::standing::Standing::default(),
                 answering: service.answering.clone().into(),
                 asks: Arc::default(),
                 orders: Arc::default(),

@@ -3,7 +3,7 @@
 #![no_main]
 
 use rolecall::fuzzing::command;
-use rolecall::look::observation::MOST_DETAIL;
+use rolecall::look::error::MOST_DETAIL;
 use rolecall_fuzz::{cleaned, split, target};
 
 target!(|data| {

@@ -3,7 +3,8 @@
 #![no_main]
 
 use rolecall::config::secret::Secret;
-use rolecall::config::conninfo::{Conninfo, Place, places};
+use rolecall::look::place::{Place};
+use rolecall::config::conninfo::{Conninfo, places};
 use rolecall_fuzz::{one_line, target, text};
 
 target!(|data| {

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 use rolecall::fuzzing::orders;
-use rolecall::verdict::order::{MOST_REASON, Wish};
+use rolecall::verdict::state::{Wish};
+use rolecall::verdict::order::{MOST_REASON};
 use rolecall_fuzz::{cleaned, target};
 
 target!(|data| {

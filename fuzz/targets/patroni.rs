@@ -3,7 +3,8 @@
 #![no_main]
 
 use rolecall::fuzzing::{read_members, read_times};
-use rolecall::look::observation::{MOST_DETAIL, Observation, SourceError};
+use rolecall::look::error::{MOST_DETAIL, SourceError};
+use rolecall::look::observation::{Observation};
 use rolecall::source::patroni::{Asked, MAX_BODY, read_answer};
 use rolecall_fuzz::{cleaned, target};
 

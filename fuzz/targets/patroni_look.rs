@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 use rolecall::config;
-use rolecall::look::observation::{MOST_DETAIL, SourceError};
+use rolecall::look::error::{MOST_DETAIL, SourceError};
 use rolecall::source::RoleSource as _;
 use rolecall::source::patroni::Patroni;
 use rolecall::source::resolve::Resolver;

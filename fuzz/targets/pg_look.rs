@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rolecall::config::{Identity, PasswordFrom, Postgres as Server, Repmgr as Settings, Whose};
 use rolecall::look::repmgr::Attached;
-use rolecall::look::observation::{MOST_DETAIL, Observation, SourceError};
-use rolecall::verdict::quorum::TwoNode;
+use rolecall::look::error::{MOST_DETAIL, SourceError};
+use rolecall::look::observation::{Observation};
+use rolecall::verdict::policy::TwoNode;
 use rolecall::look::role::Role;
 use rolecall::source::RoleSource as _;
 use rolecall::source::pg::Connector;

@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 use rolecall::verdict::policy::{Policy, Trust};
-use rolecall::verdict::quorum::{Electorate, TwoNode};
+use rolecall::verdict::policy::{Electorate, TwoNode};
 use rolecall::watch::record::Records;
 use rolecall::look::role::Role;
 use rolecall_fuzz::target;

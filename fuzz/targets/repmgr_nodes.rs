@@ -4,7 +4,7 @@
 
 use rolecall::look::repmgr::NodeId;
 use rolecall::fuzzing::repmgr::{attached, nodes, settle};
-use rolecall::look::observation::MOST_DETAIL;
+use rolecall::look::error::MOST_DETAIL;
 use rolecall::source::repmgr::MAX_ROWS;
 use rolecall::source::resolve::Resolver;
 use rolecall_fuzz::{cleaned, one_line, run, target, text};

@@ -11,20 +11,24 @@ use serde_json::{Value, json};
 
 use crate::cli::patience::{self, Overrated};
 use crate::config::{self, Config, Kind, Node, Source as Configured};
-use crate::facts::{Snapshot, SourceFacts};
-use crate::host::clock::{Clock, Stamp, wall_clock};
+use crate::host::clock::{Clock, wall_clock};
 use crate::host::failure::Failure;
-use crate::look::observation::{Observation, SourceError};
+use crate::look::error::SourceError;
+use crate::look::observation::Observation;
 use crate::look::release::Release;
 use crate::look::repmgr::{Attached, NodeId, Registered, Row};
+use crate::look::snapshot::{Snapshot, SourceFacts};
+use crate::look::stamp::Stamp;
 use crate::source::Source;
 use crate::source::release::Asked;
 use crate::source::resolve::Resolver;
-use crate::verdict::decide::{Standing, State, Verdict, decide};
+use crate::verdict::decide::{Verdict, decide};
 use crate::verdict::failover;
 use crate::verdict::handover::{self, Way};
 use crate::verdict::policy::Policy;
 use crate::verdict::quorum::{self, Round};
+use crate::verdict::standing::Standing;
+use crate::verdict::state::State;
 use crate::watch::poller;
 use crate::watch::watched::others;
 

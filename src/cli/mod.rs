@@ -34,7 +34,7 @@ use crate::host::failure::{Exit, Failure};
 use crate::source::patroni::TIMES_HINT;
 use crate::source::resolve::Resolver;
 use crate::source::{self, Source};
-use crate::verdict::decide::State;
+use crate::verdict::state::State;
 use crate::watch::fencing;
 use crate::watch::poke;
 

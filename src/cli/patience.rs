@@ -15,7 +15,7 @@ use crate::look::observation::Observation;
 use crate::source::RoleSource as _;
 use crate::source::repmgr::Repmgr;
 use crate::source::resolve::Resolver;
-use crate::verdict::quorum;
+use crate::verdict::policy::most_hold;
 
 /// Longest wait for one server: who checks a file waits for it.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ impl fmt::Display for Overrated {
              primary is held for {} at most",
             format_duration(self.chosen),
             format_duration(self.waits),
-            format_duration(quorum::most_hold(self.waits))
+            format_duration(most_hold(self.waits))
         )
     }
 }

@@ -6,8 +6,8 @@ use humantime::format_duration;
 use tokio::time::timeout;
 
 use crate::config::{Config, Kind, Node, Source};
-use crate::look::lease::Times;
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::patroni::Times;
 use crate::source::patroni::Patroni;
 use crate::source::resolve::Resolver;
 use crate::verdict::lock::Cut;

@@ -23,9 +23,10 @@ use crate::config::conninfo::{ClientCertificate, Conninfo};
 use crate::look::repmgr::NodeId;
 use crate::look::role::Role;
 use crate::reply::routes::{Answering, Asked, Listen, Routes};
-use crate::verdict::lock::Lock;
+use crate::verdict::policy::Lock;
+use crate::verdict::policy::most_hold;
+use crate::verdict::policy::{Electorate, TwoNode};
 use crate::verdict::policy::{LagLimit, Policy, Trust};
-use crate::verdict::quorum::{self, Electorate, TwoNode};
 
 /// The port HAProxy's `agent-check` asks.
 pub const AGENT_PORT: u16 = 5555;
@@ -449,7 +450,7 @@ pub struct Releasing {
 impl Repmgr {
     /// Longest `hold` of a service for primaries: over, before repmgr can have promoted another.
     pub fn most_hold(&self) -> Duration {
-        self.failover_after.map_or(Duration::ZERO, quorum::most_hold)
+        self.failover_after.map_or(Duration::ZERO, most_hold)
     }
 }
 

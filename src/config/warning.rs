@@ -10,8 +10,9 @@ use crate::config::exposure::{self, Exposure, OpenFile};
 use crate::config::{Config, Control, Kind, Node, PasswordFrom, Postgres, Source};
 use crate::look::role::Role;
 use crate::reply::routes::Listen;
-use crate::verdict::last_word::{LAST_ASKS, MAX_LASTS, Word};
+use crate::verdict::last_word::{LAST_ASKS, MAX_LASTS};
 use crate::verdict::lock::USUAL_TIMES;
+use crate::verdict::state::Word;
 
 /// Longest restart of rolecall that HAProxy's companion check must sit out: the daemon itself needs
 /// a fraction of it, a busy host the rest.

@@ -13,14 +13,16 @@ use tracing::{error, info, warn};
 use crate::control::file::OrderFile;
 use crate::control::protocol::MOST_READY;
 use crate::facts::{Facts, NodeFacts, ServiceFacts};
-use crate::host::clock::{Clock, Stamp};
+use crate::host::clock::Clock;
 use crate::host::failure::{Exit, Failure};
 use crate::look::role::Role;
+use crate::look::stamp::Stamp;
 use crate::look::text;
 use crate::port::http::Pages;
 use crate::report::status;
-use crate::verdict::decide::State;
-use crate::verdict::order::{self, MOST_REASON, Order, Target, Wish};
+use crate::verdict::order::{self, MOST_REASON, Order, Target};
+use crate::verdict::state::State;
+use crate::verdict::state::Wish;
 use crate::watch::keeper::Orders;
 
 /// How often and how many times it is looked whether orders are in force.

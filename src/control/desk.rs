@@ -25,11 +25,12 @@ use crate::config::Control;
 use crate::control::book::{Ending, OrderBook, Refused};
 use crate::control::protocol::{BECOME, CLIENT, QUESTION, Question};
 use crate::host::accounts;
-use crate::host::clock::{Clock, Stamp};
+use crate::host::clock::Clock;
 use crate::host::failure::{Exit, Failure};
 use crate::host::places::{Place, Places};
 use crate::host::seldom::Seldom;
 use crate::host::unix_socket;
+use crate::look::stamp::Stamp;
 use crate::port::http::Pages;
 use crate::watch::keeper::Orders;
 

@@ -21,11 +21,13 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use crate::config::units::name;
-use crate::host::clock::{Stamp, wall_clock};
+use crate::host::clock::wall_clock;
 use crate::host::failure::{Exit, Failure};
 use crate::host::own_file::{self, Lock};
+use crate::look::stamp::Stamp;
 use crate::look::text;
-use crate::verdict::order::{MOST_REASON, Order, Target, Wish};
+use crate::verdict::order::{MOST_REASON, Order, Target};
+use crate::verdict::state::Wish;
 
 /// Most orders at one time: what a person can keep in mind, many times over.
 pub const MOST: usize = 256;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::host::clock::{Clock, Stamp};
+use crate::host::clock::Clock;
 use crate::host::failure::{Exit, Failure};
+use crate::look::stamp::Stamp;
 use crate::look::text;
 
 /// Longest question, in bytes.

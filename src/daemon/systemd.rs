@@ -12,9 +12,9 @@ use sd_notify::NotifyState;
 use tracing::{debug, warn};
 
 use crate::facts::{Facts, NodeFacts};
-use crate::host::clock::Stamp;
+use crate::look::stamp::Stamp;
 use crate::report::announced::Said;
-use crate::verdict::decide::State;
+use crate::verdict::state::State;
 
 /// A status line is cut here; systemd shows one line.
 const STATUS_BYTES: usize = 512;

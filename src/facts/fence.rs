@@ -21,12 +21,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::facts::{NodeFacts, ServiceFacts};
-use crate::host::clock::Stamp;
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
 use crate::look::role::Role;
-use crate::verdict::decide::State;
+use crate::look::stamp::Stamp;
 use crate::verdict::order;
 use crate::verdict::reason::Reason;
+use crate::verdict::state::State;
 
 /// The kinds of source that ask the server itself whether it is in recovery, Patroni among them while
 /// it says `running`. A program's word may mean anything.

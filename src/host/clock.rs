@@ -10,32 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A moment, as time since the host booted (or since a test began).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Stamp(Duration);
-
-impl Stamp {
-    /// The moment `since_boot` after the origin.
-    pub const fn new(since_boot: Duration) -> Self {
-        Self(since_boot)
-    }
-
-    /// Time since the host booted.
-    pub const fn since_boot(self) -> Duration {
-        self.0
-    }
-
-    /// How long before this moment `earlier` was; zero where it was not before it.
-    pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-
-    /// The moment `after` this one, at most the end of time.
-    #[must_use]
-    pub fn plus(self, after: Duration) -> Self {
-        Self(self.0.saturating_add(after))
-    }
-}
+use crate::look::stamp::Stamp;
 
 /// Seconds since 1970, as the host has them: for those outside who compare it with their own clock.
 /// No age is measured by it, it can step.
@@ -85,12 +60,12 @@ impl Clock {
                 let t = clock_gettime(ClockId::Boottime);
                 let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
                 let nanos = u32::try_from(t.tv_nsec).unwrap_or(0);
-                Stamp(Duration::new(seconds, nanos))
+                Stamp::new(Duration::new(seconds, nanos))
             }
             Self::Held(held) => {
                 let of = |ms: &AtomicU64| Duration::from_millis(ms.load(Ordering::Relaxed));
                 let ran = held.origin.elapsed() + of(&held.jumped_ms);
-                Stamp(ran.saturating_sub(of(&held.stood_ms)))
+                Stamp::new(ran.saturating_sub(of(&held.stood_ms)))
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::host::clock::Stamp;
+use crate::look::stamp::Stamp;
 
 /// Words that may be said at once.
 pub const BURST: u32 = 8;

@@ -62,39 +62,12 @@
 
 use std::time::Duration;
 
-use crate::host::clock::Stamp;
-use crate::look::observation::{ErrorKind, Observation, Patroni, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::Observation;
+use crate::look::patroni::Patroni;
+use crate::look::patroni::Times;
 use crate::look::role::{Role, Timeline};
-
-/// The times of a Patroni cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// For how long the store keeps a lock that is not renewed.
-    pub ttl: Duration,
-    /// Between two rounds of Patroni's loop.
-    pub loop_wait: Duration,
-    /// How long Patroni tries to reach the store or the server.
-    pub retry_timeout: Duration,
-}
-
-impl Times {
-    /// From a renewal of the lock to the earliest moment at which another node can have it, counted from a
-    /// look of which nothing else is known than that Patroni was well.
-    pub fn span(self) -> Duration {
-        self.ttl.saturating_sub(self.loop_wait).saturating_sub(self.retry_timeout)
-    }
-
-    /// The longest that a lease can be, where HAProxy remembers a READY for `memory`.
-    pub fn longest(self, memory: Duration) -> Duration {
-        self.ttl.min(MOST_TTL).saturating_sub(memory + MARGIN)
-    }
-}
-
-/// What `ZooKeeper` gives a session at most with its own defaults, whatever `ttl` asks for: 20 ticks of 2 s.
-pub const MOST_TTL: Duration = Duration::from_secs(40);
-
-/// For clocks that run at other speeds than the store's, and for the way of an answer.
-pub const MARGIN: Duration = Duration::from_millis(500);
+use crate::look::stamp::Stamp;
 
 /// How much nearer than `loop_wait` two reads of the loop may seem: each is known to an interval of looks.
 const LOOKS: Duration = Duration::from_millis(1500);

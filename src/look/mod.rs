@@ -4,9 +4,14 @@
 //! Everything above is made of these values; nothing here names anything of the crate but this folder. Pure:
 //! no I/O, no runtime, no clock.
 
+pub mod error;
 pub mod lease;
 pub mod observation;
+pub mod patroni;
+pub mod place;
 pub mod release;
 pub mod repmgr;
 pub mod role;
+pub mod snapshot;
+pub mod stamp;
 pub mod text;

@@ -26,10 +26,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::facts::Facts;
-use crate::host::clock::{Clock, Stamp};
+use crate::host::clock::Clock;
 use crate::host::descriptors::Shares;
 use crate::host::places::Places;
 use crate::host::seldom::Seldom;
+use crate::look::stamp::Stamp;
 use crate::port::asking::{Asker, tell_stranger};
 use crate::port::awake::{Awake, GLANCES};
 use crate::reply::routes::allowed;

@@ -14,15 +14,16 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::facts::Facts;
-use crate::host::clock::{Clock, Stamp};
+use crate::host::clock::Clock;
 use crate::host::places::Place;
+use crate::look::stamp::Stamp;
 use crate::port::awake::look_first_if_slow;
 use crate::port::question::{Unknown, named};
 use crate::reply::asks::Asks;
 use crate::reply::routes::allowed;
 use crate::reply::strays::Stray;
 use crate::report::metrics::Metrics;
-use crate::verdict::decide::State;
+use crate::verdict::state::State;
 
 /// Bytes of a question, without the end of its line.
 const QUESTION: usize = 64;

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::facts::Facts;
-use crate::host::clock::{Clock, Stamp};
+use crate::host::clock::Clock;
+use crate::look::stamp::Stamp;
 
 /// How often it glances at the clock where nothing else happens.
 pub const GLANCES: Duration = Duration::from_millis(250);

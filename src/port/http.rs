@@ -26,12 +26,13 @@ use tracing::{debug, warn};
 use crate::config::PAGES;
 use crate::daemon::systemd::beats;
 use crate::facts::Facts;
-use crate::host::clock::{Clock, Stamp};
+use crate::host::clock::Clock;
 use crate::host::descriptors::Shares;
 use crate::host::places::{Place, Places};
 use crate::host::seldom::Seldom;
 use crate::look::repmgr::NodeId;
 use crate::look::role::{Role, Timeline};
+use crate::look::stamp::Stamp;
 use crate::look::text;
 use crate::port::awake::{Awake, GLANCES, look_first_if_slow};
 use crate::reply::routes::allowed;
@@ -335,7 +336,7 @@ impl Pages {
                 format!("the services are {}, the pages {}", known(names), PAGES.join(", ")),
             );
         };
-        let ready = service.state == crate::verdict::decide::State::Ready.as_str();
+        let ready = service.state == crate::verdict::state::State::Ready.as_str();
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         if ready {
             self.counted.spoken.ready(now);

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::host::clock::Stamp;
-use crate::verdict::decide::State;
+use crate::look::stamp::Stamp;
+use crate::verdict::state::State;
 
 /// The questions one service was asked about one node. It is kept over reloads.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::host::clock::Stamp;
+use crate::look::stamp::Stamp;
 use crate::port::question::Unknown;
 
 /// Different questions that are kept, and warned of; more are a stranger's play.

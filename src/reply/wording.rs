@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 
 use crate::reply::grammar::{Admin, Health, LineError, MAX_DESCRIPTION, Reply, printable};
-use crate::verdict::decide::State;
+use crate::verdict::state::State;
 
 /// The words of a service's answers.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
-use crate::host::clock::Stamp;
-use crate::look::observation::SourceError;
+use crate::look::error::SourceError;
 use crate::look::release::Release;
 use crate::look::repmgr::NodeId;
 use crate::look::role::Role;
-use crate::verdict::decide::{State, Verdict};
+use crate::look::stamp::Stamp;
+use crate::verdict::decide::Verdict;
 use crate::verdict::lock::Cut;
 use crate::verdict::order::Order;
+use crate::verdict::state::State;
 
 /// What was last said of a node to the services, in the order of the configuration.
 pub type Said = Arc<[Announced]>;

@@ -19,15 +19,17 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::facts::fence::{Deeds, Record};
-use crate::facts::{Facts, NodeFacts, SourceFacts};
-use crate::host::clock::{Clock, Stamp};
+use crate::facts::{Facts, NodeFacts};
+use crate::host::clock::Clock;
 use crate::look::role::Role;
+use crate::look::snapshot::SourceFacts;
+use crate::look::stamp::Stamp;
 use crate::port::question::Unknown;
 use crate::reply::strays::Strays;
 use crate::report::spoken::Spoken;
-use crate::verdict::decide::State;
 use crate::verdict::failover;
 use crate::verdict::order;
+use crate::verdict::state::State;
 use crate::watch::poller::Look;
 
 /// What Prometheus itself asks for. Others read the older form alone, in which no type is `info`.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::host::clock::Stamp;
+use crate::look::stamp::Stamp;
 
 /// Shared by every port; clones are one.
 #[derive(Debug, Clone, Default)]

@@ -10,17 +10,19 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::facts::fence::Deeds;
-use crate::facts::{Facts, NodeFacts, ServiceFacts, SourceFacts};
-use crate::host::clock::Stamp;
-use crate::look::observation::SourceError;
+use crate::facts::{Facts, NodeFacts, ServiceFacts};
+use crate::look::error::SourceError;
 use crate::look::repmgr::NodeId;
 use crate::look::role::Role;
+use crate::look::snapshot::SourceFacts;
+use crate::look::stamp::Stamp;
 use crate::reply::asks::Asks;
 use crate::reply::strays::Stray;
-use crate::verdict::decide::{Finding, State, findings};
 use crate::verdict::failover::{self, Trouble};
+use crate::verdict::finding::{Finding, findings};
 use crate::verdict::order;
 use crate::verdict::reason::Reason;
+use crate::verdict::state::State;
 
 /// The version of the JSON.
 pub const VERSION: u32 = 1;

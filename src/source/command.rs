@@ -29,7 +29,8 @@ use tokio::process::Child;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::look::observation::{ErrorKind, Observation, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::Observation;
 use crate::look::role::{ROLES, Role};
 use crate::look::text;
 use crate::source::RoleSource;

@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::look::observation::SourceError;
+use crate::look::error::SourceError;
 use crate::source::resolve::Resolver;
 
 /// Longest time that one address has before the next one is tried beside it: what RFC 8305 recommends.

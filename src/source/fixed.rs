@@ -1,6 +1,7 @@
 //! A role that is always the same: for a first try, a drill, or a server that is no PostgreSQL.
 
-use crate::look::observation::{Observation, SourceError};
+use crate::look::error::SourceError;
+use crate::look::observation::Observation;
 use crate::look::role::Role;
 use crate::source::RoleSource;
 

@@ -27,7 +27,8 @@ use std::path::Path;
 
 use crate::config::{self, Kind};
 use crate::host::failure::{Exit, Failure};
-use crate::look::observation::{Observation, SourceError};
+use crate::look::error::SourceError;
+use crate::look::observation::Observation;
 use resolve::Resolver;
 
 /// One place where the role of a node can be learned.

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::config::secret::Secret;
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
 
 /// Most bytes of a file with passwords: hundreds of lines, and no read that could stall a look.
 pub const MAX_BYTES: u64 = 64 * 1024;

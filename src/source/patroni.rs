@@ -32,10 +32,12 @@ use tokio::time::timeout;
 use tracing::info;
 
 use crate::config::{self, Address, PatroniLag};
-use crate::host::clock::{Clock, Stamp};
+use crate::host::clock::Clock;
 use crate::host::own_address;
-use crate::look::lease::Times;
-use crate::look::observation::{ErrorKind, Observation, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::Observation;
+use crate::look::patroni::Times;
+use crate::look::stamp::Stamp;
 use crate::source::RoleSource;
 use crate::source::resolve::Resolver;
 use crate::source::web::Wanted;

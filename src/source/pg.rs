@@ -26,11 +26,14 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Config, Connection, Error, NoTls, Row};
 
-use crate::config::conninfo::{ChannelBinding, DEFAULT_SOCKET_DIR, Place, RequireAuth};
+use crate::config::conninfo::{ChannelBinding, RequireAuth};
 use crate::config::secret::Secret;
 use crate::config::{self, PasswordFrom};
-use crate::host::clock::{Clock, Stamp};
-use crate::look::observation::{ErrorKind, Expiry, SourceError};
+use crate::host::clock::Clock;
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::Expiry;
+use crate::look::place::{DEFAULT_SOCKET_DIR, Place};
+use crate::look::stamp::Stamp;
 use crate::source::dial::Dialer;
 use crate::source::passfile::{self, Login};
 use crate::source::resolve::Resolver;

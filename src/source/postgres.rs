@@ -10,8 +10,10 @@
 use std::time::Duration;
 
 use crate::config;
-use crate::host::clock::{Clock, Stamp};
-use crate::look::observation::{Observation, SourceError};
+use crate::host::clock::Clock;
+use crate::look::error::SourceError;
+use crate::look::observation::Observation;
+use crate::look::stamp::Stamp;
 use crate::source::RoleSource;
 use crate::source::pg::Connector;
 use crate::source::pg::role::{self, LEAST, RoleRow, is_lack};

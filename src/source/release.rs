@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::conninfo::{Place, SslMode, TlsSettings};
-use crate::look::observation::{ErrorKind, Observation, SourceError};
+use crate::config::conninfo::{SslMode, TlsSettings};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::Observation;
+use crate::look::place::Place;
 use crate::look::release::LONGEST;
 use crate::look::repmgr::{NodeId, Row};
 use crate::look::role::Role;

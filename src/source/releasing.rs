@@ -15,7 +15,7 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
-use crate::look::observation::SourceError;
+use crate::look::error::SourceError;
 use crate::look::release::{LONGEST, Release};
 use crate::look::repmgr::NodeId;
 use crate::look::role::Timeline;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
 
 /// How long a look waits for its look-up where addresses are known already. A local cache answers
 /// in under a millisecond and a name server nearby in a few; 100 ms is little of a look's timeout.

@@ -4,7 +4,8 @@
 //! answer in PostgreSQL's protocol speaks against nobody, silence is silence.
 
 use crate::config;
-use crate::look::observation::{MOST_DETAIL, Observation, SourceError};
+use crate::look::error::{MOST_DETAIL, SourceError};
+use crate::look::observation::Observation;
 use crate::look::text;
 use crate::source::RoleSource;
 use crate::source::pg::greeting::{Greeting, greet};

@@ -33,7 +33,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use crate::config::conninfo::{ClientCertificate, Root, SslMode, TlsSettings, TlsVersions};
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
 use crate::source::passfile::credential;
 
 use ends::Noting;

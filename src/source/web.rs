@@ -18,7 +18,7 @@ use reqwest::header::{CONNECTION, HeaderValue};
 use reqwest::{RequestBuilder, Response, Url};
 use rustls::ClientConfig;
 
-use crate::look::observation::SourceError;
+use crate::look::error::SourceError;
 use crate::source::dial::{Dialer, Failed};
 use crate::source::resolve::Resolver;
 use gate::Gate;

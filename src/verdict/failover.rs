@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::facts::{Snapshot, SourceFacts};
 use crate::look::repmgr::{Answer, NodeId, Registered, row};
+use crate::look::snapshot::{Snapshot, SourceFacts};
 
 /// A repmgrd that has not reached its upstream for longer than this, while the server itself is
 /// attached to it, hangs: five times its usual `monitor_interval_secs`.
@@ -95,10 +95,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::host::clock::Stamp;
-    use crate::look::observation::{ErrorKind, Observation, SourceError};
+    use crate::look::error::{ErrorKind, SourceError};
+    use crate::look::observation::Observation;
     use crate::look::repmgr::{Attached, Row};
     use crate::look::role::Role;
+    use crate::look::stamp::Stamp;
 
     fn answer(me: i32) -> Answer {
         let row = |(id, registered)| Row {

@@ -34,14 +34,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::facts::SourceFacts;
-use crate::host::clock::Stamp;
 use crate::look::repmgr::{NodeId, Registered, Row};
 use crate::look::role::Role;
-use crate::verdict::decide::each_source;
+use crate::look::snapshot::SourceFacts;
+use crate::look::snapshot::{Heard, heard, usable};
+use crate::look::stamp::Stamp;
+use crate::verdict::policy::Electorate;
 use crate::verdict::policy::Policy;
-use crate::verdict::quorum::{self, Electorate, Round};
-use crate::verdict::vote::{Heard, heard, is_that_node, usable};
+use crate::verdict::quorum::{self, Round};
+use crate::verdict::trust::each_source;
+use crate::verdict::vote::is_that_node;
 
 /// How another data node gave way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::facts::SourceFacts;
-use crate::host::clock::Stamp;
 use crate::look::observation::{Observation, Replay};
 use crate::look::repmgr::named;
 use crate::look::role::Role;
+use crate::look::snapshot::SourceFacts;
+use crate::look::snapshot::usable;
+use crate::look::stamp::Stamp;
 use crate::verdict::policy::{Hysteresis, LagLimit, Policy, Trust};
 use crate::verdict::reason::Reason;
-use crate::verdict::vote::usable;
 
 /// How a replica follows, its lag in bytes counted from where its primary stands where that is known.
 ///
@@ -101,10 +101,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::facts::Snapshot;
     use crate::look::repmgr::{Answer, Attached, NodeId, Registered, Row};
     use crate::look::role::{Lsn, Timeline};
-    use crate::verdict::quorum::{Electorate, TwoNode};
+    use crate::look::snapshot::Snapshot;
+    use crate::verdict::policy::{Electorate, TwoNode};
 
     const LIFE: Duration = Duration::from_millis(1700);
 

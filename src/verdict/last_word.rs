@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
-use crate::verdict::decide::{State, Verdict};
+use crate::verdict::decide::Verdict;
 use crate::verdict::reason::Reason;
+use crate::verdict::state::State;
+use crate::verdict::state::Word;
 
 /// Longest time it is said: a host that goes down waits for no more, and systemd neither (90 s).
 pub const MAX_LASTS: Duration = Duration::from_secs(60);
@@ -23,25 +25,6 @@ pub struct LastWord {
     pub word: Word,
     /// For how long.
     pub lasts: Duration,
-}
-
-/// What can be said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Word {
-    /// Keep the sessions, send no new ones.
-    Drain,
-    /// Send no traffic here.
-    Maint,
-}
-
-impl Word {
-    /// As the configuration has it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Drain => "drain",
-            Self::Maint => "maint",
-        }
-    }
 }
 
 impl LastWord {
@@ -61,8 +44,8 @@ impl LastWord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::clock::Stamp;
     use crate::look::role::Role;
+    use crate::look::stamp::Stamp;
 
     fn verdict(state: State) -> Verdict {
         let (reason, until) = (Reason::Serves(Role::Replica), Some(Stamp::new(Duration::ZERO)));

@@ -7,10 +7,12 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use crate::facts::NodeFacts;
-use crate::host::clock::Stamp;
-use crate::look::lease::{Lease, MOST_TTL, Times};
-use crate::look::observation::Patroni;
+use crate::look::lease::Lease;
+use crate::look::patroni::Patroni;
+use crate::look::patroni::{MOST_TTL, Times};
 use crate::look::role::Role;
+use crate::look::stamp::Stamp;
+use crate::verdict::policy::Lock;
 use crate::verdict::policy::{Policy, Trust};
 
 /// `ttl - loop_wait - retry_timeout` of a Patroni that nobody tuned: after that long another node may
@@ -28,20 +30,6 @@ pub const USUAL_TIMES: Times = Times {
 /// `loop_wait + 2 x retry_timeout <= ttl` that is `retry_timeout`, which is 3 s at least (`config.py` of
 /// 4.1.5).
 pub const SHORTEST_SPAN: Duration = Duration::from_secs(3);
-
-/// How Patroni's leader lock is trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lock {
-    /// No yes for a leader that no lock stands behind.
-    pub required: bool,
-    /// What is added to `hold` until HAProxy has forgotten the last READY: timeout, interval and what
-    /// HAProxy remembers.
-    pub beside: Duration,
-    /// What HAProxy remembers.
-    pub memory: Duration,
-    /// Somebody chose a `hold`, which the lease must not outlast.
-    pub chosen: bool,
-}
 
 impl Lock {
     /// The longest hold of a leader by times alone: over, before another node can have the lock, which is

@@ -6,6 +6,8 @@
 
 pub mod decide;
 pub mod failover;
+pub mod finding;
+mod fold;
 pub mod handover;
 pub mod lag;
 pub mod last_word;
@@ -16,4 +18,6 @@ pub mod quorum;
 pub mod reason;
 pub mod standby;
 pub mod standing;
+pub mod state;
+pub mod trust;
 pub mod vote;

@@ -18,41 +18,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::host::clock::Stamp;
 use crate::look::role::Role;
-use crate::verdict::decide::{State, Verdict};
+use crate::look::stamp::Stamp;
+use crate::verdict::decide::Verdict;
 use crate::verdict::policy::Policy;
+use crate::verdict::reason::Ordered;
 use crate::verdict::reason::Reason;
+use crate::verdict::state::State;
+use crate::verdict::state::Wish;
 
 /// Longest reason, in bytes.
 pub const MOST_REASON: usize = 200;
-
-/// What is ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Wish {
-    /// Send traffic here.
-    Ready,
-    /// Keep the sessions, send no new ones.
-    Drain,
-    /// Send no traffic here.
-    Maint,
-}
-
-impl Wish {
-    /// The word for it: the command, and in the state file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Drain => "drain",
-            Self::Maint => "maint",
-        }
-    }
-
-    /// The wish of this word.
-    pub fn read(word: &str) -> Option<Self> {
-        [Self::Ready, Self::Drain, Self::Maint].into_iter().find(|wish| wish.as_str() == word)
-    }
-}
 
 /// What an order is about; both open: everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -229,24 +205,6 @@ impl Order {
             until: [facts, self.until].into_iter().flatten().min(),
             ..seen
         }
-    }
-}
-
-/// What a reason tells of the order that it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ordered {
-    /// What is ordered.
-    pub wish: Wish,
-    /// By whom.
-    pub by: Arc<str>,
-    /// Why; may be empty.
-    pub why: Arc<str>,
-}
-
-impl fmt::Display for Ordered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ordered {} by {}", self.wish.as_str(), self.by)?;
-        if self.why.is_empty() { Ok(()) } else { write!(f, ": {}", self.why) }
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use crate::look::release::MARGIN;
 use crate::look::role::Role;
-use crate::verdict::lock::Lock;
-use crate::verdict::quorum::Electorate;
 
 /// How the verdicts of one service about one node are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,4 +62,74 @@ pub enum OnLag {
     Maint,
     /// No new sessions, the old ones stay.
     Drain,
+}
+
+/// How Patroni's leader lock is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lock {
+    /// No yes for a leader that no lock stands behind.
+    pub required: bool,
+    /// What is added to `hold` until HAProxy has forgotten the last READY: timeout, interval and what
+    /// HAProxy remembers.
+    pub beside: Duration,
+    /// What HAProxy remembers.
+    pub memory: Duration,
+    /// Somebody chose a `hold`, which the lease must not outlast.
+    pub chosen: bool,
+}
+
+/// What an operator chose for the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Electorate {
+    /// How long an answer may be used, from the moment it was asked for:
+    /// `max(interval + timeout, 2 x timeout) + 100 ms`.
+    pub life: Duration,
+    /// How long an HAProxy may go on believing a word of this rolecall: the other nodes are told, for
+    /// theirs must settle for that long.
+    pub memory: Duration,
+    /// What a node says that has lost the only other voter.
+    pub two_node: TwoNode,
+    /// Whether a refused connection comes from the host itself: not so where a firewall answers
+    /// with resets.
+    pub trust_refused: bool,
+}
+
+impl Electorate {
+    /// The least time for which a confirmation must have stood before it counts: longer than an answer
+    /// lives here, and then a word in HAProxy.
+    pub fn least_settle(&self) -> Duration {
+        self.life + self.memory + MARGIN
+    }
+}
+
+/// What a primary does where two nodes vote and the other one is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TwoNode {
+    /// Not ready: nobody writes until the other is back, and there are never two primaries.
+    Maint,
+    /// Ready: writes go on, and go on here too when the other one has been promoted.
+    Ready,
+}
+
+/// Time between the end of what an isolated primary may still say and the earliest moment at which
+/// repmgr promotes another: what clocks, repmgrd's own pace and a loaded host may take of it.
+const BEFORE_FAILOVER: Duration = Duration::from_secs(5);
+
+/// Longest hold that is chosen without being asked for: a silence that is longer is no hiccup.
+const USUAL_HOLD: Duration = Duration::from_secs(15);
+
+/// Least patience of repmgr with which a hold is chosen at all.
+const FAILOVER_WITH_HOLD: Duration = Duration::from_secs(10);
+
+/// Longest hold of a primary where repmgr waits this long: over, before it can have promoted another.
+pub fn most_hold(failover_after: Duration) -> Duration {
+    failover_after.saturating_sub(BEFORE_FAILOVER)
+}
+
+/// The hold that nobody chose.
+pub fn usual_hold(failover_after: Duration) -> Duration {
+    if failover_after < FAILOVER_WITH_HOLD {
+        return Duration::ZERO;
+    }
+    most_hold(failover_after).min(USUAL_HOLD)
 }

@@ -13,48 +13,16 @@
 //! old answer can live. The numbered conditions below are the rule's own.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use crate::facts::{Snapshot, SourceFacts};
-use crate::host::clock::Stamp;
-use crate::look::release::MARGIN;
 use crate::look::repmgr::{NodeId, Registered, Row, named, row};
 use crate::look::role::Role;
+use crate::look::snapshot::{Heard, heard, usable};
+use crate::look::snapshot::{Snapshot, SourceFacts};
+use crate::look::stamp::Stamp;
+use crate::verdict::policy::Electorate;
+use crate::verdict::policy::TwoNode;
 use crate::verdict::reason::Reason;
-use crate::verdict::vote::{Heard, Vote, contribution, heard, usable, watches_a_standby};
-
-/// What an operator chose for the rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Electorate {
-    /// How long an answer may be used, from the moment it was asked for:
-    /// `max(interval + timeout, 2 x timeout) + 100 ms`.
-    pub life: Duration,
-    /// How long an HAProxy may go on believing a word of this rolecall: the other nodes are told, for
-    /// theirs must settle for that long.
-    pub memory: Duration,
-    /// What a node says that has lost the only other voter.
-    pub two_node: TwoNode,
-    /// Whether a refused connection comes from the host itself: not so where a firewall answers
-    /// with resets.
-    pub trust_refused: bool,
-}
-
-impl Electorate {
-    /// The least time for which a confirmation must have stood before it counts: longer than an answer
-    /// lives here, and then a word in HAProxy.
-    pub fn least_settle(&self) -> Duration {
-        self.life + self.memory + MARGIN
-    }
-}
-
-/// What a primary does where two nodes vote and the other one is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TwoNode {
-    /// Not ready: nobody writes until the other is back, and there are never two primaries.
-    Maint,
-    /// Ready: writes go on, and go on here too when the other one has been promoted.
-    Ready,
-}
+use crate::verdict::vote::{Vote, contribution, watches_a_standby};
 
 /// What the rule says about this node as the primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,29 +59,6 @@ pub struct Round {
     pub good_until: Option<Stamp>,
     /// Another node is writable, names itself the primary, and is on a newer timeline than this one.
     pub newer_rival: Option<NodeId>,
-}
-
-/// Time between the end of what an isolated primary may still say and the earliest moment at which
-/// repmgr promotes another: what clocks, repmgrd's own pace and a loaded host may take of it.
-const BEFORE_FAILOVER: Duration = Duration::from_secs(5);
-
-/// Longest hold that is chosen without being asked for: a silence that is longer is no hiccup.
-const USUAL_HOLD: Duration = Duration::from_secs(15);
-
-/// Least patience of repmgr with which a hold is chosen at all.
-const FAILOVER_WITH_HOLD: Duration = Duration::from_secs(10);
-
-/// Longest hold of a primary where repmgr waits this long: over, before it can have promoted another.
-pub fn most_hold(failover_after: Duration) -> Duration {
-    failover_after.saturating_sub(BEFORE_FAILOVER)
-}
-
-/// The hold that nobody chose.
-pub fn usual_hold(failover_after: Duration) -> Duration {
-    if failover_after < FAILOVER_WITH_HOLD {
-        return Duration::ZERO;
-    }
-    most_hold(failover_after).min(USUAL_HOLD)
 }
 
 /// Judges this node as the primary of its repmgr cluster.

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::look::observation::{ErrorKind, Patroni, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::patroni::Patroni;
 use crate::look::repmgr::{NodeId, Registered};
 use crate::look::role::{Role, Timeline};
-use crate::verdict::last_word::Word;
-use crate::verdict::order::{Ordered, Wish};
+use crate::verdict::state::Wish;
+use crate::verdict::state::Word;
 
 /// Why a verdict is what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,5 +341,23 @@ impl fmt::Display for Reason {
             Self::DeposedBy(node) => write!(f, "{node} has it as a failed primary"),
             Self::Rival(node) => write!(f, "{node} says it is the primary, too"),
         }
+    }
+}
+
+/// What a reason tells of the order that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ordered {
+    /// What is ordered.
+    pub wish: Wish,
+    /// By whom.
+    pub by: Arc<str>,
+    /// Why; may be empty.
+    pub why: Arc<str>,
+}
+
+impl fmt::Display for Ordered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ordered {} by {}", self.wish.as_str(), self.by)?;
+        if self.why.is_empty() { Ok(()) } else { write!(f, ": {}", self.why) }
     }
 }

@@ -8,13 +8,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::facts::Snapshot;
-use crate::host::clock::Stamp;
-use crate::look::observation::{ErrorKind, Observation};
+use crate::look::error::ErrorKind;
 use crate::look::release::{LeftOut, Release};
 use crate::look::repmgr::{Answer, Attached, NodeId, Registered, Row, named, row};
-use crate::look::role::{Role, Timeline};
-use crate::verdict::quorum::Electorate;
+use crate::look::role::Timeline;
+use crate::look::snapshot::Heard;
+use crate::look::snapshot::Snapshot;
+use crate::look::snapshot::usable;
+use crate::look::stamp::Stamp;
+use crate::verdict::policy::Electorate;
 
 /// A repmgrd that reached its upstream within this time attests a contact that is still good; three
 /// times its shortest usual `monitor_interval_secs`.
@@ -93,35 +95,6 @@ impl fmt::Display for Vote {
             Self::Refused => f.write_str("down and inactive: not counted among the nodes"),
         }
     }
-}
-
-/// An answer with the observation it came with.
-#[derive(Clone, Copy)]
-pub struct Heard<'a> {
-    /// When it was asked for.
-    pub began: Stamp,
-    /// What PostgreSQL said of itself.
-    pub seen: &'a Observation,
-    /// What it said of the cluster.
-    pub said: &'a Answer,
-}
-
-impl Heard<'_> {
-    /// Whether the server was in recovery, or is none that could be the primary.
-    pub fn in_recovery(&self) -> bool {
-        self.seen.role != Some(Role::Primary)
-    }
-}
-
-/// The last good answer, however old it is.
-pub fn heard(snapshot: &Snapshot) -> Option<Heard<'_>> {
-    let (began, seen) = snapshot.good()?;
-    Some(Heard { began, seen, said: seen.repmgr.as_deref()? })
-}
-
-/// The answer that may be used now: asked for less than its life ago, and no later look failed.
-pub fn usable(snapshot: &Snapshot, now: Stamp, life: Duration) -> Option<Heard<'_>> {
-    heard(snapshot).filter(|h| snapshot.failing().is_none() && now.since(h.began) < life)
 }
 
 /// Conditions 2 to 5 for one row of the own table, with what that node's rolecall last said.

@@ -5,10 +5,10 @@
 
 use std::net::IpAddr;
 
-use crate::config::conninfo::Place;
 use crate::config::{Kind, Source};
 use crate::host::own_address::is_here;
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::place::Place;
 use crate::source::resolve::Resolver;
 
 /// Checks that a source looks at this host. A program and a fixed role are about the host that they

@@ -8,8 +8,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::config::{Config, Rhythm, Source};
-use crate::host::clock::{Clock, Stamp};
-use crate::look::observation::{ErrorKind, Observation, SourceError};
+use crate::host::clock::Clock;
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::Observation;
+use crate::look::stamp::Stamp;
 use crate::source::RoleSource;
 
 /// Time between the beginnings of two looks of a source that was poked.

@@ -19,13 +19,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::facts::{NodeFacts, SourceFacts};
-use crate::host::clock::Stamp;
+use crate::facts::NodeFacts;
 use crate::host::own_file;
 use crate::look::repmgr::NodeId;
-use crate::verdict::decide::Standing;
+use crate::look::snapshot::SourceFacts;
+use crate::look::stamp::Stamp;
 use crate::verdict::policy::Policy;
 use crate::verdict::quorum;
+use crate::verdict::standing::Standing;
 
 /// Longest record that is read, in bytes; a real one has some 200.
 const MAX_RECORD: usize = 4096;
@@ -231,7 +232,7 @@ mod tests {
     use super::*;
     use crate::look::role::Role;
     use crate::verdict::policy::Trust;
-    use crate::verdict::quorum::{Electorate, TwoNode};
+    use crate::verdict::policy::{Electorate, TwoNode};
 
     const ABOUT: About<'_> = ("n1", "primary");
 

@@ -9,13 +9,14 @@ use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use crate::config::Source;
-use crate::config::conninfo::Place;
-use crate::facts::{Snapshot, SourceFacts};
-use crate::host::clock::Stamp;
 use crate::host::seldom::Seldom;
-use crate::look::observation::{ErrorKind, Observation, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::Observation;
+use crate::look::place::Place;
 use crate::look::repmgr::{NodeId, Registered, Row, named, row};
 use crate::look::role::Role;
+use crate::look::snapshot::{Snapshot, SourceFacts};
+use crate::look::stamp::Stamp;
 use crate::source::releasing::Without;
 use crate::verdict::failover::{self, Trouble};
 use crate::watch::poller::{Look, Poked, PollerId};

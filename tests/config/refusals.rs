@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rolecall::config::document::Problem;
 use rolecall::config::schema::{DEFAULT_PATH, Flags, MAX_FILE, load, read};
 use rolecall::config::warning::Warning;
-use rolecall::verdict::last_word::Word;
+use rolecall::verdict::state::Word;
 
 use crate::{FULL, PACKAGED, accepted, printed, refused};
 

@@ -14,9 +14,10 @@ use rolecall::look::repmgr::NodeId;
 use rolecall::look::role::Role;
 use rolecall::reply::routes::{Answering, Listen};
 use rolecall::reply::wording::{Custom, Wording};
-use rolecall::verdict::last_word::{LastWord, Word};
+use rolecall::verdict::last_word::LastWord;
+use rolecall::verdict::policy::{Electorate, TwoNode};
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag};
-use rolecall::verdict::quorum::{Electorate, TwoNode};
+use rolecall::verdict::state::Word;
 
 use crate::{FULL, accepted, ms, patroni_at, told};
 

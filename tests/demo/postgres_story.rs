@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 
 use crate::client::TABLE;
 use crate::fixtures::{Ground, Postgres, now};

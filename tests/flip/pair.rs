@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 
 use crate::client::{Clients, TABLE};
 use crate::fixtures::{

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 use rustix::process::Signal;
 
 use crate::fixtures::{AGENT_PORT, Ground, Haproxy, Rolecall, Server, held, now, say};

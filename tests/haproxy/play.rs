@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 
 use crate::fixtures::{FRONT_PORT, Recorder, Server, eventually, now};
 use crate::patterns::{FRONT, Place, READ_PORT};

@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rolecall::facts::SourceFacts;
-use rolecall::look::lease::Times;
-use rolecall::look::observation::{ErrorKind, Observation, Patroni, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
+use rolecall::look::patroni::Patroni;
+use rolecall::look::patroni::Times;
 use rolecall::look::role::{Role, Timeline};
-use rolecall::verdict::decide::{Standing, State, decide};
+use rolecall::look::snapshot::SourceFacts;
+use rolecall::verdict::decide::decide;
 use rolecall::verdict::lock::USUAL_TIMES;
+use rolecall::verdict::standing::Standing;
+use rolecall::verdict::state::State;
 
 use super::{INTERVAL, MEMORY, TIMEOUT, at, fails, ms, policy};
 

@@ -7,7 +7,7 @@ use rolecall::look::observation::Observation;
 use rolecall::look::release::Release;
 use rolecall::look::repmgr::{Answer, NodeId};
 use rolecall::look::role::{Role, Timeline};
-use rolecall::verdict::decide::State;
+use rolecall::verdict::state::State;
 use rolecall::watch::poke::Poke;
 
 use super::cluster::{Cluster, rhythm};

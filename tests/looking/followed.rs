@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rolecall::look::observation::{ErrorKind, Observation};
+use rolecall::look::error::ErrorKind;
+use rolecall::look::observation::Observation;
 use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row};
 use rolecall::look::role::Role;
 use rolecall::watch::watched::others;

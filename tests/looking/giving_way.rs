@@ -6,8 +6,9 @@ use std::time::Duration;
 use rolecall::look::repmgr::NodeId;
 use rolecall::look::role::Timeline;
 use rolecall::source::releasing::{Key, nonce};
-use rolecall::verdict::decide::State;
-use rolecall::verdict::order::{Order, Target, Wish};
+use rolecall::verdict::order::{Order, Target};
+use rolecall::verdict::state::State;
+use rolecall::verdict::state::Wish;
 use rolecall::watch::poke::Poke;
 
 use super::cluster::{Cluster, rhythm};

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rolecall::config::Rhythm;
 use rolecall::host::clock::Clock;
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::State;
+use rolecall::verdict::state::State;
 use rolecall::watch::poller::{self, Poked};
 use tokio::sync::mpsc;
 

@@ -1,8 +1,8 @@
 //! Several nodes in one daemon: none of them waits for another or answers for it.
 
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::State;
+use rolecall::verdict::state::State;
 
 use super::READY;
 use super::world::{Does, HOLD, INTERVAL, Scripted, World, ms};

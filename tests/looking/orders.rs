@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::State;
-use rolecall::verdict::order::{Order, Target, Wish};
+use rolecall::verdict::order::{Order, Target};
 use rolecall::verdict::policy::Policy;
+use rolecall::verdict::state::State;
+use rolecall::verdict::state::Wish;
 use rolecall::watch::plan::PlannedNode;
 
 use super::world::{Does, INTERVAL, Scripted, TIMEOUT, World, ms};

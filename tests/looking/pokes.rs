@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::State;
+use rolecall::verdict::state::State;
 use rolecall::watch::keeper::MOST_POKED;
 use rolecall::watch::poke::Poke;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rolecall::config::schema::{Flags, read};
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::State;
+use rolecall::verdict::state::State;
 use rolecall::watch::plan::PlannedNode;
 
 use super::cluster::Cluster;

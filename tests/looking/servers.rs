@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rolecall::config::conninfo::Place;
-use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
+use rolecall::look::place::Place;
 use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, Table};
 use rolecall::look::role::{Role, Timeline};
 use rolecall::source::RoleSource;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::State;
-use rolecall::verdict::order::{Order, Target, Wish};
+use rolecall::verdict::order::{Order, Target};
+use rolecall::verdict::state::State;
+use rolecall::verdict::state::Wish;
 
 use super::cluster::Cluster;
 use super::world::{Does, INTERVAL, Scripted, World, settle};

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 use serde_json::Value;
 
 use crate::deb::PEER;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 
 use crate::fixtures::now;
 use crate::fixtures::patroni::{LOOP_WAIT, PATIENCE, RETRY_TIMEOUT, TTL};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 use serde_json::Value;
 
 use crate::fixtures::{PgError, Recorder, Session, now, web};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::repmgr::Registered;
 use rolecall::verdict::quorum::rule;
 use rolecall::verdict::vote::FRESH;

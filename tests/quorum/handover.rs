@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use rolecall::facts::SourceFacts;
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::release::Release;
 use rolecall::look::repmgr::Registered;
 use rolecall::look::role::{Role, Timeline};
+use rolecall::look::snapshot::SourceFacts;
 use rolecall::verdict::handover::{Way, complete, ways};
 use rolecall::verdict::policy::Policy;
 use rolecall::verdict::quorum::rule;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use rolecall::facts::SourceFacts;
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::{Standing, State, decide};
+use rolecall::look::snapshot::SourceFacts;
+use rolecall::verdict::decide::decide;
 use rolecall::verdict::policy::{Policy, Trust};
+use rolecall::verdict::standing::Standing;
+use rolecall::verdict::state::State;
 
 use super::said::{LIFE, RULES, at, fails, follows, id, primary};
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rolecall::look::observation::Observation;
 use rolecall::look::role::Role;
-use rolecall::verdict::decide::{Finding, Standing, State, decide, findings};
+use rolecall::verdict::decide::decide;
+use rolecall::verdict::finding::{Finding, findings};
+use rolecall::verdict::standing::Standing;
+use rolecall::verdict::state::State;
 
 use super::said::{SETTLE, at, follows, id, primary};
 use super::standing::{

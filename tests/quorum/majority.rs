@@ -4,9 +4,10 @@ use super::said::{
     Primary, RULES, STALE_YES, Said, Standby, YES, at, fails, follows, id, isolated, orphan,
     outvoted, primary, ruled, seen, with,
 };
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Timeline;
-use rolecall::verdict::quorum::{Electorate, Round, Ruling, TwoNode, rule};
+use rolecall::verdict::policy::{Electorate, TwoNode};
+use rolecall::verdict::quorum::{Round, Ruling, rule};
 use rolecall::verdict::reason::Reason;
 
 // 6. The majority.

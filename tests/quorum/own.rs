@@ -4,10 +4,10 @@ use super::said::{
     LIFE, Primary, RULES, STALE_YES, Said, Standby, Witness, YES, at, fails, follows, id, isolated,
     orphan, outvoted, primary, ruled, seen, vote, with,
 };
-use rolecall::facts::SourceFacts;
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::repmgr::Registered;
 use rolecall::look::role::Role;
+use rolecall::look::snapshot::SourceFacts;
 use rolecall::verdict::quorum::{Ruling, expiries, rule};
 use rolecall::verdict::reason::Reason;
 use rolecall::verdict::vote::Vote;

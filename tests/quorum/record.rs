@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rolecall::facts::{NodeFacts, ServiceFacts, SourceFacts};
+use rolecall::facts::{NodeFacts, ServiceFacts};
+use rolecall::look::snapshot::SourceFacts;
 use rolecall::reply::routes::Answering;
 use rolecall::reply::wording::Wording;
-use rolecall::verdict::decide::Standing;
 use rolecall::verdict::policy::Policy;
+use rolecall::verdict::standing::Standing;
 use rolecall::watch::record::{About, Records, Yes, restored, still_same};
 
 use super::handover::policy;
@@ -45,7 +46,7 @@ fn alone(number: i32, system: &str) -> SourceFacts {
 
 fn silent() -> SourceFacts {
     let mut facts = SourceFacts::default();
-    facts.own.record(at(5000), fails(rolecall::look::observation::ErrorKind::Timeout));
+    facts.own.record(at(5000), fails(rolecall::look::error::ErrorKind::Timeout));
     facts
 }
 

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::facts::SourceFacts;
-use rolecall::host::clock::Stamp;
-use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
 use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, Table};
 use rolecall::look::role::{Role, Timeline};
+use rolecall::look::snapshot::SourceFacts;
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::policy::{Electorate, TwoNode};
 use rolecall::verdict::policy::{Policy, Trust};
-use rolecall::verdict::quorum::{Electorate, Round, Ruling, TwoNode, rule};
+use rolecall::verdict::quorum::{Round, Ruling, rule};
 use rolecall::verdict::reason::Reason;
 use rolecall::verdict::vote::Vote;
 

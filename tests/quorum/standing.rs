@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
-use rolecall::facts::SourceFacts;
-use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
 use rolecall::look::release::Release;
 use rolecall::look::repmgr::Registered;
 use rolecall::look::role::{Role, Timeline};
-use rolecall::verdict::decide::{Standing, State, decide};
+use rolecall::look::snapshot::SourceFacts;
+use rolecall::verdict::decide::decide;
 use rolecall::verdict::policy::Policy;
+use rolecall::verdict::standing::Standing;
+use rolecall::verdict::state::State;
 
 use super::said::{
     self, LIFE, Primary, SETTLE, Said, Standby, at, fails, follows, id, primary, witness,

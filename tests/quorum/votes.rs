@@ -6,12 +6,13 @@ use super::said::{
     LIFE, Primary, RULES, Standby, Witness, YES, at, fails, follows, healthy, id, isolated, orphan,
     outvoted, primary, ruled, seen, vote, with, witness,
 };
-use rolecall::facts::SourceFacts;
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::release::{LeftOut, Release};
 use rolecall::look::repmgr::Attached;
 use rolecall::look::role::Timeline;
-use rolecall::verdict::quorum::{Electorate, Ruling, left_out, rule};
+use rolecall::look::snapshot::SourceFacts;
+use rolecall::verdict::policy::Electorate;
+use rolecall::verdict::quorum::{Ruling, left_out, rule};
 use rolecall::verdict::reason::Reason;
 use rolecall::verdict::vote::Vote;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 
 use crate::fixtures::ledger::{
     Series, lost, moved, none_and_two, promotions, strays, waited, who_when,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 
 use crate::fixtures::netns::host;
 use crate::fixtures::{PG_PORT, Recorder, Session, now};

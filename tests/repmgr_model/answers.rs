@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rolecall::config::conninfo::Place;
-use rolecall::facts::SourceFacts;
-use rolecall::host::clock::Stamp;
-use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
+use rolecall::look::place::Place;
 use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, Table};
 use rolecall::look::role::{Role, Timeline};
+use rolecall::look::snapshot::SourceFacts;
+use rolecall::look::stamp::Stamp;
 
 use crate::cluster::{Cluster, Host, Id, Kind, Rows};
 

@@ -1,8 +1,9 @@
 //! The counterexamples to earlier forms of the rule, step by step: rolecall's rule has at most one
 //! yes in each, the rule with the one part taken back has two.
 
-use rolecall::host::clock::Stamp;
-use rolecall::verdict::quorum::{Electorate, Ruling, TwoNode, rule};
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::policy::{Electorate, TwoNode};
+use rolecall::verdict::quorum::{Ruling, rule};
 
 use crate::cluster::{Cluster, Event as E, Id};
 use crate::reference::Mutant;

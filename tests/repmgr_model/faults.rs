@@ -1,6 +1,6 @@
 //! What happens to a cluster by chance, and an operator who repairs it with care.
 
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 
 use crate::cluster::{Cluster, Event, Host, Id};
 use crate::file::File;

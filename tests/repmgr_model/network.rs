@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use rolecall::look::observation::{ErrorKind, Observation, SourceError};
+use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::observation::Observation;
 use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::releasing::{Key, Question, Without, nonce};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use rolecall::host::clock::Stamp;
+use rolecall::look::stamp::Stamp;
 
 use crate::answers::node_id;
 use crate::cluster::{Cluster, Event, Id};

@@ -13,7 +13,7 @@ use rolecall::look::role::Role;
 use rolecall::reply::routes::Routes;
 use rolecall::report::metrics::Metrics;
 use rolecall::source::releasing::{QUESTIONS_WAITING, Question};
-use rolecall::verdict::decide::State;
+use rolecall::verdict::state::State;
 use rolecall::watch::keeper::Keeper;
 use rolecall::watch::plan::{Plan, Planned, PlannedNode, Serving};
 use rolecall::watch::poller;

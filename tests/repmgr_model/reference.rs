@@ -3,12 +3,13 @@
 //! Written apart from `src/verdict/quorum.rs`: on every state of the searches both must say the same, and
 //! each search must find the hole that a switch opens.
 
-use rolecall::facts::{Snapshot, SourceFacts};
-use rolecall::host::clock::Stamp;
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, named, row};
 use rolecall::look::role::Role;
-use rolecall::verdict::quorum::{Electorate, Round, Ruling, TwoNode};
+use rolecall::look::snapshot::{Snapshot, SourceFacts};
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::policy::{Electorate, TwoNode};
+use rolecall::verdict::quorum::{Round, Ruling};
 use rolecall::verdict::vote::FRESH;
 
 /// A part of the rule or of what rests on it, taken back.

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::source::releasing::Question;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;

@@ -1,6 +1,6 @@
 //! What is done to the world from outside, and what that means for those who run in it.
 
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 
 use crate::cluster::{Event, Host, Id};
 use crate::file::File;

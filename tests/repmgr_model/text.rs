@@ -8,9 +8,9 @@
 
 use std::time::Duration;
 
-use rolecall::facts::SourceFacts;
-use rolecall::host::clock::Stamp;
 use rolecall::look::role::Role;
+use rolecall::look::snapshot::SourceFacts;
+use rolecall::look::stamp::Stamp;
 
 use crate::cluster::Id;
 use crate::process::Process;

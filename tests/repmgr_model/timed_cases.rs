@@ -1,7 +1,7 @@
 //! What only goes wrong over time, as scripts at many phases of the loops: rolecall never has two
 //! READY, and the driver with one part taken back has them at some phase.
 
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 
 use crate::cluster::{Cluster, Event as E};
 use crate::oracle::Totals;

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rolecall::host::clock::Stamp;
-use rolecall::verdict::quorum::{Electorate, TwoNode, rule};
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::policy::{Electorate, TwoNode};
+use rolecall::verdict::quorum::rule;
 
 use crate::cluster::{Cluster, Event, Host, Id, Kind, MOST};
 use crate::reference::{Mutant, Reference, said};

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rolecall::config::PasswordFrom;
-use rolecall::look::observation::{ErrorKind, Observation};
+use rolecall::look::error::ErrorKind;
+use rolecall::look::observation::Observation;
 use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::postgres::Postgres;

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use rolecall::config::{self, Identity, PasswordFrom};
-use rolecall::look::observation::{Observation, SourceError};
+use rolecall::look::error::SourceError;
+use rolecall::look::observation::Observation;
 use rolecall::source::RoleSource;
 use rolecall::source::repmgr::Repmgr;
 use rolecall::source::resolve::Resolver;
-use rolecall::verdict::quorum::TwoNode;
+use rolecall::verdict::policy::TwoNode;
 
 use crate::server::{PATIENCE, PORT, Server, bindir, run};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rolecall::config::conninfo::places;
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::repmgr::NodeId;
 use rolecall::source::RoleSource;
 use rolecall::source::repmgr::Repmgr;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rolecall::config::conninfo::places;
-use rolecall::look::observation::ErrorKind;
+use rolecall::look::error::ErrorKind;
 use rolecall::look::repmgr::{NodeId, Registered, Row};
 use rolecall::source::RoleSource;
 use rolecall::watch::watched::others;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::overview;
 use crate::host::failure::Failure;
-use crate::verdict::decide::State;
+use crate::verdict::state::State;
 
 /// The keys of a service's status that are repeated.
 const KEYS: [&str; 7] = ["service", "state", "reason", "detail", "held", "stands_ms", "since_ms"];

@@ -11,19 +11,19 @@ use futures_util::future::try_join_all;
 use tokio::time::timeout;
 
 use crate::cli::haproxy::front::{Agent, Front, OLDEST, Pool, Server, Serves, server_names};
-use crate::config::conninfo::Place;
 use crate::config::old_worker::OldWorker;
 use crate::config::{Config, Kind, LOCAL, Node, Service, Source as Configured};
 use crate::host::failure::{Exit, Failure};
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::place::Place;
 use crate::look::repmgr::Registered;
 use crate::look::role::Role;
 use crate::reply::routes::Listen;
 use crate::source::Source;
 use crate::source::patroni::{Member as Listed, Patroni};
 use crate::source::resolve::Resolver;
-use crate::verdict::decide::State;
 use crate::verdict::lock::USUAL_SPAN;
+use crate::verdict::state::State;
 use crate::watch::poller;
 
 /// Longest wait for Patroni's `/cluster`, which asks the consensus store.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode_str;
 
 use super::ConninfoError;
+use crate::look::place::is_space;
 
 /// The keys and values of a connection string of either form, and whether it was a URI; a later value
 /// replaces an earlier one.
@@ -13,19 +14,6 @@ pub(super) fn read(text: &str) -> Result<(BTreeMap<String, String>, bool), Conni
     let uri = ["postgresql://", "postgres://"].iter().find_map(|p| text.strip_prefix(p));
     let keys = uri.map_or_else(|| word_keys(text), uri_keys)?;
     Ok((keys, uri.is_some()))
-}
-
-/// A value as it stands in a connection string of `key=value` words.
-pub fn quoted(value: &str) -> String {
-    if !value.is_empty() && !value.contains(|c| is_space(c) || c == '\'' || c == '\\') {
-        return value.to_owned();
-    }
-    format!("'{}'", value.replace('\\', r"\\").replace('\'', r"\'"))
-}
-
-fn is_space(c: char) -> bool {
-    // isspace() in the C locale.
-    matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
 }
 
 fn word_keys(text: &str) -> Result<BTreeMap<String, String>, ConninfoError> {

@@ -12,7 +12,7 @@ use crate::config::{
     Alias, HTTP_PORT, Haproxy, Identity, Kind, Postgres, Releasing, Repmgr, Source,
 };
 use crate::look::repmgr::NodeId;
-use crate::verdict::quorum::{TwoNode, usual_hold};
+use crate::verdict::policy::{TwoNode, usual_hold};
 
 /// Bounds of `failover_after` and `settle`: what repmgr and an operator can mean.
 const LONG: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));

@@ -13,8 +13,9 @@ use crate::config::{AGENT_PORT, Haproxy, Kind, Service};
 use crate::look::role::Role;
 use crate::reply::routes::{Answering, Listen};
 use crate::reply::wording::{Custom, Wording};
-use crate::verdict::last_word::{LAST_ASKS, LastWord, MAX_LASTS, Word};
+use crate::verdict::last_word::{LAST_ASKS, LastWord, MAX_LASTS};
 use crate::verdict::policy::{Hysteresis, LagLimit, OnLag};
+use crate::verdict::state::Word;
 
 pub const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
 const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";

@@ -1,4 +1,6 @@
 use super::*;
+use crate::look::stamp::Stamp;
+use crate::verdict::state::Wish;
 
 fn at(s: u64) -> Stamp {
     Stamp::new(Duration::from_secs(s))

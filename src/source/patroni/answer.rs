@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::look::observation::{ErrorKind, Observation, Patroni, Replay, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::{Observation, Replay};
+use crate::look::patroni::Patroni;
 use crate::look::role::{Lsn, Role, Timeline};
 use crate::look::text;
 

@@ -6,8 +6,8 @@
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::config::conninfo::DEFAULT_PORT;
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::place::DEFAULT_PORT;
 use crate::look::text;
 
 /// One member, whatever its role and state are now.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::config::{Address, ServerPort};
-use crate::host::clock::Stamp;
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::stamp::Stamp;
 use crate::source::port::Port;
 use crate::source::resolve::Resolver;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::look::lease::Times;
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::patroni::Times;
 
 /// Patroni's own defaults, in seconds; a key that is not in its configuration has them.
 const DEFAULTS: (u64, u64, u64) = (30, 10, 10);

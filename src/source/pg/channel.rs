@@ -16,7 +16,7 @@ use x509_cert::der::Decode;
 
 use super::login::{Encrypted, Refused};
 use super::wire::io_kind;
-use crate::look::observation::ErrorKind;
+use crate::look::error::ErrorKind;
 use crate::source::tls::{Attempt, end, said};
 
 /// Asks whether the server can do TLS (manual, "SSL Session Encryption").

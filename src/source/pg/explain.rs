@@ -7,7 +7,7 @@ use tokio_postgres::Error;
 use super::channel::plainly;
 use super::message::Said;
 use super::wire::{io_kind, is_nonsense};
-use crate::look::observation::ErrorKind;
+use crate::look::error::ErrorKind;
 
 /// Most characters of a server's own words in an error.
 const MAX_WORDS: usize = 300;

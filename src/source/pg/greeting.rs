@@ -17,7 +17,7 @@ use super::channel::SSL_REQUEST;
 use super::explain::{Stage, broken_kind, sqlstate_kind};
 use super::message::{Said, read, startup};
 use super::wire::Bounded;
-use crate::look::observation::ErrorKind;
+use crate::look::error::ErrorKind;
 
 /// The database that a startup message asks for. Whether it is there is no matter: that it is not is an
 /// answer, too.

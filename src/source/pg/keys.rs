@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use super::scram::{Asked, Keys};
 use crate::config::secret::Secret;
-use crate::host::clock::{Clock, Stamp};
+use crate::host::clock::Clock;
+use crate::look::stamp::Stamp;
 
 /// How long a source rests after its keys were made, as a multiple of what that took: it has a fifth of
 /// one CPU at most.

@@ -14,7 +14,7 @@ use super::proof::Demand;
 use super::scram::{Bound, First};
 use crate::config::conninfo::{ChannelBinding, Method};
 use crate::config::secret::Secret;
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
 
 /// Who wants in, and where.
 pub(super) struct Who<'a> {

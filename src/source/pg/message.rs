@@ -91,7 +91,7 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::look::observation::ErrorKind;
+    use crate::look::error::ErrorKind;
     use crate::source::pg::wire::io_kind;
 
     #[tokio::test]

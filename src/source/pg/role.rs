@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use crate::look::observation::{ErrorKind, Observation, Replay, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::{Observation, Replay};
 use crate::look::role::{Lsn, Role, Timeline};
 use crate::source::pg::column;
 

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use crate::config::Whose;
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
 use crate::source::pg::{Connector, column};
 
 /// Whose sessions are ended; the same text stands in packaging/sql/fence.sql, and a test says so.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::look::observation::ErrorKind;
+use crate::look::error::ErrorKind;
 
 /// Most bytes a server may send in one look. The longest honest answer is repmgr's table of nodes:
 /// some hundred bytes a node.

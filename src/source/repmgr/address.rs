@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::config::Alias;
-use crate::config::conninfo::Place;
+use crate::look::place::Place;
 use crate::look::repmgr::{Attached, NodeId, Row};
 use crate::source::resolve::Resolver;
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio_postgres::Row as SqlRow;
 
-use crate::config::conninfo::{Place, places};
-use crate::look::observation::{ErrorKind, SourceError, Upkeep};
+use crate::config::conninfo::places;
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::Upkeep;
+use crate::look::place::Place;
 use crate::look::repmgr::{NodeId, Registered, Row};
 use crate::look::text;
 use crate::source::pg::column;

@@ -14,7 +14,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::look::observation::MOST_DETAIL;
+use crate::look::error::MOST_DETAIL;
 use crate::look::repmgr::NodeId;
 use crate::look::text;
 

@@ -1,6 +1,6 @@
 //! The two queries: which way repmgr's tables may be read, and the look itself.
 
-use crate::look::observation::{ErrorKind, SourceError};
+use crate::look::error::{ErrorKind, SourceError};
 use crate::source::pg::{Connector, column, role};
 
 /// How this user may read what repmgr knows.

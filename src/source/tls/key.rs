@@ -10,7 +10,7 @@ use x509_cert::der::{Decode, Reader, SliceReader};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::pem::{self, Form};
-use crate::look::observation::SourceError;
+use crate::look::error::SourceError;
 use crate::source::passfile::credential;
 
 /// What a private key is.
@@ -118,7 +118,7 @@ fn sec1_curve(sec1: &[u8]) -> Option<ObjectIdentifier> {
 /// The first private key of a file: PKCS#8, PKCS#1 or SEC 1, as PEM or DER.
 ///
 /// # Errors
-/// [`crate::look::observation::ErrorKind::Credential`], with what the file is and the command that makes of it
+/// [`crate::look::error::ErrorKind::Credential`], with what the file is and the command that makes of it
 /// what is read.
 pub fn read(path: &Path) -> Result<PrivateKeyDer<'static>, SourceError> {
     let bytes = pem::read_file(path)?;

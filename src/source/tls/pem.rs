@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-use crate::look::observation::SourceError;
+use crate::look::error::SourceError;
 use crate::source::passfile::{self, credential};
 
 /// Most bytes of a PEM file: several times the bundle of a whole operating system.
@@ -58,7 +58,7 @@ pub fn has_line(text: &[u8], wanted: &str) -> bool {
         .any(|line| line.trim_ascii_end() == wanted.as_bytes())
 }
 
-/// The certificates of a PEM file. [`crate::look::observation::ErrorKind::Credential`] where there are none, with
+/// The certificates of a PEM file. [`crate::look::error::ErrorKind::Credential`] where there are none, with
 /// what the file is and the command that makes of it what is read.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SourceError> {
     let bytes = read_file(path)?;

@@ -6,10 +6,10 @@ use tokio::sync::mpsc;
 
 use super::Keeper;
 use crate::config::Kind;
-use crate::facts::SourceFacts;
-use crate::host::clock::Stamp;
-use crate::look::observation::ErrorKind;
+use crate::look::error::ErrorKind;
 use crate::look::release::Release;
+use crate::look::snapshot::SourceFacts;
+use crate::look::stamp::Stamp;
 use crate::report::announced;
 use crate::source::releasing::{Key, Question};
 

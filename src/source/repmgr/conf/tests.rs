@@ -1,6 +1,7 @@
 //! repmgr.conf, read as repmgr reads it; `tests/source_repmgr/conf.rs` compares the two.
 
 use super::*;
+use crate::look::error::MOST_DETAIL;
 
 /// The patience by a file of node 2 with files beside it, in seconds, or why it is not known.
 fn seconds(text: &str) -> Result<u64, String> {
