@@ -1,124 +1,110 @@
-//! Imports run one way. The pure files know nothing of the runtime, of I/O or of the clock's
-//! reader; sources know neither each other nor who polls them; only `cli` knows the daemon.
+//! The folders of src/ stand in the order of the value's way, and imports run one way: a folder names only
+//! those that its row here lists, no files import each other in a circle, and what decides knows nothing of the
+//! runtime, of I/O or of the clock's reader.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// No runtime, no I/O, no clock reader: what is decided here can be tested by values alone.
-const PURE: [&str; 31] = [
-    "text",
-    "fence",
-    "old_worker",
-    "last_word",
-    "haproxy",
-    "order",
-    "asks",
-    "strays",
-    "status",
-    "role",
-    "observation",
-    "reason",
-    "snapshot",
-    "policy",
-    "electorate",
-    "quorum",
-    "vote",
-    "failover",
-    "handover",
-    "release",
-    "standing",
-    "lag",
-    "lease",
-    "lock",
-    "standby",
-    "verdict",
-    "reply",
-    "answering",
-    "question",
-    "grammar",
-    "secret",
+/// What each folder may name of this crate beside itself: a folder, or one file of it. In the order of lib.rs.
+const ROWS: [(&str, &[&str]); 13] = [
+    ("look", &[]),
+    ("verdict", &["look"]),
+    ("reply", &["look", "verdict"]),
+    ("facts", &["look", "verdict", "reply"]),
+    ("host", &["look"]),
+    ("config", &["look", "verdict", "reply", "host"]),
+    ("source", &["look", "verdict::policy", "host", "config"]),
+    ("report", &["look", "verdict", "reply", "facts", "host"]),
+    ("watch", &["look", "verdict", "reply", "facts", "host", "config", "source", "report"]),
+    // Both ends of the question between rolecalls are in one file.
+    (
+        "port",
+        &["look", "verdict", "reply", "facts", "host", "config", "source::releasing", "report"],
+    ),
+    ("control", &["look", "verdict", "facts", "host", "config", "report", "watch"]),
+    (
+        "daemon",
+        &[
+            "look",
+            "reply::asks",
+            "facts",
+            "host",
+            "config",
+            "source",
+            "report",
+            "watch",
+            "port",
+            "control",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "look", "verdict", "reply", "facts", "host", "config", "source", "watch", "control",
+            "daemon",
+        ],
+    ),
 ];
 
-/// What a pure file may name of this crate beside the pure files. Of `clock` only the
-/// moment; `conninfo` is a parser.
-const PURE_MAY_NAME: [&str; 2] = ["clock::Stamp", "source::conninfo"];
+/// What is decided in these can be tested by values alone.
+const PURE: [&str; 4] = ["look", "verdict", "reply", "facts"];
 
 const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
-/// Files that only these others may name.
-const NAMED_ONLY_BY: [(&str, &[&str]); 26] = [
-    ("beside", &["fencing"]),
-    ("fencing", &["daemon", "cli"]),
-    ("unix_socket", &["desk", "poke"]),
-    ("shutdown", &["daemon"]),
-    ("control", &["desk", "order_book", "cli"]),
-    ("desk", &["daemon"]),
-    ("order_book", &["desk"]),
-    ("order_file", &["order_book"]),
-    ("haproxy", &["members", "schema"]),
-    ("members", &["cli"]),
-    ("daemon", &["cli"]),
-    ("cli", &["main"]),
-    ("agent", &["ports", "daemon"]),
-    ("log_queue", &["logging"]),
-    ("own_file", &["order_file", "record"]),
-    ("places", &["agent", "asking", "http", "desk"]),
-    ("asking", &["agent"]),
-    ("keeper", &["daemon", "desk", "order_book"]),
-    ("plan", &["keeper", "daemon"]),
-    ("watched", &["keeper", "keeper::pace", "plan", "daemon", "ask"]),
-    (
-        "poller",
-        &["keeper", "keeper::pace", "plan", "watched", "metrics", "daemon", "ask", "members"],
-    ),
-    ("http", &["daemon", "ports", "desk", "order_book"]),
-    ("poke", &["keeper", "daemon", "schema", "cli"]),
-    ("ports", &["daemon"]),
-    ("ask", &["cli"]),
-    ("sockets", &["daemon", "ports"]),
-];
-
 /// What a source may share with others in its folder.
 const SHARED_BY_SOURCES: [&str; 8] =
-    ["pg", "conninfo", "passfile", "tls", "resolve", "dial", "web", "port"];
+    ["pg", "passfile", "tls", "resolve", "dial", "web", "port", "releasing"];
 
-/// Every file of src/: its module's name and its text without comments and tests.
-fn files() -> Vec<(String, String)> {
-    fn walk(dir: &Path, prefix: &str, out: &mut Vec<(String, String)>) {
+/// The kinds of source, as the configuration calls them, and their files.
+const KINDS: [&str; 6] = ["patroni", "repmgr", "postgres", "tcp", "command", "fixed"];
+
+/// Lines of the description at the head of a folder.
+const DESCRIBED_IN: std::ops::RangeInclusive<usize> = 3..=8;
+
+/// The files of src/ by their modules' names (`watch::keeper::pace`), without comments and tests.
+type Files = BTreeMap<String, String>;
+
+fn src() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files() -> Files {
+    fn walk(dir: &Path, prefix: &str, out: &mut Files) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
                 walk(&path, &format!("{prefix}{stem}::"), out);
             // The door of fuzz/ is no part of the program.
-            } else if !["lib", "tests", "fuzzing"].contains(&&*stem) {
-                let name = if stem == "mod" {
-                    prefix.trim_end_matches(':').to_owned()
-                } else {
-                    format!("{prefix}{stem}")
+            } else if !["lib", "main", "tests", "fuzzing"].contains(&&*stem) {
+                let name = match stem.as_str() {
+                    "mod" => prefix.trim_end_matches(':').to_owned(),
+                    _ => format!("{prefix}{stem}"),
                 };
-                out.push((name, code(&fs::read_to_string(&path).unwrap())));
+                out.insert(name, code(&fs::read_to_string(&path).unwrap()));
             }
         }
     }
-    let mut out = Vec::new();
-    walk(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path(), "", &mut out);
+    let mut out = Files::new();
+    walk(&src(), "", &mut out);
     out
 }
 
 fn code(text: &str) -> String {
-    let shipped = text.split("#[cfg(test)]").next().unwrap();
+    let shipped = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let lines = shipped.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The first two names of every path into this crate: `clock::Stamp`, `source::pg`.
-fn named(code: &str) -> BTreeSet<String> {
-    let trees = code.split("crate::").skip(1).map(|rest| tree(rest).0);
-    let short = |path: String| path.split("::").take(2).collect::<Vec<_>>().join("::");
-    trees.flatten().map(short).collect()
+/// Every path into this crate that the file `of` names, from the crate's root on.
+fn named(of: &str, code: &str) -> BTreeSet<String> {
+    let above = of.rsplit_once("::").map_or("", |(above, _)| above);
+    let from_root = code.split("crate::").skip(1).flat_map(|rest| tree(rest).0);
+    let from_above = code.split("super::").skip(1).flat_map(|rest| tree(rest).0);
+    let from_above = from_above.map(|path| format!("{above}::{path}"));
+    from_root.chain(from_above.filter(|_| !above.is_empty())).collect()
 }
 
 /// The paths of a `use` tree, or the one path, that `text` begins with; and what follows it.
@@ -148,75 +134,187 @@ fn tree(text: &str) -> (Vec<String>, &str) {
     }
 }
 
-fn module(path: &str) -> &str {
-    path.split("::").next().unwrap()
+/// The file in which what `path` names stands.
+fn file_of<'f>(files: &'f Files, path: &str) -> Option<&'f str> {
+    let mut path = path;
+    loop {
+        if let Some((name, _)) = files.get_key_value(path) {
+            return Some(name);
+        }
+        path = path.rsplit_once("::")?.0;
+    }
+}
+
+fn folder(module: &str) -> &str {
+    module.split("::").next().unwrap()
+}
+
+/// Whether `path` is `part`, or stands in it.
+fn is_in(path: &str, part: &str) -> bool {
+    path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// What breaks the first rule: a folder that names what its row does not list.
+fn against_the_rows(files: &Files) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (file, code) in files {
+        let Some((own, row)) = ROWS.iter().find(|(own, _)| *own == folder(file)) else {
+            wrong.push(format!("src/{file} is in no folder of the table"));
+            continue;
+        };
+        for path in named(file, code) {
+            let may = is_in(&path, own) || row.iter().any(|part| is_in(&path, part));
+            if !may {
+                wrong.push(format!("{file} names {path}, which the row of {own} does not list"));
+            }
+        }
+    }
+    wrong
+}
+
+/// What breaks the third rule: the files that import each other in a circle.
+fn circles(files: &Files) -> Vec<String> {
+    let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (file, code) in files {
+        let to = named(file, code);
+        let to = to.iter().filter_map(|path| file_of(files, path)).filter(|to| to != file);
+        imports.entry(file).or_default().extend(to);
+    }
+    // What imports nothing that is left is in no circle; what stays is in one, or leads to one.
+    loop {
+        let ends: Vec<&str> =
+            imports.iter().filter(|(_, to)| to.is_empty()).map(|(file, _)| *file).collect();
+        if ends.is_empty() {
+            break;
+        }
+        for end in &ends {
+            imports.remove(end);
+        }
+        for to in imports.values_mut() {
+            to.retain(|file| !ends.contains(file));
+        }
+    }
+    imports.into_iter().map(|(file, to)| format!("{file} imports {to:?}")).collect()
+}
+
+/// What breaks the fourth rule: words of the runtime, of I/O or of the system where it is decided.
+fn impure(files: &Files) -> Vec<String> {
+    let pure = files.iter().filter(|(file, _)| PURE.contains(&folder(file)));
+    let words = pure.flat_map(|(file, code)| {
+        let found = IMPURE_WORDS.iter().filter(|word| code.contains(**word));
+        found.map(move |word| format!("{file} must not know {word}"))
+    });
+    words.collect()
+}
+
+/// What breaks the fifth rule: a kind of source that names another.
+fn kinds_that_name_each_other(files: &Files) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (file, code) in files {
+        let Some(kind) = KINDS.iter().find(|kind| is_in(file, &format!("source::{kind}"))) else {
+            continue;
+        };
+        for path in named(file, code) {
+            let Some(within) = path.strip_prefix("source::").map(folder) else { continue };
+            let is_file = within.starts_with(char::is_lowercase);
+            if is_file && within != *kind && !SHARED_BY_SOURCES.contains(&within) {
+                wrong.push(format!("{file} names {path}"));
+            }
+        }
+    }
+    wrong
+}
+
+/// A change that breaks a rule: one more line in a file.
+fn with(file: &str, line: &str) -> Files {
+    let mut files = files();
+    let code = files.get_mut(file).expect("a file to be broken");
+    code.push_str(line);
+    files
 }
 
 #[test]
 fn the_reader_of_imports_sees_them() {
-    let code =
-        "use crate::clock::{Clock, Stamp};\nlet x = crate::verdict::judge(1);\nuse crate::role;";
-    let seen: Vec<_> = named(code).into_iter().collect();
-    assert_eq!(seen, ["clock::Clock", "clock::Stamp", "role", "verdict::judge"]);
+    let code = "use crate::host::clock::{Clock, Stamp};\nlet x = crate::verdict::judge(1);\n\
+                use crate::role;\nuse super::pem::{self, Form};";
+    let seen: Vec<_> = named("source::tls::key", code).into_iter().collect();
+    let expected = [
+        "host::clock::Clock",
+        "host::clock::Stamp",
+        "role",
+        "source::tls::pem::Form",
+        "source::tls::pem::self",
+        "verdict::judge",
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[test]
-fn every_file_named_here_exists() {
-    let names: BTreeSet<_> = files().into_iter().map(|(name, _)| name).collect();
-    for name in PURE.iter().chain(NAMED_ONLY_BY.iter().map(|(name, _)| name)) {
-        assert!(names.contains(*name), "src/{name}.rs is gone; correct the list");
+fn each_folder_names_only_what_its_row_lists() {
+    assert_eq!(against_the_rows(&files()), Vec::<String>::new());
+    for (file, line) in [
+        ("look::role", "use crate::verdict::policy::Policy;"),
+        ("verdict::decide", "use crate::facts::Facts;"),
+        ("reply::wording", "use crate::host::clock::Clock;"),
+        ("source::pg", "use crate::verdict::decide::decide;"),
+        ("port::http", "use crate::watch::keeper::Keeper;"),
+        ("control::desk", "use crate::port::http::Pages;"),
+        ("watch::keeper", "use crate::daemon::run;"),
+    ] {
+        assert_eq!(against_the_rows(&with(file, line)).len(), 1, "{file}: {line}");
+    }
+}
+
+/// Every row lists folders above its own, so there is no circle of folders, and lib.rs declares them in this order.
+#[test]
+fn the_rows_have_no_circle_and_stand_in_the_order_of_lib_rs() {
+    for (at, (own, row)) in ROWS.iter().enumerate() {
+        for part in *row {
+            let above = ROWS[..at].iter().any(|(name, _)| *name == folder(part));
+            assert!(above, "{own} lists {part}, which does not stand above it");
+        }
+    }
+    let lib = fs::read_to_string(src().join("lib.rs")).unwrap();
+    let declared = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let declared: Vec<_> = declared.filter(|name| *name != "fuzzing").collect();
+    assert_eq!(declared, ROWS.map(|(name, _)| name));
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    assert_eq!(circles(&files()), Vec::<String>::new());
+    let circle = with("look::role", "use crate::look::observation::Observation;");
+    assert!(!circles(&circle).is_empty());
+}
+
+#[test]
+fn what_decides_knows_no_runtime_no_input_and_no_clock() {
+    assert_eq!(impure(&files()), Vec::<String>::new());
+    for word in IMPURE_WORDS {
+        assert_eq!(impure(&with("verdict::decide", word)).len(), 1, "{word}");
     }
 }
 
 #[test]
-fn pure_files_are_pure() {
-    for (file, code) in files().iter().filter(|(file, _)| PURE.contains(&module(file))) {
-        for word in IMPURE_WORDS {
-            assert!(!code.contains(word), "src/{file}.rs is pure and must not know {word}");
-        }
-        for name in named(code) {
-            let pure = PURE.contains(&module(&name)) || PURE_MAY_NAME.contains(&name.as_str());
-            assert!(pure, "src/{file}.rs is pure and must not import {name}");
-        }
-    }
+fn no_kind_of_source_names_another() {
+    assert_eq!(kinds_that_name_each_other(&files()), Vec::<String>::new());
+    let broken = with("source::patroni", "use crate::source::repmgr::Repmgr;");
+    assert_eq!(kinds_that_name_each_other(&broken).len(), 1);
 }
 
 #[test]
-fn files_are_named_only_by_those_who_may() {
-    for (file, code) in files() {
-        let names = named(&code);
-        for (owner, allowed) in NAMED_ONLY_BY {
-            let uses = names.iter().any(|name| module(name) == owner);
-            let may = allowed.contains(&file.as_str()) || module(&file) == owner;
-            assert!(!uses || may, "src/{file}.rs must not import {owner}");
-        }
-    }
-}
-
-#[test]
-fn sources_import_neither_each_other_nor_those_who_use_them() {
-    for (file, code) in files().iter().filter(|(file, _)| file.starts_with("source::")) {
-        for name in named(code) {
-            let own = file.starts_with(&name);
-            let sibling = name.strip_prefix("source::").is_some_and(|sibling| {
-                sibling.chars().next().is_some_and(char::is_lowercase)
-                    && !SHARED_BY_SOURCES.contains(&sibling)
-            });
-            assert!(own || !sibling, "src/{file}.rs must not import {name}");
-            for user in ["verdict", "snapshot", "policy", "reply", "schema", "systemd"] {
-                assert!(module(&name) != user, "src/{file}.rs must not import {name}");
+fn every_folder_says_in_a_few_lines_what_is_in_it() {
+    fn walk(dir: &Path) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                let head = path.join("mod.rs");
+                let text = fs::read_to_string(&head).unwrap_or_else(|_| panic!("no {head:?}"));
+                let lines = text.lines().take_while(|line| line.starts_with("//!")).count();
+                assert!(DESCRIBED_IN.contains(&lines), "{head:?} has {lines} lines");
+                walk(&path);
             }
         }
-        // Above a part of a source stands the source itself.
-        let alone = file.matches("::").count() == 1;
-        for sibling in code.split("super::").skip(1).filter(|_| alone) {
-            let name: String =
-                sibling.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            let lower = name.chars().next().is_some_and(char::is_lowercase);
-            assert!(
-                !lower || SHARED_BY_SOURCES.contains(&name.as_str()),
-                "src/{file}.rs must not import super::{name}"
-            );
-        }
     }
+    walk(&src());
 }

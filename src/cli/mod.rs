@@ -1,4 +1,7 @@
-//! The command line.
+//! The command line: its options, and what each command does.
+//!
+//! `rolecall` itself runs the daemon; the other commands look by themselves (`check`, `ask`, `haproxy`), or speak
+//! with a running daemon over the operators' socket (`status`, `ready`, `drain`, `maint`, `auto`).
 
 pub mod ask;
 pub mod haproxy;

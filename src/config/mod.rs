@@ -28,6 +28,12 @@ use crate::verdict::policy::most_hold;
 use crate::verdict::policy::{Electorate, TwoNode};
 use crate::verdict::policy::{LagLimit, Policy, Trust};
 
+/// The oldest HAProxy that configurations are written for.
+pub const OLDEST: (u32, u32) = (2, 6);
+
+/// The name of the socket that wakes rolecall up, in the runtime directory that systemd makes.
+pub const POKE_SOCKET: &str = "poke.sock";
+
 /// The port HAProxy's `agent-check` asks.
 pub const AGENT_PORT: u16 = 5555;
 

@@ -18,8 +18,8 @@ use crate::host::failure::{Exit, Failure};
 use crate::look::role::Role;
 use crate::look::stamp::Stamp;
 use crate::look::text;
-use crate::port::http::Pages;
 use crate::report::status;
+use crate::report::view::View;
 use crate::verdict::order::{self, MOST_REASON, Order, Target};
 use crate::verdict::state::State;
 use crate::verdict::state::Wish;
@@ -35,7 +35,7 @@ const SEAL_WITHIN: Duration = Duration::from_secs(1);
 pub struct OrderBook {
     file: Arc<Mutex<OrderFile>>,
     orders: watch::Sender<Vec<Arc<Order>>>,
-    pages: Pages,
+    view: View,
     /// That the file cannot be written was said, and is so still.
     told: AtomicBool,
 }
@@ -45,16 +45,16 @@ impl OrderBook {
     ///
     /// # Errors
     /// Another rolecall has the file.
-    pub fn open(state: &Path, pages: Pages) -> Result<(Self, Orders), Failure> {
-        let file = OrderFile::open(state, pages.clock.now())?;
+    pub fn open(state: &Path, view: View) -> Result<(Self, Orders), Failure> {
+        let file = OrderFile::open(state, view.clock.now())?;
         let (orders, kept) = watch::channel(file.orders());
         let file = Arc::new(Mutex::new(file));
-        Ok((Self { file, orders, pages, told: AtomicBool::new(false) }, kept))
+        Ok((Self { file, orders, view, told: AtomicBool::new(false) }, kept))
     }
 
     /// What is left to do at the end.
     pub fn ending(&self) -> Ending {
-        Ending { file: Arc::clone(&self.file), clock: self.pages.clock.clone() }
+        Ending { file: Arc::clone(&self.file), clock: self.view.clock.clone() }
     }
 
     fn file(&self) -> MutexGuard<'_, OrderFile> {
@@ -63,8 +63,8 @@ impl OrderBook {
 
     /// What `/status` has, and every order that stands, also one that counts nowhere.
     pub fn status(&self) -> Value {
-        let now = self.pages.clock.now();
-        let mut status = json!(self.pages.status(now));
+        let now = self.view.clock.now();
+        let mut status = json!(self.view.status(now));
         let file = self.file();
         let orders = file.orders().into_iter().filter(|order| order.stands(now));
         let orders: Vec<_> = orders.map(|order| status::Order::of(now, &order)).collect();
@@ -74,7 +74,7 @@ impl OrderBook {
     }
 
     fn target(&self, asked: &str) -> Result<Target, Refused> {
-        let facts = self.pages.facts.borrow();
+        let facts = self.view.facts.borrow();
         let services = facts.nodes.first().map(|node| &*node.services).unwrap_or_default();
         let services: Vec<&str> = services.iter().map(|service| &*service.name).collect();
         let nodes: Vec<&str> = facts.nodes.iter().map(|node| &*node.name).collect();
@@ -102,7 +102,7 @@ impl OrderBook {
             return Err(Refused::new("it would end at once", "give --for a time, such as 10m"));
         }
         let about = self.target(target)?;
-        let now = self.pages.clock.now();
+        let now = self.view.clock.now();
         if wish == Wish::Ready {
             if lasts.is_none_or(|lasts| lasts > MOST_READY) {
                 let what = "`ready` must end by itself, within 24 hours";
@@ -140,7 +140,7 @@ impl OrderBook {
 
     /// The nodes that would be READY for primaries.
     fn primaries(&self, now: Stamp, about: &Target) -> Vec<String> {
-        let facts = self.pages.facts.borrow();
+        let facts = self.view.facts.borrow();
         let pairs = covered(&facts, about).into_iter().filter(|(node, service)| {
             primary(service) && node.seen(now, service).state == State::Ready
         });
@@ -151,7 +151,7 @@ impl OrderBook {
 
     /// Whether something could come of a `ready` that is not forced.
     fn may_be_ready(&self, now: Stamp, about: &Target) -> Result<(), Refused> {
-        let facts = self.pages.facts.borrow();
+        let facts = self.view.facts.borrow();
         let covered = covered(&facts, about);
         if covered.iter().any(|(_, service)| primary(service)) {
             let what = "a service for primaries is among the targets: writes could reach a node \
@@ -206,7 +206,7 @@ impl OrderBook {
         let orders = self.file().orders();
         self.orders.send_replace(orders.clone());
         for _ in 0..IN_FORCE_LOOKS {
-            let all_follow = self.pages.facts.borrow().nodes.iter().all(|node| {
+            let all_follow = self.view.facts.borrow().nodes.iter().all(|node| {
                 let follows = |service: &ServiceFacts| {
                     service.orders == order::about(&orders, &service.name, &node.name)
                 };
@@ -223,7 +223,7 @@ impl OrderBook {
     /// Takes out what has ended. Where that cannot be written it is tried again; it speaks no more
     /// all the same.
     pub fn tidy(&self) {
-        let now = self.pages.clock.now();
+        let now = self.view.clock.now();
         let ended: Vec<_> =
             self.file().orders().into_iter().filter(|order| !order.stands(now)).collect();
         if ended.is_empty() {

@@ -31,7 +31,7 @@ use crate::host::places::{Place, Places};
 use crate::host::seldom::Seldom;
 use crate::host::unix_socket;
 use crate::look::stamp::Stamp;
-use crate::port::http::Pages;
+use crate::report::view::View;
 use crate::watch::keeper::Orders;
 
 /// How often orders that have ended are taken out of the file.
@@ -61,10 +61,10 @@ impl Desk {
     ///
     /// # Errors
     /// The socket cannot be opened; another rolecall has it, or the orders.
-    pub fn open(config: &Control, pages: Pages, clients: usize) -> Result<(Self, Orders), Failure> {
+    pub fn open(config: &Control, view: View, clients: usize) -> Result<(Self, Orders), Failure> {
         let listener = listen(config)?;
-        let (clock, by_group) = (pages.clock.clone(), config.group.is_some());
-        let (book, orders) = OrderBook::open(&config.state, pages)?;
+        let (clock, by_group) = (view.clock.clone(), config.group.is_some());
+        let (book, orders) = OrderBook::open(&config.state, view)?;
         let me = rustix::process::geteuid().as_raw();
         let (places, changing, odd) = (Places::new(clients), Mutex::default(), Mutex::default());
         Ok((Self { listener, by_group, book, clock, me, places, changing, odd }, orders))

@@ -25,8 +25,10 @@ use crate::config::warning::Warning;
 use crate::config::{self, Config, Control, Node, Rhythm, Service};
 use crate::control::desk::Desk;
 use crate::daemon::logging::Logging;
-use crate::daemon::signals::{Asked, LastWords, Signals, log_at_once, longest_last_word, said};
+use crate::daemon::signals::{Asked, LastWords, Signals, log_at_once, said};
 use crate::facts::Facts;
+use crate::facts::beats;
+use crate::facts::longest_last_word;
 use crate::host::clock::{Clock, wall_clock};
 use crate::host::descriptors::Shares;
 use crate::host::failure::{Exit, Failure};
@@ -36,6 +38,7 @@ use crate::port::open::{Bound, Ports};
 use crate::port::sockets::{self, Inherited};
 use crate::reply::asks::Asks;
 use crate::report::metrics::{Exposed, Metrics};
+use crate::report::view::View;
 use crate::source::Source;
 use crate::source::release;
 use crate::source::releasing::{QUESTIONS_WAITING, Question};
@@ -95,9 +98,9 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let keeper = keeper.asked(questions_in);
     let shares = Shares::of_this_process();
     let places = http::Room::of(&shares);
-    let pages = Pages { facts, announced, clock, counted, exposed, questions, places };
+    let view = View { facts, announced, clock, counted };
     let desk = loaded.config.control.as_ref();
-    let desk = desk.map(|config| Desk::open(config, pages.clone(), shares.clients)).transpose()?;
+    let desk = desk.map(|config| Desk::open(config, view.clone(), shares.clients)).transpose()?;
     let (desk, orders) = desk.unzip();
     let ending = desk.as_ref().map(Desk::ending);
     let stopping = CancellationToken::new();
@@ -113,7 +116,8 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
         })
         .map_err(|error| internal("thread", &error))?;
 
-    let ports = Ports::new(pages.clone(), agent::Room::of(&shares));
+    let pages = Pages { view: view.clone(), exposed, questions, places };
+    let ports = Ports::new(pages, agent::Room::of(&shares));
     let sockets = ports.bind(&loaded.config, &mut inherited)?;
     inherited.all_adopted()?;
     let daemon = Daemon {
@@ -121,7 +125,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
         logging,
         resolver,
         fences,
-        pages,
+        view,
         asks: BTreeMap::new(),
         plans,
         held,
@@ -172,7 +176,7 @@ struct Daemon<'a> {
     /// Says what is fenced.
     fences: watch::Sender<fencing::Settings>,
     /// What every port answers from.
-    pages: Pages,
+    view: View,
     /// Who asked each service about each node, over reloads.
     asks: AsksOf,
     plans: mpsc::Sender<Plan>,
@@ -224,12 +228,12 @@ impl Daemon<'_> {
                     Asked::Reload if self.coming.is_some() => self.reload_again = true,
                     Asked::Reload => self.reload().await,
                 },
-                changed = self.pages.announced.changed() => match changed {
-                    Ok(()) => systemd::status(&self.pages.announced.borrow_and_update()),
+                changed = self.view.announced.changed() => match changed {
+                    Ok(()) => systemd::status(&self.view.announced.borrow_and_update()),
                     Err(_) => return Err(Failure::new(Exit::Internal, "the keeper ended")),
                 },
                 () = tick(&mut watchdog) => {
-                    if !self.started || systemd::beats(self.pages.clock.now(), &self.pages.facts.borrow()) {
+                    if !self.started || beats(self.view.clock.now(), &self.view.facts.borrow()) {
                         systemd::alive();
                     }
                 }
@@ -256,7 +260,7 @@ impl Daemon<'_> {
     /// Has each service say its last word; ends when it was said for long enough. Where there is none
     /// that is at once.
     fn say_last_words(&self) -> LastWords {
-        let lasts = longest_last_word(&self.pages.facts.borrow());
+        let lasts = longest_last_word(&self.view.facts.borrow());
         if lasts.is_zero() {
             info!("stopping");
         } else {
@@ -275,7 +279,7 @@ impl Daemon<'_> {
             Err(failure) => Err(failure),
         };
         if let Err(Failure { what, hint, .. }) = planned {
-            self.pages.counted.reloaded(false, 0);
+            self.view.counted.reloaded(false, 0);
             error!(hint, "configuration not reloaded, nothing changed: {what}");
             systemd::ready();
         }
@@ -344,7 +348,7 @@ impl Daemon<'_> {
     /// A source, ready to be looked at; its second look comes `phase` after the first.
     fn planned(&self, source: &config::Source, phase: Duration) -> Result<Planned, Failure> {
         let built = Source::new(source, &self.resolver)?;
-        let (rhythm, clock) = (source.rhythm(), self.pages.clock.clone());
+        let (rhythm, clock) = (source.rhythm(), self.view.clock.clone());
         let (start_peer, start_release) = match (&built, &source.kind) {
             (Source::Repmgr(repmgr), config::Kind::Repmgr(keys)) => {
                 let peer = start_peer(Repmgr::clone(repmgr), rhythm, clock.clone());
@@ -396,7 +400,7 @@ impl Daemon<'_> {
         let (nodes, services) = (config.nodes.len(), config.services.len());
         info!(nodes, services, "configuration in force");
         self.started = true;
-        self.pages.counted.reloaded(true, wall_clock());
+        self.view.counted.reloaded(true, wall_clock());
         systemd::ready();
     }
 }

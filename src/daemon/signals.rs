@@ -2,13 +2,10 @@
 
 use std::future::pending;
 use std::pin::Pin;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Sleep;
 use tracing::info;
-
-use crate::facts::Facts;
 
 /// What a signal asks for.
 pub enum Asked {
@@ -46,14 +43,6 @@ impl Signals {
             _ = self.hup.recv() => Asked::Reload,
         }
     }
-}
-
-/// How long the last words of all services are said. The ports close together: one of a service that
-/// has none would else be refused while another one's still speaks.
-pub fn longest_last_word(facts: &Facts) -> Duration {
-    let services = facts.nodes.iter().flat_map(|node| &node.services);
-    let words = services.filter_map(|service| service.answering.last_word);
-    words.map(|word| word.lasts).max().unwrap_or_default()
 }
 
 /// The last words, while they are said.

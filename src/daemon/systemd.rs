@@ -11,10 +11,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tracing::{debug, warn};
 
-use crate::facts::{Facts, NodeFacts};
-use crate::look::stamp::Stamp;
-use crate::report::announced::Said;
-use crate::verdict::state::State;
+use crate::report::announced::{Said, summary};
 
 /// A status line is cut here; systemd shows one line.
 const STATUS_BYTES: usize = 512;
@@ -64,27 +61,6 @@ fn cut(mut line: String) -> String {
     line
 }
 
-/// Every verdict with its reason where there is one node; of several, the nodes by their state.
-fn summary(announced: &[Said]) -> String {
-    let [first, _, ..] = announced else {
-        let said = announced.iter().flat_map(|said| &**said);
-        let said =
-            said.map(|a| format!("{}: {}, {}", a.service, a.verdict.state, a.verdict.reason));
-        return said.collect::<Vec<_>>().join("; ");
-    };
-    let services = first.iter().enumerate().map(|(at, of)| {
-        let states = [State::Ready, State::Drain, State::Unknown, State::NotReady];
-        let states = states.iter().filter_map(|state| {
-            let all = announced.iter().filter_map(|said| said.get(at));
-            let named = all.filter(|a| a.verdict.state == *state).map(|a| &*a.node);
-            let named: Vec<&str> = named.collect();
-            (!named.is_empty()).then(|| format!("{state} {}", named.join(" ")))
-        });
-        format!("{}: {}", of.service, states.collect::<Vec<_>>().join(", "))
-    });
-    services.collect::<Vec<_>>().join("; ")
-}
-
 /// The daemon and all its pollers live.
 pub fn alive() {
     send(vec![NotifyState::Watchdog]);
@@ -94,21 +70,6 @@ pub fn alive() {
 /// that one beat may be skipped. `None`: there is no watchdog.
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 4).filter(|every| !every.is_zero())
-}
-
-/// Whether the last look of every poller of every node began less than twice the time ago that
-/// interval and timeout allow: the watchdog watches the part that can hang.
-pub fn beats(now: Stamp, facts: &Facts) -> bool {
-    !facts.nodes.is_empty() && facts.nodes.iter().all(|node| beats_of(now, node))
-}
-
-fn beats_of(now: Stamp, node: &NodeFacts) -> bool {
-    let Some(service) = node.services.first() else { return false };
-    let trust = &service.policy.trust;
-    node.sources.len() == trust.len()
-        && node.sources.iter().zip(trust).all(|(source, trust)| {
-            source.own.last_look().is_some_and(|began| now.since(began) <= trust.look * 2)
-        })
 }
 
 fn send(states: Vec<NotifyState<'static>>) {

@@ -1,8 +1,13 @@
-//! What is known of the nodes: facts with their time. Judged where they are used, never here.
+//! What is known of the nodes: facts with their time, published as one value. Judged where they are used, never
+//! here.
+//!
+//! The keeper alone makes them; whoever answers reads them. [`fence`] decides by them whether sessions are to be
+//! ended. Pure: it names `look`, `verdict` and `reply`, no I/O, no runtime, no clock.
 
 pub mod fence;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -13,6 +18,7 @@ use crate::reply::asks::Asks;
 use crate::reply::routes::{Answering, Asked, Routes};
 use crate::verdict::decide::{Verdict, decide};
 use crate::verdict::last_word::LastWord;
+use crate::verdict::lock::Cut;
 use crate::verdict::order::{self, About};
 use crate::verdict::policy::Policy;
 use crate::verdict::reason::Reason;
@@ -124,4 +130,43 @@ impl NodeFacts {
         let same = |service: &&ServiceFacts| *service.policy == *policy;
         self.service(name).or_else(|| self.services.iter().find(same))
     }
+}
+
+/// The holds of a node's services that are cut by what Patroni's times are now known to be; `None`
+/// where nothing is known of them.
+pub fn cuts(node: &NodeFacts) -> Option<Vec<Cut>> {
+    let mut cuts = None;
+    for service in &node.services {
+        for (trust, source) in service.policy.trust.iter().zip(&node.sources) {
+            let times = source.own.good().and_then(|(_, seen)| seen.patroni?.times);
+            if let Some(times) = times {
+                let cut = Cut::of(&service.name, &service.policy, trust, times);
+                cuts.get_or_insert_with(Vec::new).extend(cut);
+            }
+        }
+    }
+    cuts
+}
+
+/// Whether the last look of every poller of every node began less than twice the time ago that
+/// interval and timeout allow: the watchdog watches the part that can hang.
+pub fn beats(now: Stamp, facts: &Facts) -> bool {
+    !facts.nodes.is_empty() && facts.nodes.iter().all(|node| beats_of(now, node))
+}
+
+fn beats_of(now: Stamp, node: &NodeFacts) -> bool {
+    let Some(service) = node.services.first() else { return false };
+    let trust = &service.policy.trust;
+    node.sources.len() == trust.len()
+        && node.sources.iter().zip(trust).all(|(source, trust)| {
+            source.own.last_look().is_some_and(|began| now.since(began) <= trust.look * 2)
+        })
+}
+
+/// How long the last words of all services are said. The ports close together: one of a service that
+/// has none would else be refused while another one's still speaks.
+pub fn longest_last_word(facts: &Facts) -> Duration {
+    let services = facts.nodes.iter().flat_map(|node| &node.services);
+    let words = services.filter_map(|service| service.answering.last_word);
+    words.map(|word| word.lasts).max().unwrap_or_default()
 }

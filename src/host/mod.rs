@@ -11,4 +11,5 @@ pub mod own_address;
 pub mod own_file;
 pub mod places;
 pub mod seldom;
+pub mod small_file;
 pub mod unix_socket;

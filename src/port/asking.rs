@@ -18,10 +18,11 @@ use crate::host::clock::Clock;
 use crate::host::places::Place;
 use crate::look::stamp::Stamp;
 use crate::port::awake::look_first_if_slow;
-use crate::port::question::{Unknown, named};
+use crate::port::question::named;
 use crate::reply::asks::Asks;
 use crate::reply::routes::allowed;
 use crate::reply::strays::Stray;
+use crate::reply::strays::Unknown;
 use crate::report::metrics::Metrics;
 use crate::verdict::state::State;
 

@@ -18,15 +18,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::config::PAGES;
-use crate::daemon::systemd::beats;
-use crate::facts::Facts;
-use crate::host::clock::Clock;
+use crate::facts::beats;
 use crate::host::descriptors::Shares;
 use crate::host::places::{Place, Places};
 use crate::host::seldom::Seldom;
@@ -36,9 +34,8 @@ use crate::look::stamp::Stamp;
 use crate::look::text;
 use crate::port::awake::{Awake, GLANCES, look_first_if_slow};
 use crate::reply::routes::allowed;
-use crate::report::announced::Said;
-use crate::report::metrics::{Exposed, Metrics, Refusal};
-use crate::report::status::Status;
+use crate::report::metrics::{Exposed, Refusal};
+use crate::report::view::View;
 use crate::source::releasing::{CODE, FROM, NONCE, Question, WITHOUT};
 
 /// Time for a connection: request, answer and end.
@@ -67,13 +64,7 @@ const JSON: &str = "application/json";
 #[derive(Clone)]
 pub struct Pages {
     /// What is known.
-    pub facts: watch::Receiver<Facts>,
-    /// What was last said.
-    pub announced: watch::Receiver<Vec<Said>>,
-    /// The present moment.
-    pub clock: Clock,
-    /// What is counted here.
-    pub counted: Metrics,
+    pub view: View,
     /// The metrics.
     pub exposed: Arc<Exposed>,
     /// Takes the questions of candidates that ask a node here to give way.
@@ -113,22 +104,22 @@ pub async fn serve(
     let mut told = false;
     let mut glances = interval(GLANCES);
     glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut awake = Awake::new(pages.clock.now());
-    let mut facts = pages.facts.clone();
+    let mut awake = Awake::new(pages.view.clock.now());
+    let mut facts = pages.view.facts.clone();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             accepted = listener.accept() => Some(accepted),
             _ = glances.tick() => None,
         };
-        awake.look_first(&pages.clock, &mut facts, &stop).await;
-        let now = pages.clock.now();
+        awake.look_first(&pages.view.clock, &mut facts, &stop).await;
+        let now = pages.view.clock.now();
         let Some(accepted) = accepted else { continue };
         match accepted {
             Ok((stream, peer)) => {
                 let may = pages.allows(peer.ip());
                 if !may {
-                    pages.counted.refused(Refusal::NotAllowed);
+                    pages.view.counted.refused(Refusal::NotAllowed);
                     tell_stranger(&mut told, peer.ip());
                 }
                 let pages = pages.clone();
@@ -145,7 +136,7 @@ pub async fn serve(
                 }
             }
             Err(error) => {
-                if let Some(untold) = failing.may(pages.clock.now()) {
+                if let Some(untold) = failing.may(pages.view.clock.now()) {
                     let hint = "raise LimitNOFILE= of the unit where file descriptors are short";
                     warn!(%error, hint, untold, "HTTP connections cannot be accepted; trying again");
                 }
@@ -168,7 +159,7 @@ fn tell_stranger(told: &mut bool, peer: IpAddr) {
 
 impl Pages {
     fn allows(&self, peer: IpAddr) -> bool {
-        let facts = self.facts.borrow();
+        let facts = self.view.facts.borrow();
         facts.http_allow.as_deref().is_some_and(|allow| allowed(allow, Some(peer)))
     }
 
@@ -183,7 +174,7 @@ impl Pages {
             tokio::select! {
                 () = self.connection(began, stream, peer, Some(&place)) => {}
                 () = make_room.cancelled() => {
-                    self.counted.refused(Refusal::Busy);
+                    self.view.counted.refused(Refusal::Busy);
                     debug!(%peer, "HTTP connection closed: it made room for another");
                 }
             }
@@ -209,8 +200,8 @@ impl Pages {
             if let Some(question) = question(&request, may) {
                 return Ok::<_, Infallible>(self.ask_keeper(question, request.method()).await);
             }
-            look_first_if_slow(began, &self.clock, &self.facts).await;
-            let under_way = self.counted.spoken.begin();
+            look_first_if_slow(began, &self.view.clock, &self.view.facts).await;
+            let under_way = self.view.counted.spoken.begin();
             *written_later.lock().unwrap_or_else(PoisonError::into_inner) = Some(under_way);
             Ok(self.answer(&request, may))
         });
@@ -271,10 +262,12 @@ impl Pages {
     }
 
     fn page(&self, path: &str, accept: &str) -> Answer {
-        let now = self.clock.now();
+        let now = self.view.clock.now();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match parts.as_slice() {
-            ["live"] if beats(now, &self.facts.borrow()) => Answer::text(StatusCode::OK, "ok\n"),
+            ["live"] if beats(now, &self.view.facts.borrow()) => {
+                Answer::text(StatusCode::OK, "ok\n")
+            }
             ["live"] => Answer::text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "a source has not looked for too long\n",
@@ -289,28 +282,17 @@ impl Pages {
                     "report this",
                 ),
             },
-            ["status"] => Answer::json(StatusCode::OK, &self.status(now)),
+            ["status"] => Answer::json(StatusCode::OK, &self.view.status(now)),
             [service] => self.service(now, service, None),
             [service, node] => self.service(now, service, Some(node)),
             _ => Answer::problem(StatusCode::NOT_FOUND, "no such page", "see /status"),
         }
     }
 
-    /// Everything that is known.
-    pub fn status(&self, now: Stamp) -> Status {
-        let announced = self.announced.borrow();
-        let since = |node: &str, service: &str| {
-            let mut said = announced.iter().flat_map(|said| &**said);
-            said.find(|a| &*a.node == node && &*a.service == service).map(|a| a.since)
-        };
-        let (strays, fence) = (self.counted.strays.kept(), self.counted.fence.deeds());
-        Status::of(now, &self.facts.borrow(), strays, fence, since)
-    }
-
     /// `/SERVICE` is about the only node; where there are several the question must name one: a check
     /// that forgot it would send writes to whatever it checks.
     fn service(&self, now: Stamp, asked: &str, node: Option<&str>) -> Answer {
-        let status = self.status(now);
+        let status = self.view.status(now);
         let not_found =
             |what: String, hint: String| Answer::problem(StatusCode::NOT_FOUND, &what, &hint);
         let known = |names: Vec<&str>| names.join(", ");
@@ -339,7 +321,7 @@ impl Pages {
         let ready = service.state == crate::verdict::state::State::Ready.as_str();
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         if ready {
-            self.counted.spoken.ready(now);
+            self.view.counted.spoken.ready(now);
         }
         Answer::json(
             code,

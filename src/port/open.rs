@@ -13,6 +13,7 @@ use crate::host::failure::Failure;
 use crate::port::agent::{Port, Room};
 use crate::port::http::{self, Pages};
 use crate::port::sockets::{self, Inherited};
+use crate::report::view::View;
 
 /// The open ports by the address each is bound to.
 pub struct Ports {
@@ -73,7 +74,7 @@ impl Ports {
             let pages = self.pages.clone();
             match purpose {
                 Purpose::Agent => {
-                    let Pages { facts, clock, counted, .. } = pages;
+                    let View { facts, clock, counted, .. } = pages.view;
                     let room = self.room.clone();
                     let port = Port { listener, facts, clock, counted, room };
                     self.serving.spawn(port.serve(stop.clone()))

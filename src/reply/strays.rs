@@ -3,11 +3,63 @@
 //! A server whose `agent-send` is misspelt stays in MAINT and raises no alarm, so that the words
 //! themselves are kept for those who look.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::look::stamp::Stamp;
-use crate::port::question::Unknown;
+
+/// Why a question names nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unknown {
+    /// There are several nodes, and none is named.
+    WhichNode,
+    /// A word is neither a node's name nor a service's, or is one too many.
+    Word,
+    /// Over 64 bytes.
+    TooLong,
+    /// It was not read: its connection had said nothing and made room for another.
+    TooMany,
+}
+
+impl Unknown {
+    /// The word for this in metrics; never changes once released.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::WhichNode => "which_node",
+            Self::Word => "unknown_word",
+            Self::TooLong => "too_long",
+            Self::TooMany => "too_many",
+        }
+    }
+
+    /// What became of it.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::TooMany => "a connection is closed that had asked nothing",
+            _ => "a question is answered with `unknown`",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::TooMany => "does more than HAProxy ask here? `allow` says who may",
+            _ => "agent-send of HAProxy says NODE, SERVICE or \"NODE SERVICE\"",
+        }
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WhichNode => "there are several nodes, and none is named",
+            Self::Word => "it names no node or service here",
+            Self::TooLong => "it is too long",
+            Self::TooMany => "too many are asking at one time",
+        })
+    }
+}
 
 /// Different questions that are kept, and warned of; more are a stranger's play.
 const KEPT: usize = 16;

@@ -125,3 +125,24 @@ pub fn log_cut(node: &str, cut: &Cut) {
         cut.service
     );
 }
+
+/// Every verdict with its reason where there is one node; of several, the nodes by their state.
+pub fn summary(announced: &[Said]) -> String {
+    let [first, _, ..] = announced else {
+        let said = announced.iter().flat_map(|said| &**said);
+        let said =
+            said.map(|a| format!("{}: {}, {}", a.service, a.verdict.state, a.verdict.reason));
+        return said.collect::<Vec<_>>().join("; ");
+    };
+    let services = first.iter().enumerate().map(|(at, of)| {
+        let states = [State::Ready, State::Drain, State::Unknown, State::NotReady];
+        let states = states.iter().filter_map(|state| {
+            let all = announced.iter().filter_map(|said| said.get(at));
+            let named = all.filter(|a| a.verdict.state == *state).map(|a| &*a.node);
+            let named: Vec<&str> = named.collect();
+            (!named.is_empty()).then(|| format!("{state} {}", named.join(" ")))
+        });
+        format!("{}: {}", of.service, states.collect::<Vec<_>>().join(", "))
+    });
+    services.collect::<Vec<_>>().join("; ")
+}

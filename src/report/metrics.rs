@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::prometheus_text;
@@ -21,16 +22,17 @@ use tokio::sync::watch;
 use crate::facts::fence::{Deeds, Record};
 use crate::facts::{Facts, NodeFacts};
 use crate::host::clock::Clock;
+use crate::look::error::SourceError;
+use crate::look::observation::Observation;
 use crate::look::role::Role;
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
-use crate::port::question::Unknown;
 use crate::reply::strays::Strays;
+use crate::reply::strays::Unknown;
 use crate::report::spoken::Spoken;
 use crate::verdict::failover;
 use crate::verdict::order;
 use crate::verdict::state::State;
-use crate::watch::poller::Look;
 
 /// What Prometheus itself asks for. Others read the older form alone, in which no type is `info`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -108,11 +110,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A look at a node has come in.
-    pub fn looked(&self, node: &str, source: &str, now: Stamp, look: &Look) {
-        let result = look.result.as_ref().map_or_else(|error| error.kind.label(), |_| "good");
+    /// A look at a node has come in, `took` after it began.
+    pub fn looked(
+        &self,
+        node: &str,
+        source: &str,
+        took: Duration,
+        result: &Result<Observation, SourceError>,
+    ) {
+        let result = result.as_ref().map_or_else(|error| error.kind.label(), |_| "good");
         let of = [("node", node.to_owned()), ("source", source.to_owned())];
-        self.durations.get_or_create(&of.to_vec()).observe(now.since(look.began).as_secs_f64());
+        self.durations.get_or_create(&of.to_vec()).observe(took.as_secs_f64());
         let result = ("result", result.to_owned());
         self.looks.get_or_create(&of.into_iter().chain([result]).collect()).inc();
     }

@@ -7,3 +7,4 @@ pub mod announced;
 pub mod metrics;
 pub mod spoken;
 pub mod status;
+pub mod view;

@@ -1,18 +1,12 @@
 //! Passwords in files: `.pgpass`, and a file that holds nothing else.
-//!
-//! The file is read at every look, so a rotated password is used at once. Reading is not handed to
-//! another thread: these are small local files, and a hand-over costs more than the read.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::config::secret::Secret;
-use crate::look::error::{ErrorKind, SourceError};
-
-/// Most bytes of a file with passwords: hundreds of lines, and no read that could stall a look.
-pub const MAX_BYTES: u64 = 64 * 1024;
+use crate::host::small_file::{MAX_BYTES, credential, read, unreadable};
+use crate::look::error::SourceError;
 
 /// What a line of a passfile is found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,35 +118,12 @@ fn read_text(path: &Path, max: u64) -> Result<String, SourceError> {
     String::from_utf8(read(path, max)?).map_err(|_| credential(path, "is not UTF-8 text"))
 }
 
-/// Reads a file of at most `max` bytes. [`ErrorKind::Credential`] with the path otherwise.
-pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, SourceError> {
-    // Opening a pipe would wait for its writer.
-    if !fs::metadata(path).map_err(|e| unreadable(path, &e))?.is_file() {
-        return Err(credential(path, "is not a regular file"));
-    }
-    let file = File::open(path).map_err(|e| unreadable(path, &e))?;
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(|e| unreadable(path, &e))?;
-    if bytes.len() as u64 > max {
-        return Err(credential(path, format!("is longer than {max} bytes")));
-    }
-    Ok(bytes)
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
-    credential(path, format!("cannot be read: {error}"))
-}
-
-/// The error of a file that cannot be used.
-pub fn credential(path: &Path, what: impl std::fmt::Display) -> SourceError {
-    SourceError::new(ErrorKind::Credential, format!("{} {what}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::look::error::ErrorKind;
 
     fn login<'a>(host: &'a str, dbname: &'a str, user: &'a str) -> Login<'a> {
         Login { host, port: 5432, dbname, user }

@@ -15,11 +15,11 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
+use crate::host::small_file;
 use crate::look::error::SourceError;
 use crate::look::release::{LONGEST, Release};
 use crate::look::repmgr::NodeId;
 use crate::look::role::Timeline;
-use crate::source::passfile;
 
 /// Least and most bytes of the secret, without the end of its line.
 const SECRET: std::ops::RangeInclusive<usize> = 16..=1024;
@@ -77,12 +77,12 @@ pub struct Key(hmac::Key);
 impl Key {
     /// Reads it, at every use, so that a new one counts at once.
     pub fn read(file: &Path) -> Result<Self, SourceError> {
-        let text = passfile::read(file, passfile::MAX_BYTES)?;
+        let text = small_file::read(file, small_file::MAX_BYTES)?;
         let secret = text.trim_ascii();
         if !SECRET.contains(&secret.len()) {
             let (least, most) = (SECRET.start(), SECRET.end());
             let what = format_args!("expected a secret of {least} to {most} bytes");
-            return Err(passfile::credential(file, what));
+            return Err(small_file::credential(file, what));
         }
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }

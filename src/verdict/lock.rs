@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use crate::facts::NodeFacts;
 use crate::look::lease::Lease;
 use crate::look::patroni::Patroni;
 use crate::look::patroni::{MOST_TTL, Times};
@@ -104,22 +103,6 @@ impl fmt::Display for Cut {
             format_duration(self.most)
         )
     }
-}
-
-/// The holds of a node's services that are cut by what Patroni's times are now known to be; `None`
-/// where nothing is known of them.
-pub fn cuts(node: &NodeFacts) -> Option<Vec<Cut>> {
-    let mut cuts = None;
-    for service in &node.services {
-        for (trust, source) in service.policy.trust.iter().zip(&node.sources) {
-            let times = source.own.good().and_then(|(_, seen)| seen.patroni?.times);
-            if let Some(times) = times {
-                let cut = Cut::of(&service.name, &service.policy, trust, times);
-                cuts.get_or_insert_with(Vec::new).extend(cut);
-            }
-        }
-    }
-    cuts
 }
 
 #[cfg(test)]

@@ -19,17 +19,12 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::config::POKE_SOCKET;
 use crate::host::failure::{Exit, Failure};
 use crate::host::unix_socket;
 
-/// Its name in the runtime directory that systemd makes.
-pub const NAME: &str = "poke.sock";
-
 /// Pokes that wait for the keeper; one more is dropped, it would say the same.
 pub const POKES_WAITING: usize = 4;
-
-/// Longest path of a Unix socket (`sun_path`, without the zero at its end).
-pub const MAX_PATH: usize = 107;
 
 /// Longest datagram that is read: longer than any node's name.
 const MAX_DATAGRAM: usize = 128;
@@ -119,7 +114,7 @@ fn in_runtime_directory() -> Option<PathBuf> {
     let directories = std::env::var_os("RUNTIME_DIRECTORY")?;
     // Several are separated by colons; the unit has one.
     let first = std::env::split_paths(&directories).next()?;
-    first.is_absolute().then(|| first.join(NAME))
+    first.is_absolute().then(|| first.join(POKE_SOCKET))
 }
 
 fn bind(path: &Path) -> Result<UnixDatagram, Failure> {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::time::timeout;
 
-use crate::cli::haproxy::front::{Agent, Front, OLDEST, Pool, Server, Serves, server_names};
+use crate::cli::haproxy::front::{Agent, Front, Pool, Server, Serves, server_names};
+use crate::config::OLDEST;
 use crate::config::old_worker::OldWorker;
 use crate::config::{Config, Kind, LOCAL, Node, Service, Source as Configured};
 use crate::host::failure::{Exit, Failure};

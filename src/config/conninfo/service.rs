@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::keys::Given;
 use super::{Conninfo, ConninfoError};
-use crate::source::passfile;
+use crate::host::small_file;
 
 /// Most bytes of a service file.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -58,7 +58,7 @@ fn find(service: &str, files: &[(PathBuf, bool)]) -> Result<Vec<(String, String)
         if !named && !path.exists() {
             continue;
         }
-        let bytes = passfile::read(path, MAX_BYTES).map_err(|error| {
+        let bytes = small_file::read(path, MAX_BYTES).map_err(|error| {
             ConninfoError::new(
                 format!("service file {}", error.detail),
                 "rolecall's user must be able to read it",

@@ -1,5 +1,7 @@
 //! The configuration file and the flags that replace parts of it, read into a [`Config`] or into
 //! every problem they have.
+//!
+//! One file for each table: `[[node]]`, `[source]` with what all kinds have, repmgr's keys, `[[service]]`, `[fence]`.
 
 mod fence;
 mod node;
@@ -17,7 +19,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::cli::haproxy::front::OLDEST;
+use crate::config::OLDEST;
+use crate::config::POKE_SOCKET;
 use crate::config::conninfo::Conninfo;
 use crate::config::document::{Document, Fault, Problem, Table};
 use crate::config::exposure::open_config;
@@ -31,8 +34,8 @@ use crate::config::{
     Config, Control, HTTP_PORT, Haproxy, Http, Kind, Log, LogFormat, LogTo, PAGES, PatroniLag,
     Postgres, Service,
 };
+use crate::host::unix_socket;
 use crate::reply::routes::Listen;
-use crate::watch::poke;
 
 /// Read where no other file is named, if it is there.
 pub const DEFAULT_PATH: &str = "/etc/rolecall/rolecall.toml";
@@ -254,7 +257,7 @@ fn control(root: &Table<'_>) -> Option<Control> {
     let socket = || string("the path of a socket, from `/` on", quotes, socket);
     let at = table.take("socket", socket()).unwrap_or(default.socket);
     // Beside the other one: a second daemon on this host must not need to name both.
-    let poke = table.take("poke", socket()).unwrap_or_else(|| at.with_file_name(poke::NAME));
+    let poke = table.take("poke", socket()).unwrap_or_else(|| at.with_file_name(POKE_SOCKET));
     let control = Control {
         socket: at,
         mode: table
@@ -271,10 +274,10 @@ fn control(root: &Table<'_>) -> Option<Control> {
 /// Where a socket may lie.
 fn socket(text: &str) -> Result<PathBuf, Fault> {
     let path = path(text)?;
-    if path.as_os_str().len() <= poke::MAX_PATH {
+    if path.as_os_str().len() <= unix_socket::MAX_PATH {
         return Ok(path);
     }
-    let what = format!("is longer than {} bytes", poke::MAX_PATH);
+    let what = format!("is longer than {} bytes", unix_socket::MAX_PATH);
     Err(Fault::new(what, "a path that the system takes for a socket", "choose a shorter one"))
 }
 

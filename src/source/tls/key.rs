@@ -10,8 +10,8 @@ use x509_cert::der::{Decode, Reader, SliceReader};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::pem::{self, Form};
+use crate::host::small_file::credential;
 use crate::look::error::SourceError;
-use crate::source::passfile::credential;
 
 /// What a private key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

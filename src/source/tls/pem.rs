@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
+use crate::host::small_file::{self, credential};
 use crate::look::error::SourceError;
-use crate::source::passfile::{self, credential};
 
 /// Most bytes of a PEM file: several times the bundle of a whole operating system.
 pub const MAX_PEM_BYTES: u64 = 1024 * 1024;
@@ -23,7 +23,7 @@ pub const UTF16: &str = "iconv -f UTF-16 -t UTF-8";
 
 /// Reads a file with certificates or a key, up to a bound.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
-    passfile::read(path, MAX_PEM_BYTES)
+    small_file::read(path, MAX_PEM_BYTES)
 }
 
 /// What a file looks like.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::OLDEST;
 
 fn agent(port: u16) -> Agent {
     Agent { host: None, port, question: None }

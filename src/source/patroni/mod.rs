@@ -1,23 +1,24 @@
 //! Patroni's REST API, by the strict rule: one request a look, `GET /primary`, or `GET /read-only?lag=N`
 //! where replicas have a limit: a leader's 200 means the same there.
 //!
-//! What rolecall rests on, measured on Patroni 2.1.7, 3.3.11 and 4.1.5:
-//!
-//! * The status is the lock, the body is not: a stale old primary says `503` with
-//!   `"role": "primary"`. So **503 is a no, whatever the body**.
-//! * Status 200 does not mean that PostgreSQL works: it is said with `"state": "stopping"`, `"unknown"`
-//!   or `"crashed"`, and with `"role": "replica"` during a promotion. So **200 counts only with a body
-//!   that says a role and `"state": "running"`**, or where it writes, which PostgreSQL itself has just told.
-//! * The leader's role is `master` up to 3.x, `primary` from 4.0.
-//! * Answers are HTTP/1.0, ended by closing the connection, sometimes without any header: a
-//!   truncated body shows only as invalid JSON.
-//! * A server that died is noticed by Patroni late, and while Patroni stops itself it says nothing. So beside
-//!   each look PostgreSQL's own port is connected to (`own_port`): refused is a no, whatever is
-//!   said later, and an answer never waits for it.
-//! * Five idle connections freeze the whole API of some versions. So there is one request in flight,
-//!   and its connection is closed with the answer, or with the look.
-//!
-//! Everything else (other statuses, silence, a body of another form) shows nothing.
+//! The status is the lock, and only a body that says a role and a running server makes a 200 count. Everything else
+//! (other statuses, silence, a body of another form) shows nothing.
+
+// What rolecall rests on, measured on Patroni 2.1.7, 3.3.11 and 4.1.5:
+//
+// * The status is the lock, the body is not: a stale old primary says `503` with `"role": "primary"`. So **503 is a
+//   no, whatever the body**.
+// * Status 200 does not mean that PostgreSQL works: it is said with `"state": "stopping"`, `"unknown"` or
+//   `"crashed"`, and with `"role": "replica"` during a promotion. So **200 counts only with a body that says a role
+//   and `"state": "running"`**, or where it writes, which PostgreSQL itself has just told.
+// * The leader's role is `master` up to 3.x, `primary` from 4.0.
+// * Answers are HTTP/1.0, ended by closing the connection, sometimes without any header: a truncated body shows only
+//   as invalid JSON.
+// * A server that died is noticed by Patroni late, and while Patroni stops itself it says nothing. So beside each
+//   look PostgreSQL's own port is connected to (`own_port`): refused is a no, whatever is said later, and an answer
+//   never waits for it.
+// * Five idle connections freeze the whole API of some versions. So there is one request in flight, and its
+//   connection is closed with the answer, or with the look.
 
 mod answer;
 mod client;

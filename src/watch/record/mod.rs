@@ -1,13 +1,11 @@
 //! What a repmgr node's yes is remembered by over a restart of the daemon; of a node of Patroni's, whether
 //! it held the lock.
 //!
-//! A yes has to settle for seconds before it counts, and a restart must not cost a healthy primary
-//! its sessions. So the beginning of the yes is written down, with the moment until which the
-//! answers it was counted from may be used: no longer may a successor rest on them.
-//!
-//! The record lives in the runtime directory that systemd makes (`RuntimeDirectory=` with
-//! `RuntimeDirectoryPreserve=restart`), which does not survive a boot. Without one there is none, and
-//! every start settles anew.
+//! A yes has to settle for seconds before it counts, and a restart must not cost a healthy primary its sessions. So
+//! the beginning of the yes is written down, with the moment until which the answers it was counted from may be
+//! used: no longer may a successor rest on them. The record lives in the runtime directory that systemd makes
+//! (`RuntimeDirectory=` with `RuntimeDirectoryPreserve=restart`), which does not survive a boot; without one every
+//! start settles anew.
 
 mod holder;
 

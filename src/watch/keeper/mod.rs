@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::facts::cuts;
 use crate::facts::{Facts, NodeFacts, ServiceFacts};
 use crate::host::clock::Clock;
 use crate::look::snapshot::SourceFacts;
@@ -22,7 +23,7 @@ use crate::look::stamp::Stamp;
 use crate::report::announced::{self, Announced, Said};
 use crate::report::metrics::Metrics;
 use crate::source::releasing::Question;
-use crate::verdict::lock::{self, Cut};
+use crate::verdict::lock::Cut;
 use crate::verdict::order::{self, Order};
 use crate::verdict::state::State;
 use crate::watch::plan::{Plan, Present, Serving, Staged, StagedNode};
@@ -323,7 +324,8 @@ impl Keeper {
         });
         if let Some((at, name, source, watched)) = known {
             let news = watched.news(self.clock.now(), &look);
-            self.metrics.looked(&name, watched.source.kind.as_str(), self.clock.now(), &look);
+            let took = self.clock.now().since(look.began);
+            self.metrics.looked(&name, watched.source.kind.as_str(), took, &look.result);
             watched.record(self.clock.now(), look, &mut self.ids, report);
             // Facts before words: whatever the log does, what was seen is answered from now on.
             self.publish(at);
@@ -336,7 +338,8 @@ impl Keeper {
             }
         } else if let Some((name, watched)) = self.staged.as_mut().and_then(|s| s.added(poller)) {
             let (name, news) = (name.to_owned(), watched.news(self.clock.now(), &look));
-            self.metrics.looked(&name, watched.source.kind.as_str(), self.clock.now(), &look);
+            let took = self.clock.now().since(look.began);
+            self.metrics.looked(&name, watched.source.kind.as_str(), took, &look.result);
             watched.record(self.clock.now(), look, &mut self.ids, report);
             self.enforce_when_looked();
             news.log(&name);
@@ -389,7 +392,7 @@ impl Keeper {
 
     /// Says of each hold that Patroni's lock cuts, once, what is in force instead.
     fn warn_of_cuts(&mut self, at: usize) {
-        let Some(cuts) = lock::cuts(&self.facts.borrow().nodes[at]) else { return };
+        let Some(cuts) = cuts(&self.facts.borrow().nodes[at]) else { return };
         let node = &mut self.nodes[at];
         for cut in cuts.iter().filter(|cut| !node.cuts.contains(cut)) {
             announced::log_cut(&node.name, cut);

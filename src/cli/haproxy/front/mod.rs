@@ -3,11 +3,11 @@
 //! What stands in it is what the files in haproxy/ have, which are tested line by line; here members,
 //! ports and times are those of this installation. Names and addresses come from tables that others
 //! write, so both are held to what HAProxy takes for one word: nothing here can become a line.
-//!
-//! `disabled` in every version, and not `init-state fully-down`, which 3.1 and later know: with that,
-//! measured on 3.2.26 and 3.4.7, a node that was promoted stays DOWN until its next companion check
-//! (0.75 s longer without a primary at `inter 1s`), and a state file from before a switchover lets
-//! clients reach the old primary for 0.25 s after a start. With `disabled` nobody did.
+
+// `disabled` in every version, and not `init-state fully-down`, which 3.1 and later know: with that, measured on
+// 3.2.26 and 3.4.7, a node that was promoted stays DOWN until its next companion check (0.75 s longer without a
+// primary at `inter 1s`), and a state file from before a switchover lets clients reach the old primary for 0.25 s
+// after a start. With `disabled` nobody did.
 
 #[cfg(test)]
 mod tests;
@@ -20,9 +20,6 @@ use crate::config::old_worker::OldWorker;
 
 /// Longest name of a server: it stands in logs and tables.
 const MAX_NAME: usize = 64;
-
-/// The oldest HAProxy that is written for.
-pub const OLDEST: (u32, u32) = (2, 6);
 
 /// Everything that is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,14 +2,13 @@
 //!
 //! It is written anew and moved into place, each step on disk before the next: a crash leaves the old
 //! one or the new one. A damaged file is set aside and said; nothing of it is guessed at.
-//!
-//! When an order ends is written twice. Within one boot it ends by the clock that nobody can set;
-//! after another boot by wall time, which may have stepped: then it lasts no longer than it was given
-//! for in the first place.
-//!
-//! A no must act before any disk does, so a `ready` that a no ended can still be in the file when the
-//! process is killed. A process that ends by itself therefore notes which stood to the end; after any
-//! other end each `ready` waits to be seen fit (`order`).
+
+// When an order ends is written twice. Within one boot it ends by the clock that nobody can set; after another boot
+// by wall time, which may have stepped: then it lasts no longer than it was given for in the first place.
+//
+// A no must act before any disk does, so a `ready` that a no ended can still be in the file when the process is
+// killed. A process that ends by itself therefore notes which stood to the end; after any other end each `ready`
+// waits to be seen fit (`order`).
 
 use std::fs;
 use std::io;

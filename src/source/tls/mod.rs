@@ -1,17 +1,17 @@
-//! TLS to PostgreSQL by libpq's `sslmode` words.
+//! TLS to PostgreSQL by libpq's `sslmode` words; docs/tls.md has what was tried.
 //!
-//! | `sslmode` | first try | where that fails | certificate |
-//! |---|---|---|---|
-//! | `disable` | plain | | |
-//! | `allow` | plain | TLS, where `pg_hba.conf` refused | as `require` |
-//! | `prefer` | TLS, plain where the server has none | plain, where TLS or `pg_hba.conf` refused | as `require` |
-//! | `require` | TLS | | signed by `sslrootcert` where one is given, else not looked at |
-//! | `verify-ca` | TLS | | signed by `sslrootcert` |
-//! | `verify-full` | TLS | | signed by `sslrootcert`, and names the host |
-//!
-//! On a Unix socket `sslmode` means nothing (PostgreSQL manual, "SSL Support"). The host is looked
-//! for in the certificate's subject alternative names alone, never in its common name. A certificate that
-//! is itself in `sslrootcert` is accepted whoever signed it. docs/tls.md has what was tried.
+//! On a Unix socket `sslmode` means nothing (PostgreSQL manual, "SSL Support"). The host is looked for in the
+//! certificate's subject alternative names alone, never in its common name. A certificate that is itself in
+//! `sslrootcert` is accepted whoever signed it.
+
+// | `sslmode` | first try | where that fails | certificate |
+// |---|---|---|---|
+// | `disable` | plain | | |
+// | `allow` | plain | TLS, where `pg_hba.conf` refused | as `require` |
+// | `prefer` | TLS, plain where the server has none | plain, where TLS or `pg_hba.conf` refused | as `require` |
+// | `require` | TLS | | signed by `sslrootcert` where one is given, else not looked at |
+// | `verify-ca` | TLS | | signed by `sslrootcert` |
+// | `verify-full` | TLS | | signed by `sslrootcert`, and names the host |
 
 mod certificate;
 mod ends;
@@ -33,8 +33,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use crate::config::conninfo::{ClientCertificate, Root, SslMode, TlsSettings, TlsVersions};
+use crate::host::small_file::credential;
 use crate::look::error::{ErrorKind, SourceError};
-use crate::source::passfile::credential;
 
 use ends::Noting;
 pub use ends::{PeerEnd, end};

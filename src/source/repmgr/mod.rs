@@ -1,16 +1,15 @@
 //! A node of a repmgr cluster: PostgreSQL's role, and what the node's own repmgr says of the cluster.
 //!
-//! Nothing is decided here. repmgr's table cannot be believed alone: a returned old primary still
-//! calls itself `primary, active`, a witness is writable and out of recovery, a promotion by hand is
-//! never written down. What a node answers is a vote at most, and [`crate::verdict::quorum`] counts them.
-//!
-//! One look is one query over a connection of its own, because one that stays open lies; see
-//! [`crate::source::pg`]. The rows of `repmgr.nodes` say where the other nodes are, and nothing else
-//! of them is used: user, password, database and TLS are this daemon's own.
-//!
-//! Which privileges it takes stands in packaging/sql, which makes a role that has no others. A role
-//! that may read schema `repmgr` itself serves as well; but USAGE on that schema also lets it
-//! execute `repmgr.repmgrd_pause(true)`, which switches failover off.
+//! Nothing is decided here: what a node answers is a vote at most, and [`crate::verdict::quorum`] counts them. One
+//! look is one query over a connection of its own, because one that stays open lies; see [`crate::source::pg`].
+
+// repmgr's table cannot be believed alone: a returned old primary still calls itself `primary, active`, a witness is
+// writable and out of recovery, a promotion by hand is never written down. The rows of `repmgr.nodes` say where the
+// other nodes are, and nothing else of them is used: user, password, database and TLS are this daemon's own.
+//
+// Which privileges it takes stands in packaging/sql, which makes a role that has no others. A role that may read
+// schema `repmgr` itself serves as well; but USAGE on that schema also lets it execute
+// `repmgr.repmgrd_pause(true)`, which switches failover off.
 
 mod address;
 mod answer;
