@@ -106,7 +106,7 @@ bench-failover:
 		cargo test --release --locked --test repmgr --test patroni $(if $(STORIES),-- $(STORIES))
 
 man:
-	ROLECALL_WRITE_MAN=1 cargo test --locked --test manual
+	ROLECALL_WRITE_MAN=1 cargo test --locked --test unit manual::
 
 package:
 	tests/tools/install.sh package

@@ -1,7 +1,7 @@
 //! rolecall answers HAProxy's `agent-check` with the role of a PostgreSQL node.
 //!
 //! One value goes one straight way, from a server to HAProxy, and the folders stand in the order of it: each
-//! names only those above it that its row in `tests/layers.rs` lists.
+//! names only those above it that its row in `tests/unit/layers.rs` lists.
 //!
 //! * [`look`]: what one look at one server shows.
 //! * [`verdict`]: what that means for a service, decided when somebody asks ([`verdict::decide::decide`]).

@@ -1,4 +1,4 @@
-//! Orders: the real program's socket, file and commands. What they do to a verdict: `tests/order_rule.rs`.
+//! Orders: the real program's socket, file and commands. What they do to a verdict: `tests/unit/order_rule.rs`.
 
 #[path = "fixtures/mod.rs"]
 mod fixtures;

@@ -1,4 +1,4 @@
-//! The Patroni source over TLS, beyond what `tests/source_patroni.rs` asks: each version of TLS, dates,
+//! The Patroni source over TLS, beyond what `tests/unit/source_patroni.rs` asks: each version of TLS, dates,
 //! servers that freeze or end too early, and what the log says of files that are replaced.
 
 #[path = "patroni_tls/server.rs"]

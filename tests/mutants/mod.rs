@@ -1,19 +1,19 @@
 //! The quick tests of the decision, compiled into the library's own test: for `make mutants` alone, where
 //! one crate to compile and one to link instead of eight makes a mutant three times as cheap.
 
-#[path = "../fence_rule.rs"]
+#[path = "../unit/fence_rule.rs"]
 mod fence_rule;
-#[path = "../lease.rs"]
+#[path = "../unit/lease/mod.rs"]
 mod lease;
-#[path = "../looking/main.rs"]
+#[path = "../unit/looking/mod.rs"]
 mod looking;
-#[path = "../order_rule.rs"]
+#[path = "../unit/order_rule.rs"]
 mod order_rule;
-#[path = "../quorum/main.rs"]
+#[path = "../unit/quorum/mod.rs"]
 mod quorum;
-#[path = "../reasons.rs"]
+#[path = "../unit/reasons.rs"]
 mod reasons;
-#[path = "../verdict.rs"]
+#[path = "../unit/verdict.rs"]
 mod verdict;
-#[path = "../verdict_port.rs"]
+#[path = "../unit/verdict_port.rs"]
 mod verdict_port;

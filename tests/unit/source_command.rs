@@ -219,7 +219,7 @@ async fn it_has_the_environment_without_what_is_systemds() {
 #[test]
 fn it_has_the_environment_of_a_service_without_what_is_systemds() {
     let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "it_has_the_environment_without_what_is_systemds"]);
+    again.args(["--exact", "source_command::it_has_the_environment_without_what_is_systemds"]);
     again.envs(OURS.map(|name| (name, "1"))).env("ROLECALL_SAID", "replica");
     let done = again.output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout);

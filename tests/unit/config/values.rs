@@ -19,7 +19,7 @@ use rolecall::verdict::policy::{Electorate, TwoNode};
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag};
 use rolecall::verdict::state::Word;
 
-use crate::{FULL, accepted, ms, patroni_at, told};
+use super::{FULL, accepted, ms, patroni_at, told};
 
 #[test]
 fn the_poke_socket_lies_beside_the_control_socket() {

@@ -10,7 +10,7 @@ use rolecall::config::schema::{Flags, read};
 use rolecall::config::secret::Secret;
 use rolecall::config::warning::Warning;
 
-use crate::accepted;
+use super::accepted;
 
 const SECRET: &str = "hunter2";
 

@@ -4,7 +4,7 @@ use rolecall::config::schema::Loaded;
 use rolecall::config::{Control, Whose};
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag};
 
-use crate::{PACKAGED, accepted, built_in, ms};
+use super::{PACKAGED, accepted, built_in, ms};
 
 #[test]
 fn nothing_written_is_what_is_built_in() {

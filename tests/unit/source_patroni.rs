@@ -340,7 +340,8 @@ async fn a_name_is_resolved_by_the_resolver_and_its_last_addresses_serve() {
 #[test]
 fn proxies_in_the_environment_are_ignored() {
     let mut again = Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "an_answer_is_read_with_and_without_headers_and_length"]);
+    again
+        .args(["--exact", "source_patroni::an_answer_is_read_with_and_without_headers_and_length"]);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         again.env(name, "http://127.0.0.1:1");
     }

@@ -6,7 +6,7 @@ use rolecall::config::{Kind, PasswordFrom, Postgres, Source};
 use rolecall::look::role::Role;
 use rolecall::reply::routes::Listen;
 
-use crate::{built_in, ms, patroni_at, printed, refused};
+use super::{built_in, ms, patroni_at, printed, refused};
 
 #[test]
 fn flags_replace_the_sources_and_the_first_listener() {

@@ -10,7 +10,7 @@ use rolecall::config::schema::{DEFAULT_PATH, Flags, MAX_FILE, load, read};
 use rolecall::config::warning::Warning;
 use rolecall::verdict::state::Word;
 
-use crate::{FULL, PACKAGED, accepted, printed, refused};
+use super::{FULL, PACKAGED, accepted, printed, refused};
 
 /// Each `bad/NAME.toml` is refused with the very words of `bad/NAME.txt`.
 #[test]

@@ -19,8 +19,8 @@ use rolecall::look::role::Role;
 use rolecall::reply::routes::{Answering, Listen};
 use rolecall::reply::wording::Wording;
 
-const FULL: &str = include_str!("../data/config/full.toml");
-const PACKAGED: &str = include_str!("../../packaging/rolecall.toml");
+const FULL: &str = include_str!("../../data/config/full.toml");
+const PACKAGED: &str = include_str!("../../../packaging/rolecall.toml");
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)

@@ -4,7 +4,7 @@ use rolecall::config::schema::{Flags, Loaded};
 use rolecall::config::warning::Warning;
 use rolecall::reply::routes::Asked;
 
-use crate::{accepted, ms, printed, refused};
+use super::{accepted, ms, printed, refused};
 
 #[test]
 fn several_nodes_have_addresses_and_sources_of_their_own() {

@@ -1,8 +1,7 @@
 //! For how long a leader of Patroni's is held once it is silent: what its answers prove, and schedules of
 //! faults in which nobody else may have its lock while it is.
 
-#[path = "lease/model.rs"]
-mod model;
+pub mod model;
 
 use std::time::Duration;
 
