@@ -151,6 +151,51 @@ fn an_old_worker_ends_before_another_node_can_be_ready() {
     assert_eq!(ends(&both("50s", "60s")), ["hard-stop-after 30s"]);
 }
 
+/// Whoever asked for some of the replicas shall not load the primary where none of them is up.
+#[test]
+fn a_pool_of_some_of_the_replicas_has_no_way_to_the_primary() {
+    let service = |name: &str, keys: &str| format!("[[service]]\nname = \"{name}\"\n{keys}\n");
+    let services = [
+        service("primary", "roles = [\"primary\"]"),
+        service("replica", "roles = [\"replica\"]\nreplication_state = \"streaming\""),
+        service(
+            "olap",
+            "roles = [\"replica\"]\ntags = { nodetype = \"olap\" }\nmax_lag = \"1GB\"\non_lag = \"drain\"",
+        ),
+        service("sync", "roles = [\"sync_replica\"]"),
+        service("others", "roles = [\"async_replica\", \"quorum_replica\"]"),
+        service("both", "roles = [\"replica\", \"async_replica\"]"),
+        service("read_sync", "roles = [\"primary\", \"sync_replica\"]\ntags = { a = 1 }"),
+    ];
+    let names = ["primary", "replica", "olap", "sync", "others", "both", "read_sync"];
+    let listen = (6001..).zip(names).map(|(port, name)| format!("{name} = \"127.0.0.1:{port}\""));
+    let listen = listen.collect::<Vec<_>>().join(", ");
+    let node = |url: &str| {
+        format!(
+            "[[node]]\nname = \"pg1\"\nlisten = {{ {listen} }}\nsource = [{{ kind = \"postgres\", \
+             conninfo = \"host=10.0.0.1\" }}, {{ kind = \"patroni\", url = \"{url}\" }}]\n"
+        )
+    };
+    let config = [services.concat(), node("http://10.0.0.1:8008")].concat();
+    let ground = Ground::new();
+    let text = printed(&ground, &config, &[]);
+    let sections = ["primary", "olap", "sync", "others", "read_sync"]
+        .map(|name| format!("listen postgres_{name}"));
+    assert_eq!(lines(&text, "listen "), sections, "{text}");
+    assert_eq!(lines(&text, "backend "), ["backend postgres_replica", "backend postgres_both"]);
+    assert_eq!(lines(&text, "use_backend ").len(), 2);
+    assert!(
+        text.contains(
+            "service olap: clients that only read, and reach nobody where no such replica is up."
+        ),
+        "{text}"
+    );
+    // A server that drains keeps its sessions: the check takes it for alive.
+    let olap = text.split("listen postgres_olap").nth(1).and_then(|rest| rest.split("\n\n").next());
+    assert!(olap.is_some_and(|olap| olap.contains("DRAIN")), "{text}");
+    is_valid(&config);
+}
+
 #[test]
 fn every_haproxy_takes_what_is_printed_for_it() {
     is_valid(NODES);

@@ -245,7 +245,8 @@ async fn upkeep_of(standby: &Node) {
     eventually(&mut source, |seen| because(seen, "replay_paused")).await;
     standby.sql("SELECT pg_wal_replay_resume()");
     set("primary_conninfo = 'host=/nowhere'");
-    let seen = eventually(&mut source, |seen| because(seen, "not_streaming")).await;
+    let cut_off = |seen: &Observation| seen.replay.is_some_and(|replay| !replay.streaming);
+    let seen = eventually(&mut source, cut_off).await;
     assert_eq!(answer(&seen).attached, Attached::Nobody);
 }
 

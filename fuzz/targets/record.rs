@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rolecall::look::stamp::Stamp;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Policy, Trust};
 use rolecall::verdict::policy::{Electorate, TwoNode};
 use rolecall::watch::record::Records;
@@ -28,7 +29,13 @@ fn policy() -> Policy {
         electorate: Some(electorate),
     };
     let settle = Duration::from_millis(3800);
-    Policy { roles: vec![Role::Primary], lag: None, settle, trust: vec![trust] }
+    Policy {
+        roles: vec![Role::Primary],
+        pool: Pool::default(),
+        lag: None,
+        settle,
+        trust: vec![trust],
+    }
 }
 
 target!(|data| {

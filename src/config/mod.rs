@@ -24,6 +24,7 @@ use crate::look::repmgr::NodeId;
 use crate::look::role::Role;
 use crate::reply::routes::{Answering, Asked, Listen, Routes};
 use crate::verdict::policy::Lock;
+use crate::verdict::policy::Pool;
 use crate::verdict::policy::most_hold;
 use crate::verdict::policy::{Electorate, TwoNode};
 use crate::verdict::policy::{LagLimit, Policy, Trust};
@@ -516,6 +517,8 @@ pub struct Service {
     pub answering: Answering,
     /// Overrides the sources' `hold`.
     pub hold: Option<Duration>,
+    /// What is wanted of replicas beside their role.
+    pub pool: Pool,
     /// How far behind a replica may be.
     pub lag: Option<LagLimit>,
 }
@@ -539,6 +542,7 @@ impl Service {
         };
         Policy {
             roles: self.roles.clone(),
+            pool: self.pool.clone(),
             lag: self.lag,
             settle: node.sources.iter().map(settle).max().unwrap_or_default(),
             trust: node.sources.iter().map(trust).collect(),

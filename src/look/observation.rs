@@ -7,6 +7,7 @@ use crate::look::patroni::Patroni;
 use crate::look::release::Release;
 use crate::look::repmgr::Answer;
 use crate::look::role::{Lsn, Role, Timeline};
+use crate::look::tags::Tags;
 
 /// What a server said at one look.
 ///
@@ -28,12 +29,16 @@ pub struct Observation {
     pub read_only: bool,
     /// The operator's Patroni tag `noloadbalance`: no reads are wanted here.
     pub no_load_balance: bool,
+    /// The tags of a running member of a Patroni cluster; `None` from every other source.
+    pub tags: Option<Arc<Tags>>,
     /// The timeline the server writes or replays.
     pub timeline: Option<Timeline>,
     /// Where the server writes (a primary) or has replayed to (a replica).
     pub lsn: Option<Lsn>,
     /// How a replica follows; `None` for a primary, and where the source cannot know.
     pub replay: Option<Replay>,
+    /// Why it is not known how a replica follows, where the server would have to say it.
+    pub lack: Option<Lack>,
     /// When the certificates of a look by TLS end.
     pub expiry: Expiry,
     /// What Patroni says beside role and state; `None` from every other source.
@@ -56,9 +61,11 @@ impl Observation {
             answers: false,
             read_only: false,
             no_load_balance: false,
+            tags: None,
             timeline: None,
             lsn: None,
             replay: None,
+            lack: None,
             expiry: Expiry::default(),
             patroni: None,
             upkeep: None,
@@ -100,6 +107,15 @@ pub struct Replay {
     /// Upper bound of how old the replayed data is: zero where nothing is left to replay, else the
     /// age of the last replayed commit. `None`: unknown.
     pub lag_time: Option<Duration>,
+}
+
+/// Why a server that was asked how its replica follows did not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// It refused a part of what was asked, in these words: it has no such function, or not for this server.
+    Part(Arc<str>),
+    /// This user is not shown what the WAL receiver does.
+    Hidden,
 }
 
 /// What a standby needs beside a streaming receiver, to serve what its primary wrote.

@@ -12,12 +12,24 @@ pub enum Role {
     Replica,
     /// A replica the primary waits for before it confirms a commit.
     SyncReplica,
+    /// One of several replicas, of which the primary waits for whichever are first (Patroni 4, quorum commit).
+    QuorumReplica,
+    /// A replica that the primary waits for never. Services ask for it; of a server `Replica` is said, as
+    /// Patroni's own `/cluster` does.
+    AsyncReplica,
     /// The leader of a Patroni standby cluster: in recovery, replaying another cluster.
     StandbyLeader,
 }
 
 /// Every role, in the order they are listed to a person.
-pub const ROLES: [Role; 4] = [Role::Primary, Role::Replica, Role::SyncReplica, Role::StandbyLeader];
+pub const ROLES: [Role; 6] = [
+    Role::Primary,
+    Role::Replica,
+    Role::SyncReplica,
+    Role::QuorumReplica,
+    Role::AsyncReplica,
+    Role::StandbyLeader,
+];
 
 impl Role {
     /// The word for this role in configuration, logs and metrics.
@@ -26,13 +38,23 @@ impl Role {
             Self::Primary => "primary",
             Self::Replica => "replica",
             Self::SyncReplica => "sync_replica",
+            Self::QuorumReplica => "quorum_replica",
+            Self::AsyncReplica => "async_replica",
             Self::StandbyLeader => "standby_leader",
         }
     }
 
-    /// Whether a node of this role also fills the role `asked`: a synchronous replica is a replica.
+    /// Whether this says what a replica is to its primary.
+    pub fn is_kind_of_replica(self) -> bool {
+        matches!(self, Self::SyncReplica | Self::QuorumReplica | Self::AsyncReplica)
+    }
+
+    /// Whether a node of this role also fills the role `asked`: every kind of replica is a replica, and one
+    /// of a quorum is synchronous.
     pub fn fills(self, asked: Self) -> bool {
-        self == asked || (self == Self::SyncReplica && asked == Self::Replica)
+        self == asked
+            || (asked == Self::Replica && self.is_kind_of_replica())
+            || (asked == Self::SyncReplica && self == Self::QuorumReplica)
     }
 }
 
@@ -57,6 +79,8 @@ impl FromStr for Role {
             "primary" | "master" => Ok(Self::Primary),
             "replica" | "standby" => Ok(Self::Replica),
             "sync_replica" => Ok(Self::SyncReplica),
+            "quorum_replica" => Ok(Self::QuorumReplica),
+            "async_replica" => Ok(Self::AsyncReplica),
             "standby_leader" => Ok(Self::StandbyLeader),
             _ => Err(UnknownRole(word.to_owned())),
         }
@@ -109,10 +133,22 @@ mod tests {
     }
 
     #[test]
-    fn a_synchronous_replica_is_a_replica_and_not_the_reverse() {
-        assert!(Role::SyncReplica.fills(Role::Replica));
-        assert!(!Role::Replica.fills(Role::SyncReplica));
-        assert!(!Role::StandbyLeader.fills(Role::Primary));
+    fn every_kind_of_replica_is_a_replica_and_not_the_reverse() {
+        use Role::{AsyncReplica, Primary, QuorumReplica, Replica, StandbyLeader, SyncReplica};
+        let filled = |role: Role| ROLES.into_iter().filter(|asked| role.fills(*asked)).collect();
+        let of: [(Role, Vec<Role>); 6] = [
+            (Primary, vec![Primary]),
+            (Replica, vec![Replica]),
+            (SyncReplica, vec![Replica, SyncReplica]),
+            (QuorumReplica, vec![Replica, SyncReplica, QuorumReplica]),
+            (AsyncReplica, vec![Replica, AsyncReplica]),
+            (StandbyLeader, vec![StandbyLeader]),
+        ];
+        for (role, wanted) in of {
+            let filled: Vec<Role> = filled(role);
+            assert_eq!(filled, wanted, "{role}");
+            assert_eq!(role.is_kind_of_replica(), filled.len() > 1, "{role}");
+        }
     }
 
     #[test]

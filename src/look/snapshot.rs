@@ -8,6 +8,7 @@ use crate::look::error::{ErrorKind, SourceError};
 use crate::look::lease::Lease;
 use crate::look::observation::Observation;
 use crate::look::release::{LeftOut, Release};
+use crate::look::replica;
 use crate::look::repmgr::{Answer, NodeId, Registered, Row};
 use crate::look::role::{Role, Timeline};
 use crate::look::stamp::Stamp;
@@ -84,6 +85,11 @@ pub struct SourceFacts {
     /// For Patroni: whether the node held the lock when a look last found a running server and a consensus
     /// store behind the answer. `None`: there was no such look.
     pub holder: Option<bool>,
+    /// What kind of replica the node was when a look last found that out.
+    pub kind: Option<Role>,
+    /// When the last look began that found nothing amiss with how the replica follows. `None`: no look did since
+    /// the node was no primary any more.
+    pub followed_at: Option<Stamp>,
     /// Since when this process has watched the own table of a repmgr node, and no data node has left it.
     pub table_since: Option<Stamp>,
 }
@@ -112,6 +118,15 @@ impl SourceFacts {
             && !patroni.lockless()
         {
             self.holder = Some(*leader == Some(true));
+        }
+        if let Ok(seen) = &look {
+            let replica = seen.role.is_some_and(|role| role.fills(Role::Replica));
+            self.kind = replica::kind(seen).or(self.kind.filter(|_| replica));
+            let followed = match replica::follows(seen) {
+                Some(true) => Some(began),
+                _ => self.followed_at,
+            };
+            self.followed_at = followed.filter(|_| seen.role != Some(Role::Primary));
         }
         let writable = look.as_ref().is_ok_and(|seen| seen.role == Some(Role::Primary));
         self.writable_since = self.writable_since.filter(|_| writable).or(writable.then_some(now));

@@ -24,7 +24,7 @@ use crate::facts::{Facts, NodeFacts};
 use crate::host::clock::Clock;
 use crate::look::error::SourceError;
 use crate::look::observation::Observation;
-use crate::look::role::Role;
+use crate::look::role::{ROLES, Role};
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
 use crate::reply::strays::Strays;
@@ -39,9 +39,6 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 
 /// Every state, for one gauge each.
 const STATES: [State; 4] = [State::Ready, State::Drain, State::NotReady, State::Unknown];
-
-/// Every role, for one gauge each; a node whose role is not known has none.
-const ROLES: [Role; 4] = [Role::Primary, Role::Replica, Role::SyncReplica, Role::StandbyLeader];
 
 /// Upper bounds of look durations, in seconds: a local answer, a busy one, one that times out.
 const DURATIONS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
@@ -326,6 +323,7 @@ fn each(facts: &Facts, mut write: impl FnMut(&NodeFacts) -> fmt::Result) -> fmt:
     facts.nodes.iter().try_for_each(&mut write)
 }
 
+/// Every role has a gauge; a node whose role is not known has none at 1.
 fn roles(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
     let role = node.sources.iter().find_map(|source| source.own.good()?.1.role);
     let cluster = node.cluster.as_deref().unwrap_or_default();

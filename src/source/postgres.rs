@@ -7,12 +7,13 @@
 //! `pg_stat_wal_receiver` shows such a role no more than a process id; how the replica follows is
 //! then unknown, which is logged once. `GRANT pg_read_all_stats` opens it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config;
 use crate::host::clock::Clock;
 use crate::look::error::SourceError;
-use crate::look::observation::Observation;
+use crate::look::observation::{Lack, Observation};
 use crate::look::stamp::Stamp;
 use crate::source::RoleSource;
 use crate::source::pg::Connector;
@@ -27,8 +28,8 @@ pub struct Postgres {
     connector: Connector,
     query: String,
     told_hidden: bool,
-    /// Until when the role alone is asked for.
-    lacking: Option<Stamp>,
+    /// Until when the role alone is asked for, and what the server said of the rest.
+    lacking: Option<(Stamp, Arc<str>)>,
     told_lack: bool,
 }
 
@@ -53,11 +54,11 @@ impl Postgres {
     /// Asks for all, or for the role alone where the server lacks a part of the rest.
     async fn ask(&mut self) -> Result<RoleRow, SourceError> {
         let now = Clock::Boot.now();
-        if self.lacking.is_none_or(|until| until <= now) {
+        if self.lacking.take_if(|(until, _)| *until <= now).is_none() {
             match self.connector.ask(&self.query).await {
                 Err(lack) if is_lack(&lack) => {
                     let row = RoleRow::read(&self.connector.ask(LEAST).await?)?;
-                    self.lacking = Some(now.plus(LACKING));
+                    self.lacking = Some((now.plus(LACKING), Arc::clone(&lack.detail)));
                     self.tell_lack(&lack);
                     return Ok(row);
                 }
@@ -96,7 +97,9 @@ impl RoleSource for Postgres {
         if row.hidden() {
             self.tell_hidden();
         }
-        Ok(Observation { expiry: self.connector.expiry(), ..row.observation()? })
+        let seen = row.observation()?;
+        let part = self.lacking.as_ref().map(|(_, said)| Lack::Part(Arc::clone(said)));
+        Ok(Observation { expiry: self.connector.expiry(), lack: part.or(seen.lack), ..seen })
     }
 
     fn waited_for(&self) -> Option<String> {

@@ -50,7 +50,7 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
     let mut as_primary = false;
     let mut until: Option<Stamp> = None;
     for (trust, source) in each_source(sources, policy) {
-        let expires = expiry(now, source, trust, standing);
+        let expires = expiry(now, source, trust, standing, policy);
         match finding(now, sources, source, trust, standing, policy) {
             // A lag that only drains must not cover up a no that another source has to say.
             Finding::No(reason) if drains(&reason, policy) => {
@@ -97,6 +97,10 @@ fn drains(no: &Reason, policy: &Policy) -> bool {
     policy.lag.is_some_and(|limit| limit.on_lag == OnLag::Drain)
         && matches!(
             no,
-            Reason::LagBytes(_) | Reason::LagTime(_) | Reason::LagUnknown | Reason::LagLimit
+            Reason::LagBytes(_)
+                | Reason::LagTime(_)
+                | Reason::LagUnknown
+                | Reason::LagNotTold(_)
+                | Reason::LagLimit
         )
 }

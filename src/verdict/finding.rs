@@ -5,10 +5,12 @@
 
 use crate::look::error::ErrorKind;
 use crate::look::observation::{Observation, Replay};
+use crate::look::replica;
 use crate::look::role::Role;
 use crate::look::snapshot::{Snapshot, SourceFacts};
 use crate::look::stamp::Stamp;
 use crate::verdict::policy::{Electorate, LagLimit, Policy, Trust};
+use crate::verdict::pool::{self, Fit};
 use crate::verdict::quorum::{self, Ruling};
 use crate::verdict::reason::Reason;
 use crate::verdict::standing::Standing;
@@ -56,6 +58,7 @@ pub fn expiry(
     source: Option<&SourceFacts>,
     trust: &Trust,
     standing: Standing,
+    policy: &Policy,
 ) -> Option<Stamp> {
     let source = source?;
     if let Some(electorate) = candidate(source, trust) {
@@ -65,7 +68,12 @@ pub fn expiry(
         return ends.chain(over).min();
     }
     match evidence(&source.own)? {
-        (began, Ok(_)) => Some(began.plus(limit(source, trust))),
+        (began, Ok(seen)) => {
+            let wanted = policy.pool.replication_state;
+            // How it follows may end its yes before the look is too old.
+            let borne = pool::following(now, seen, source, trust, wanted).ok().flatten();
+            [Some(began.plus(limit(source, trust))), borne].into_iter().flatten().min()
+        }
         (_, Err(_)) => None,
     }
 }
@@ -86,6 +94,7 @@ pub fn finding(
     let forked = source.and_then(|source| lag::forked(now, source, trust));
     let limit = source.map(|source| limit(source, trust)).unwrap_or_default();
     let was_holder = source.and_then(|source| source.holder);
+    let facts = source;
     let source = source.map(|source| &source.own);
     let failure = source.and_then(Snapshot::failing).map(|(_, error)| error);
     if let Some(error) = failure.filter(|error| error.kind == ErrorKind::NoBody)
@@ -124,8 +133,13 @@ pub fn finding(
         _ if patroni_knows_lag(now, sources, policy) => LagLimit { bytes: None, ..most },
         _ => most,
     });
-    let behind = most.and_then(|most| lag::behind(replay, most, standing.over_lag));
-    meaning(seen, forked.or(behind), policy)
+    let lack = seen.lack.as_ref();
+    let behind = most.and_then(|most| lag::behind(replay, lack, most, standing.over_lag));
+    let wanted = policy.pool.replication_state;
+    let adrift = facts.and_then(|facts| pool::following(now, seen, facts, trust, wanted).err());
+    let kind = replica::kind(seen).or(facts.and_then(|facts| facts.kind));
+    let fit = seen.role.map(|role| pool::fit(role, kind, &policy.roles, trust.knows_lag));
+    meaning(seen, fit, adrift.or(forked).or(behind), policy)
 }
 
 /// Whether Patroni, asked with the limit, says of the replica whether it is over it. PostgreSQL itself
@@ -174,9 +188,14 @@ fn ruled(
     }
 }
 
-/// What an observation means for a service; `behind`: what its
-/// primary has that a replica has not.
-fn meaning(seen: &Observation, behind: Option<Reason>, policy: &Policy) -> Finding {
+/// What an observation means for a service; `fit`: whether its role is asked for, where it has one; `behind`: what
+/// keeps a replica from showing what its primary has.
+fn meaning(
+    seen: &Observation,
+    fit: Option<Fit>,
+    behind: Option<Reason>,
+    policy: &Policy,
+) -> Finding {
     // A server that is not running serves nobody; Patroni then leaves out the optional keys.
     if let Some(state) = &seen.not_running {
         return Finding::No(Reason::NotRunning(state.clone()));
@@ -185,11 +204,18 @@ fn meaning(seen: &Observation, behind: Option<Reason>, policy: &Policy) -> Findi
         return Finding::Answers;
     }
     let unfit = standby::unfit(seen, policy.lag.and_then(|limit| limit.time));
-    let Some(role) = seen.role else {
+    let (Some(role), Some(fit)) = (seen.role, fit) else {
         return Finding::No(unfit.unwrap_or(Reason::NoRole));
     };
-    if !policy.roles.iter().any(|asked| role.fills(*asked)) {
-        return Finding::No(Reason::OtherRole(role));
+    let role = match fit {
+        Fit::Yes(role) => role,
+        Fit::No => return Finding::No(Reason::OtherRole(role)),
+        Fit::Unknown => return Finding::Silent(Reason::KindUnknown),
+    };
+    // As Patroni's own API has it, the tags of a pool hold for a primary that is taken into it, too.
+    let other_tag = seen.tags.as_ref().and_then(|tags| policy.pool.tags.unmet_by(tags));
+    if let Some(unmet) = other_tag {
+        return Finding::No(Reason::OtherTag(unmet));
     }
     if role == Role::Primary {
         return match seen {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::look::observation::{Observation, Replay};
+use crate::look::observation::{Lack, Observation, Replay};
 use crate::look::repmgr::named;
 use crate::look::role::Role;
 use crate::look::snapshot::SourceFacts;
@@ -64,10 +64,18 @@ pub fn over(now: Stamp, sources: &[SourceFacts], policy: &Policy, was: bool) -> 
 }
 
 /// The limit that a replica is over, if it is over one.
-pub fn behind(replay: Option<Replay>, limit: LagLimit, was_over: bool) -> Option<Reason> {
+///
+/// `lack`: why the server did not tell.
+pub fn behind(
+    replay: Option<Replay>,
+    lack: Option<&Lack>,
+    limit: LagLimit,
+    was_over: bool,
+) -> Option<Reason> {
+    let unknown = || lack.cloned().map_or(Reason::LagUnknown, Reason::LagNotTold);
     if let Some(limit) = limit.bytes {
         let Some(bytes) = replay.and_then(|replay| replay.lag_bytes) else {
-            return Some(Reason::LagUnknown);
+            return Some(unknown());
         };
         if bytes > limit.mark(was_over) {
             return Some(Reason::LagBytes(bytes));
@@ -75,7 +83,7 @@ pub fn behind(replay: Option<Replay>, limit: LagLimit, was_over: bool) -> Option
     }
     if let Some(most) = limit.time {
         let Some(time) = replay.and_then(|replay| replay.lag_time) else {
-            return Some(Reason::LagUnknown);
+            return Some(unknown());
         };
         if time > mark(most, was_over) {
             return Some(Reason::LagTime(time));
@@ -104,6 +112,7 @@ mod tests {
     use crate::look::repmgr::{Answer, Attached, NodeId, Registered, Row};
     use crate::look::role::{Lsn, Timeline};
     use crate::look::snapshot::Snapshot;
+    use crate::verdict::policy::Pool;
     use crate::verdict::policy::{Electorate, TwoNode};
 
     const LIFE: Duration = Duration::from_millis(1700);
@@ -200,7 +209,13 @@ mod tests {
         };
         let trust = Trust { electorate: None, ..trust() };
         let roles = vec![Role::Replica];
-        let policy = Policy { roles, lag: Some(limit), settle: Duration::ZERO, trust: vec![trust] };
+        let policy = Policy {
+            roles,
+            pool: Pool::default(),
+            lag: Some(limit),
+            settle: Duration::ZERO,
+            trust: vec![trust],
+        };
         let is_over = |bytes, time: Option<u64>, was| {
             let lag_time = time.map(Duration::from_secs);
             let replay = Replay { streaming: true, paused: false, lag_bytes: bytes, lag_time };

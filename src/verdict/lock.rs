@@ -108,6 +108,7 @@ impl fmt::Display for Cut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::policy::Pool;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -129,8 +130,13 @@ mod tests {
             electorate: None,
         };
         let trusts = vec![trust.clone()];
-        let policy =
-            Policy { roles: roles.to_vec(), lag: None, settle: Duration::ZERO, trust: trusts };
+        let policy = Policy {
+            roles: roles.to_vec(),
+            pool: Pool::default(),
+            lag: None,
+            settle: Duration::ZERO,
+            trust: trusts,
+        };
         Cut::of(&"rw".into(), &policy, &trust, times(ttl))
     }
 

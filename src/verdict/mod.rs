@@ -14,6 +14,7 @@ pub mod last_word;
 pub mod lock;
 pub mod order;
 pub mod policy;
+pub mod pool;
 pub mod quorum;
 pub mod reason;
 pub mod standby;

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use crate::look::release::MARGIN;
 use crate::look::role::Role;
+use crate::look::tags::Tags;
 
 /// How the verdicts of one service about one node are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// The roles that may serve.
     pub roles: Vec<Role>,
+    /// What is wanted of replicas beside their role.
+    pub pool: Pool,
     /// How far behind a replica may be.
     pub lag: Option<LagLimit>,
     /// How long a yes must have been continuous before it counts.
@@ -27,7 +30,8 @@ pub struct Trust {
     pub hold_by_repmgr: bool,
     /// Interval + timeout: the latest moment the next look can have finished.
     pub look: Duration,
-    /// Whether the source can know how far behind a replica is; one that cannot is not asked.
+    /// Whether the source is PostgreSQL itself, which can know how far behind a replica is, and not what kind of
+    /// replica it is; one that cannot is not asked.
     pub knows_lag: bool,
     /// For Patroni: what its lock is worth.
     pub lock: Option<Lock>,
@@ -132,4 +136,26 @@ pub fn usual_hold(failover_after: Duration) -> Duration {
         return Duration::ZERO;
     }
     most_hold(failover_after).min(USUAL_HOLD)
+}
+
+/// What a service wants of its replicas beside their role.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pool {
+    /// Patroni's tags, each with this value.
+    pub tags: Tags,
+    /// Whether they must stream.
+    pub replication_state: ReplicationState,
+}
+
+/// What becomes of a replica whose WAL receiver streams from nobody, as in archive recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplicationState {
+    /// Where Patroni or repmgr knows that there is somebody to stream from, it serves for [`BEARS`](crate::verdict::pool::BEARS) after it last
+    /// streamed. One that Patroni's tag `nostream` keeps in archive recovery serves.
+    #[default]
+    Usual,
+    /// It serves nobody.
+    Streaming,
+    /// It serves.
+    Any,
 }

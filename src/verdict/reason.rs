@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::Lack;
 use crate::look::patroni::Patroni;
 use crate::look::repmgr::{NodeId, Registered};
 use crate::look::role::{Role, Timeline};
+use crate::look::tags::Unmet;
 use crate::verdict::state::Wish;
 use crate::verdict::state::Word;
 
@@ -46,12 +48,18 @@ pub enum Reason {
     ReadOnly,
     /// The tag `noloadbalance` is set.
     NoLoadBalance,
+    /// It is a replica, and nobody knows now whether it is of the kind that is asked for.
+    KindUnknown,
+    /// A tag has not the value that is asked for.
+    OtherTag(Unmet),
     /// More bytes behind than allowed.
     LagBytes(u64),
     /// Longer behind than allowed.
     LagTime(Duration),
     /// A limit is set and how far behind the replica is cannot be known.
     LagUnknown,
+    /// A limit is set and the server does not tell how far behind it is.
+    LagNotTold(Lack),
     /// The last good look is older than it may be: the poller hangs, or the host slept.
     Stale,
     /// The last look failed.
@@ -85,8 +93,10 @@ pub enum Reason {
         /// Whether the row is active.
         active: bool,
     },
-    /// repmgr: the standby streams from nobody.
+    /// The replica streams from nobody.
     NotStreaming,
+    /// The replica must stream, and whether it does is not known.
+    StreamUnknown,
     /// repmgr: the standby's upstream has said nothing for this long.
     UpstreamSilent(Duration),
     /// repmgr: replay is paused.
@@ -190,9 +200,12 @@ impl Reason {
             Self::NotRunning(_) => "not_running",
             Self::ReadOnly => "read_only",
             Self::NoLoadBalance => "no_load_balance",
+            Self::KindUnknown => "kind_unknown",
+            Self::OtherTag(_) => "other_tag",
             Self::LagBytes(_) => "lag_bytes",
             Self::LagTime(_) => "lag_time",
             Self::LagUnknown => "lag_unknown",
+            Self::LagNotTold(_) => "lag_not_told",
             Self::Stale => "stale",
             Self::Failed(error) => error.kind.label(),
             Self::OldTimeline(_) => "old_timeline",
@@ -203,6 +216,7 @@ impl Reason {
             Self::OwnRow { .. } => "own_row",
             Self::NoStandby { .. } => "no_standby",
             Self::NotStreaming => "not_streaming",
+            Self::StreamUnknown => "stream_unknown",
             Self::UpstreamSilent(_) => "upstream_silent",
             Self::ReplayPaused => "replay_paused",
             Self::ApplyDelay(_) => "apply_delay",
@@ -228,7 +242,24 @@ impl Reason {
                  and ALTER DATABASE of the user and the database rolecall asks with",
             ),
             Self::LagUnknown => Some(
-                "the WAL receiver is not streaming, or rolecall may not see it (GRANT pg_read_all_stats), or the server does not tell, which the log says",
+                "its WAL receiver does not stream: see the replica's log and primary_conninfo. A `max_lag_time` \
+                 also needs a commit that was replayed since the start",
+            ),
+            Self::LagNotTold(Lack::Part(_)) => Some(
+                "leave `max_lag` and `max_lag_time` out of the service for such a server, whose role is known \
+                 without them; a missing right is granted to rolecall's user",
+            ),
+            Self::LagNotTold(Lack::Hidden) => Some("GRANT pg_read_all_stats to rolecall's user"),
+            Self::KindUnknown => Some(
+                "Patroni says it from 3.1 on, and not while the consensus store is lost; a service with the role \
+                 `replica` takes every kind",
+            ),
+            Self::OtherTag(_) => Some(
+                "none where it is another pool's; else correct `tags` in the member's patroni.yml and reload it",
+            ),
+            Self::StreamUnknown => Some(
+                "Patroni says it from 3.0.4 on, PostgreSQL to a user with pg_read_all_stats; \
+                 or leave `replication_state` out",
             ),
             Self::OldTimeline(_) => {
                 Some("let it follow the primary: repmgr standby follow, or node rejoin")
@@ -246,9 +277,10 @@ impl Reason {
             Self::NoStandby { .. } => Some(
                 "it is being rejoined? else: repmgr standby register --force, or start repmgrd",
             ),
-            Self::NotStreaming | Self::UpstreamSilent(_) => {
-                Some("see the standby's log and primary_conninfo; repmgr standby follow")
-            }
+            Self::NotStreaming | Self::UpstreamSilent(_) => Some(
+                "see the replica's log and primary_conninfo (repmgr standby follow); \
+                     `replication_state = \"any\"` of the service takes it as it is",
+            ),
             Self::ReplayPaused => Some("SELECT pg_wal_replay_resume()"),
             Self::ApplyDelay(_) => Some("a delayed standby is no place for reads; reset it"),
             Self::SeveralPrimaries => Some("see repmgr cluster show, and register the nodes again"),
@@ -301,9 +333,19 @@ impl fmt::Display for Reason {
             Self::NotRunning(state) => write!(f, "PostgreSQL is {state}"),
             Self::ReadOnly => f.write_str("default_transaction_read_only is on"),
             Self::NoLoadBalance => f.write_str("tagged noloadbalance"),
+            Self::KindUnknown => {
+                f.write_str("is a replica, and nobody knows now whether the primary waits for it")
+            }
+            Self::OtherTag(unmet) => unmet.fmt(f),
             Self::LagBytes(bytes) => write!(f, "{bytes} bytes behind"),
             Self::LagTime(time) => write!(f, "{:.1} s behind", time.as_secs_f64()),
             Self::LagUnknown => f.write_str("how far behind is unknown"),
+            Self::LagNotTold(Lack::Part(said)) => {
+                write!(f, "the server does not tell how far behind it is: {said}")
+            }
+            Self::LagNotTold(Lack::Hidden) => {
+                f.write_str("this user is not shown how far behind it is")
+            }
             Self::Stale => f.write_str("the last good look is too old"),
             Self::Failed(error) => write!(f, "{}: {error}", error.kind.label()),
             Self::OldTimeline(timeline) => {
@@ -324,6 +366,7 @@ impl fmt::Display for Reason {
                 write!(f, "in recovery, but its own row says {active} {}", registered.as_str())
             }
             Self::NotStreaming => f.write_str("its WAL receiver streams from nobody"),
+            Self::StreamUnknown => f.write_str("whether it streams is unknown"),
             Self::UpstreamSilent(time) => {
                 write!(f, "its upstream has said nothing for {:.1} s", time.as_secs_f64())
             }

@@ -10,7 +10,7 @@ use crate::verdict::reason::Reason;
 /// What speaks against a node of a repmgr cluster that is no candidate for the primary: a witness,
 /// or a standby that does not keep up. `None` for every other node, and for every other source.
 ///
-/// A receiver goes on "streaming" for up to `wal_receiver_timeout` after its upstream fell silent;
+/// That it streams at all is asked of every replica (`pool.rs`). A receiver goes on "streaming" for up to `wal_receiver_timeout` after its upstream fell silent;
 /// a rejoined old primary is in recovery for a moment before its own row says standby.
 ///
 /// A standby that is kept behind on purpose (`recovery_min_apply_delay`) serves only where the
@@ -33,9 +33,6 @@ pub fn unfit(seen: &Observation, most_behind: Option<Duration>) -> Option<Reason
         return Some(Reason::NoStandby { registered: own.registered, active: own.active });
     }
     let (replay, upkeep) = (seen.replay?, seen.upkeep?);
-    if !replay.streaming {
-        return Some(Reason::NotStreaming);
-    }
     if let Some(heard) = upkeep.heard.filter(|heard| *heard > upkeep.silent_after) {
         return Some(Reason::UpstreamSilent(heard));
     }
@@ -132,7 +129,6 @@ mod tests {
             (standby(said(table(Registered::Primary, true))), Some("no_standby")),
             (standby(witness.clone()), Some("witness")),
             (Observation { role: None, ..standby(witness) }, Some("witness")),
-            (replay(|replay| replay.streaming = false), Some("not_streaming")),
             (replay(|replay| replay.paused = true), Some("replay_paused")),
             (upkeep(|u| u.heard = Some(Duration::from_secs(36))), Some("upstream_silent")),
             (upkeep(|u| u.apply_delay = Duration::from_millis(1)), Some("apply_delay")),

@@ -92,7 +92,8 @@ impl Stage {
         let ground = Ground::new();
         let tls = setting.tls.then(|| certificates::make(&ground));
         let hook = setting.callbacks.are_shipped().then(|| hook(&ground, &release.program));
-        let shape = Shape { program: program.to_owned(), failsafe: setting.failsafe, tls, hook };
+        let shape =
+            Shape { nodes: 2, program: program.to_owned(), failsafe: setting.failsafe, tls, hook };
         let cluster = Cluster::start(&ground, template, shape);
         let roles = [1, 2].map(|id| {
             let name = format!("rolecall{id}");

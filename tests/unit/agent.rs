@@ -16,6 +16,7 @@ use rolecall::port::agent::{Port, Room};
 use rolecall::reply::routes::{Answering, Asked, Listen, Routes};
 use rolecall::reply::wording::Wording;
 use rolecall::report::metrics::Metrics;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Policy, Trust};
 use rolecall::verdict::standing::Standing;
 use tokio::sync::watch;
@@ -43,6 +44,7 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
     let hour = Duration::from_secs(3600);
     let policy = Policy {
         roles: vec![Role::Primary],
+        pool: Pool::default(),
         lag: None,
         settle: Duration::ZERO,
         trust: vec![Trust {

@@ -15,6 +15,7 @@ use rolecall::reply::routes::Answering;
 use rolecall::reply::wording::Wording;
 use rolecall::verdict::last_word::LastWord;
 use rolecall::verdict::order::{Order, Target};
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Policy, Trust};
 use rolecall::verdict::standing::Standing;
 use rolecall::verdict::state::Wish;
@@ -43,7 +44,13 @@ fn trust() -> Trust {
 
 fn service(roles: &[Role], sources: usize) -> ServiceFacts {
     let trust = vec![trust(); sources];
-    let policy = Policy { roles: roles.to_vec(), lag: None, settle: Duration::ZERO, trust };
+    let policy = Policy {
+        roles: roles.to_vec(),
+        pool: Pool::default(),
+        lag: None,
+        settle: Duration::ZERO,
+        trust,
+    };
     ServiceFacts {
         name: "primary".into(),
         policy: Arc::new(policy),

@@ -9,6 +9,7 @@ use rolecall::look::stamp::Stamp;
 use rolecall::verdict::decide::Verdict;
 use rolecall::verdict::order::{self, Order, Target};
 use rolecall::verdict::policy::Policy;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::reason::Reason;
 use rolecall::verdict::state::State;
 use rolecall::verdict::state::Wish;
@@ -18,7 +19,13 @@ fn at(ms: u64) -> Stamp {
 }
 
 fn policy(role: Role) -> Policy {
-    Policy { roles: vec![role], lag: None, settle: Duration::ZERO, trust: vec![] }
+    Policy {
+        roles: vec![role],
+        pool: Pool::default(),
+        lag: None,
+        settle: Duration::ZERO,
+        trust: vec![],
+    }
 }
 
 fn verdict(state: State) -> Verdict {

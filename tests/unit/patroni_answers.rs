@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -13,9 +14,11 @@ use rolecall::look::patroni::Times;
 use rolecall::look::role::Role;
 use rolecall::look::snapshot::{Snapshot, SourceFacts};
 use rolecall::look::stamp::Stamp;
+use rolecall::look::tags::Tags;
 use rolecall::source::patroni::{Asked, read_answer};
 use rolecall::verdict::decide::{Verdict, decide};
 use rolecall::verdict::policy::Lock;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::verdict::reason::Reason;
 use rolecall::verdict::standing::Standing;
@@ -85,8 +88,8 @@ const RECORDED: &str = "
 4.1.5  dcs-lost-12s                   n1  replica  503      -       primary       6   51277192    -
 4.1.5  dcs-lost-38s                   n0  primary  503      no      replica       6   51288536    streaming
 4.1.5  dcs-lost-38s                   n0  replica  200      -       replica       6   51288536    streaming
-4.1.5  dcs-lost-38s                   n1  primary  503      no      replica       6   51288536    -
-4.1.5  dcs-lost-38s                   n1  replica  200      -       replica       6   51288536    -
+4.1.5  dcs-lost-38s                   n1  primary  503      no      replica       6   51288536    not_streaming
+4.1.5  dcs-lost-38s                   n1  replica  200      -       replica       6   51288536    not_streaming
 4.1.5  dcs-lost-failsafe-12s          n0  primary  503      no      replica       7   51356352    streaming
 4.1.5  dcs-lost-failsafe-12s          n0  replica  200      -       replica       7   51356464    streaming
 4.1.5  dcs-lost-failsafe-12s          n1  primary  200      yes     primary       7   51356352    -
@@ -129,8 +132,8 @@ const RECORDED: &str = "
 4.1.5  pending-restart                n1  replica  200      -       replica       8   1023953496  streaming
 4.1.5  quorum                         n0  primary  200      yes     primary       8   1023953944  -
 4.1.5  quorum                         n0  replica  503      -       primary       8   1023953944  -
-4.1.5  quorum                         n1  primary  503      no      sync_replica  8   1023953944  streaming
-4.1.5  quorum                         n1  replica  200      -       sync_replica  8   1023953944  streaming
+4.1.5  quorum                         n1  primary  503      no      quorum_replica 8  1023953944  streaming
+4.1.5  quorum                         n1  replica  200      -       quorum_replica 8  1023953944  streaming
 4.1.5  replica-pg-crashed-1s          n1  primary  503      no      replica       -   -           unknown
 4.1.5  replica-pg-crashed-1s          n1  replica  503      -       replica       -   -           unknown
 4.1.5  replica-pg-stopped-paused      n1  primary  503      no      replica       -   -           stopped
@@ -191,7 +194,7 @@ fn told(seen: Result<Observation, SourceError>) -> [String; 5] {
         seen.role == Some(Role::Primary) && seen.leader == Some(true) && seen.not_running.is_none();
     let mut more: Vec<&str> = seen.not_running.as_deref().into_iter().collect();
     if let Some(replay) = seen.replay {
-        more.push(if replay.streaming { "streaming" } else { "not streaming" });
+        more.push(if replay.streaming { "streaming" } else { "not_streaming" });
         more.extend(replay.paused.then_some("paused"));
     }
     more.extend(seen.no_load_balance.then_some("noloadbalance"));
@@ -265,7 +268,9 @@ fn a_503_is_a_no_whatever_its_body() {
     }
     let seen = read_answer(Asked::Primary, 503, br#"{"state":"running","role":"primary"}"#);
     let patroni = Some(Patroni::default());
-    let stale = Observation { leader: Some(false), patroni, ..Observation::of(Role::Primary) };
+    let tags = Some(Arc::default());
+    let stale =
+        Observation { leader: Some(false), patroni, tags, ..Observation::of(Role::Primary) };
     assert_eq!(seen, Ok(stale), "a stale old primary");
 }
 
@@ -307,7 +312,9 @@ fn a_key_of_another_type_is_never_a_default() {
     }
     let body = br#"{"state":"running","role":"primary","timeline":null,"xlog":null}"#;
     let patroni = Some(Patroni::default());
-    let leader = Observation { leader: Some(true), patroni, ..Observation::of(Role::Primary) };
+    let tags = Some(Arc::default());
+    let leader =
+        Observation { leader: Some(true), patroni, tags, ..Observation::of(Role::Primary) };
     assert_eq!(read_answer(Asked::Primary, 200, body), Ok(leader), "null is absent");
 }
 
@@ -316,7 +323,8 @@ fn a_role_nobody_may_use_is_a_no_without_a_role() {
     for role in ["demoted", "uninitialized", "promoted", "", "Primary", "leader"] {
         let body = format!(r#"{{"state":"running","role":"{role}"}}"#);
         let patroni = Some(Patroni::default());
-        let nobody = Observation { patroni, ..Observation::no_role() };
+        let tags = Some(Arc::default());
+        let nobody = Observation { patroni, tags, ..Observation::no_role() };
         assert_eq!(read_answer(Asked::Primary, 200, body.as_bytes()), Ok(nobody), "{role}");
     }
 }
@@ -390,6 +398,69 @@ fn a_tag_is_true_where_patroni_takes_it_for_true() {
             assert_eq!((seen.role, seen.no_load_balance), (Some(Role::Replica), expected));
         }
     }
+}
+
+/// What a body says of a running replica, as far as a pool rests on it.
+fn replica(more: &str) -> Observation {
+    let body = format!(r#"{{"state":"running","role":"replica"{more}}}"#);
+    read_answer(Asked::Primary, 503, body.as_bytes()).unwrap()
+}
+
+#[test]
+fn the_kinds_of_replicas_are_those_that_patroni_flags() {
+    for (flags, role) in [
+        ("", Role::Replica),
+        (r#","sync_standby":false,"quorum_standby":null"#, Role::Replica),
+        (r#","sync_standby":true"#, Role::SyncReplica),
+        (r#","quorum_standby":true"#, Role::QuorumReplica),
+        (r#","sync_standby":true,"quorum_standby":true"#, Role::SyncReplica),
+    ] {
+        assert_eq!(replica(flags).role, Some(role), "{flags}");
+    }
+    let leader = br#"{"state":"running","role":"primary","sync_standby":true}"#;
+    let leader = read_answer(Asked::Primary, 200, leader).unwrap();
+    assert_eq!(leader.role, Some(Role::Primary));
+}
+
+#[test]
+fn a_running_member_has_its_tags_as_text() {
+    let pool: Tags = [("nodetype", "olap"), ("shard", "5"), ("warm", "true")]
+        .map(|(tag, value)| (tag.to_owned(), value.to_owned()))
+        .into_iter()
+        .collect();
+    let tags = |more: &str| replica(more).tags.expect("a running member");
+    let fits = tags(r#","tags":{"warm":true,"nodetype":"olap","shard":5,"nosync":true}"#);
+    assert_eq!(pool.unmet_by(&fits), None);
+    assert!(tags("").is_empty() && tags(r#","tags":null"#).is_empty());
+    let stopped = read_answer(Asked::Primary, 503, br#"{"state":"stopped","role":"replica"}"#);
+    assert_eq!(stopped.unwrap().tags, None);
+}
+
+/// A replica without an archive that streams from nobody: versions that know `replication_state` leave it out.
+#[test]
+fn a_replica_that_streams_from_nobody_is_seen_where_the_version_would_say_that_it_does() {
+    let body = |version: &str, more: &str| {
+        replica(&format!(r#","patroni":{{"version":"{version}"}},"xlog":{{"paused":false}}{more}"#))
+    };
+    let streams = |seen: &Observation| seen.replay.map(|replay| replay.streaming);
+    for (version, left_out) in [
+        ("2.1.7", None),
+        ("3.0.3", None),
+        ("3.0.4", Some(false)),
+        ("3.1.0", Some(false)),
+        ("4.1.5", Some(false)),
+        ("5", Some(false)),
+        ("", None),
+        ("devel", None),
+    ] {
+        assert_eq!(streams(&body(version, "")), left_out, "{version}");
+        for (state, is) in [("streaming", true), ("in archive recovery", false)] {
+            let said = body(version, &format!(r#","replication_state":"{state}""#));
+            assert_eq!(streams(&said), Some(is), "{version}");
+        }
+    }
+    let leader = br#"{"state":"running","role":"primary","xlog":{"location":1,"paused":false},"patroni":{"version":"4.1.5"}}"#;
+    assert_eq!(read_answer(Asked::Primary, 200, leader).unwrap().replay, None);
 }
 
 /// Anything JSON can say under the keys that are read.
@@ -475,7 +546,13 @@ fn decided_by(facts: &SourceFacts, roles: &[Role], required: bool, now: Duration
         on_lag: OnLag::Maint,
     };
     let settle = Duration::ZERO;
-    let policy = Policy { roles: roles.to_vec(), lag: Some(lag), settle, trust: vec![trust] };
+    let policy = Policy {
+        roles: roles.to_vec(),
+        pool: Pool::default(),
+        lag: Some(lag),
+        settle,
+        trust: vec![trust],
+    };
     decide(Stamp::new(now), std::slice::from_ref(facts), Standing::default(), &policy)
 }
 

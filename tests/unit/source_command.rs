@@ -100,7 +100,7 @@ async fn everything_else_shows_nothing_and_says_what_was_expected() {
         ("echo; echo", "got no output"),
         (
             "echo primary replica",
-            "expected one word of primary, replica, sync_replica, standby_leader and none, got: primary replica",
+            "expected one word of primary, replica, sync_replica, quorum_replica, async_replica, standby_leader and none, got: primary replica",
         ),
         ("echo primary; echo primary", "got: primary"),
         ("echo Primary", "got: Primary"),

@@ -83,6 +83,7 @@ fn leader() -> Observation {
         leader: Some(true),
         timeline,
         patroni: Some(Says::default()),
+        tags: Some(Arc::default()),
         ..Observation::of(Role::Primary)
     }
 }
@@ -107,6 +108,7 @@ async fn a_503_is_a_no_however_its_body_ends() {
     let replica = Observation {
         leader: Some(false),
         patroni: Some(Says::default()),
+        tags: Some(Arc::default()),
         ..Observation::of(Role::Replica)
     };
     let seen = look(format!("HTTP/1.0 503 Service Unavailable\r\n\r\n{REPLICA}")).await;

@@ -1,17 +1,20 @@
 //! The decision: its rules as a table, its promises as properties.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use rolecall::look::error::{ErrorKind, SourceError};
-use rolecall::look::observation::{Expiry, Observation, Replay};
+use rolecall::look::observation::{Expiry, Lack, Observation, Replay};
 use rolecall::look::patroni::Patroni;
 use rolecall::look::role::{ROLES, Role};
 use rolecall::look::snapshot::{Snapshot, SourceFacts};
 use rolecall::look::stamp::Stamp;
+use rolecall::look::tags::Tags;
 use rolecall::verdict::decide::{Verdict, decide};
 use rolecall::verdict::lock::USUAL_TIMES;
 use rolecall::verdict::policy::Lock;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::verdict::reason::Reason;
 use rolecall::verdict::standing::Standing;
@@ -33,6 +36,7 @@ fn fails(kind: ErrorKind) -> Result<Observation, SourceError> {
 fn primaries() -> Policy {
     Policy {
         roles: vec![Role::Primary],
+        pool: Pool::default(),
         lag: None,
         settle: Duration::ZERO,
         trust: vec![Trust {
@@ -280,6 +284,127 @@ fn a_time_limit_is_kept_too() {
     assert_eq!(said(0, &sources, &policy), (State::NotReady, "lag_time"));
 }
 
+/// The kind of F9: the reason says what the server lacks, and drains as every other lag does.
+#[test]
+fn a_lag_that_the_server_does_not_tell_is_said_in_its_words() {
+    let part = Lack::Part("function pg_last_wal_replay_lsn() is not supported".into());
+    for (lack, words, hint) in [
+        (
+            part,
+            "the server does not tell how far behind it is: function pg_last_wal_replay_lsn() is not supported",
+            "leave `max_lag`",
+        ),
+        (Lack::Hidden, "this user is not shown how far behind it is", "GRANT pg_read_all_stats"),
+    ] {
+        let bare = Observation { lack: Some(lack), ..Observation::of(Role::Replica) };
+        let sources = seen(&[(0, Ok(bare.clone()))]);
+        for (on_lag, state) in [(OnLag::Maint, State::NotReady), (OnLag::Drain, State::Drain)] {
+            let policy = replicas(100, 75, on_lag);
+            assert_eq!(said(0, &sources, &policy), (state, "lag_not_told"));
+            let verdict = decide(at(0), &sources, Standing::default(), &policy);
+            assert_eq!(verdict.reason.to_string(), words);
+            assert!(verdict.reason.hint().is_some_and(|said| said.contains(hint)));
+            // By a limit in time, too; without one the role alone is asked.
+            let time = LagLimit { bytes: None, time: Some(ms(39)), on_lag };
+            assert_eq!(
+                said(0, &sources, &Policy { lag: Some(time), ..policy.clone() }).1,
+                "lag_not_told"
+            );
+            assert_eq!(said(0, &sources, &Policy { lag: None, ..policy }).0, State::Ready);
+        }
+    }
+}
+
+/// A pool by tag takes whom Patroni tells of with this tag, whatever another source beside it sees.
+#[test]
+fn the_tags_of_a_pool_hold_for_replicas_and_for_a_primary_that_it_takes() {
+    let tags =
+        |value: &str| [("nodetype".to_owned(), value.to_owned())].into_iter().collect::<Tags>();
+    let pool = Pool { tags: tags("olap"), ..Pool::default() };
+    let tagged =
+        |role, value| Observation { tags: Some(Arc::new(tags(value))), ..Observation::of(role) };
+    let by_postgres = Observation::of(Role::Replica);
+    let trust = primaries().trust.remove(0);
+    let policy = |roles: &[Role], sources| Policy {
+        roles: roles.to_vec(),
+        pool: pool.clone(),
+        trust: vec![trust.clone(); sources],
+        ..primaries()
+    };
+    let any = [Role::Primary, Role::Replica];
+    for (role, value, state) in [
+        (Role::Replica, "olap", State::Ready),
+        (Role::SyncReplica, "olap", State::Ready),
+        (Role::Replica, "oltp", State::NotReady),
+        (Role::Primary, "olap", State::Ready),
+        (Role::Primary, "oltp", State::NotReady),
+    ] {
+        let one = seen(&[(0, Ok(tagged(role, value)))]);
+        assert_eq!(said(0, &one, &policy(&any, 1)).0, state, "{role} {value}");
+    }
+    let bare = Observation { tags: Some(Arc::default()), ..Observation::of(Role::Replica) };
+    assert_eq!(said(0, &seen(&[(0, Ok(bare))]), &policy(&any, 1)).1, "other_tag");
+    for (value, wanted) in [("olap", "serves"), ("oltp", "other_tag")] {
+        let two = [(0, Ok(tagged(Role::Replica, value))), (0, Ok(by_postgres.clone()))];
+        let two: Vec<_> = two.into_iter().flat_map(|look| seen(&[look])).collect();
+        assert_eq!(said(0, &two, &policy(&[Role::Replica], 2)).1, wanted);
+    }
+}
+
+/// A verdict that a lost stream will end says so, and is another one then.
+#[test]
+fn a_replica_that_has_lost_its_stream_stands_until_its_minute_is_over() {
+    let lock = Lock { required: false, beside: ms(0), memory: ms(0), chosen: false };
+    let trust = Trust { lock: Some(lock), hold: ms(90_000), ..primaries().trust.remove(0) };
+    let policy = Policy { roles: vec![Role::Replica], trust: vec![trust], ..primaries() };
+    let streams = |streaming| Observation {
+        replay: Some(Replay { streaming, paused: false, lag_bytes: None, lag_time: None }),
+        ..Observation::of(Role::Replica)
+    };
+    let mut facts = SourceFacts::default();
+    facts.record_own(at(0), at(0), Ok(streams(true)));
+    facts.record_own(at(500), at(500), Ok(streams(false)));
+    let sources = [facts];
+    let verdict = decide(at(600), &sources, Standing::default(), &policy);
+    assert_eq!((verdict.state, verdict.until), (State::Ready, Some(at(60_000))));
+    assert_eq!(said(60_000, &sources, &policy).0, State::Ready);
+    assert_eq!(said(60_001, &sources, &policy), (State::NotReady, "not_streaming"));
+}
+
+/// A pool by kind does not lose who was synchronous when the store was last seen; who was never known is not in.
+#[test]
+fn a_kind_that_nobody_knows_now_is_what_it_was() {
+    let lock = Lock { required: false, beside: ms(0), memory: ms(0), chosen: false };
+    let trust = Trust { lock: Some(lock), knows_lag: false, ..primaries().trust.remove(0) };
+    let policy = |role| Policy { roles: vec![role], trust: vec![trust.clone()], ..primaries() };
+    let says = Patroni { version: Some((4, 1)), ..Patroni::default() };
+    let lost = Patroni { unlocked: true, ..says };
+    let replica = |role, patroni| Observation { patroni: Some(patroni), ..Observation::of(role) };
+    let label = |looks: &[Observation], role| {
+        let mut facts = SourceFacts::default();
+        for (began, look) in (0..).zip(looks) {
+            facts.record_own(at(began), at(began), Ok(look.clone()));
+        }
+        let (state, label) = said(10, &[facts], &policy(role));
+        (state, label)
+    };
+    let (sync, plain) = (replica(Role::SyncReplica, says), replica(Role::Replica, says));
+    let gone = replica(Role::Replica, lost);
+    for (looks, role, wanted) in [
+        (vec![sync.clone()], Role::SyncReplica, (State::Ready, "serves")),
+        (vec![sync.clone()], Role::AsyncReplica, (State::NotReady, "other_role")),
+        (vec![sync.clone(), gone.clone()], Role::SyncReplica, (State::Ready, "serves_unlocked")),
+        (vec![sync, gone.clone()], Role::AsyncReplica, (State::NotReady, "other_role")),
+        (vec![plain.clone(), gone.clone()], Role::AsyncReplica, (State::Ready, "serves_unlocked")),
+        (vec![plain], Role::QuorumReplica, (State::NotReady, "other_role")),
+        (vec![gone.clone()], Role::SyncReplica, (State::Unknown, "kind_unknown")),
+        (vec![gone.clone()], Role::AsyncReplica, (State::Unknown, "kind_unknown")),
+        (vec![gone], Role::Replica, (State::Ready, "serves_unlocked")),
+    ] {
+        assert_eq!(label(&looks, role), wanted, "{role} {looks:?}");
+    }
+}
+
 #[test]
 fn a_synchronous_replica_serves_replicas_and_noloadbalance_does_not() {
     let policy = Policy { lag: None, ..replicas(0, 0, OnLag::Maint) };
@@ -304,6 +429,8 @@ fn any_observation() -> impl Strategy<Value = Observation> {
             answers: false,
             read_only,
             no_load_balance,
+            tags: None,
+            lack: None,
             timeline: None,
             lsn: None,
             replay: lag.map(|(bytes, time)| Replay {
@@ -340,6 +467,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let settle = prop_oneof![Just(0u64), 0u64..3000];
     (roles, lag, settle, trust).prop_map(|(roles, lag, settle, trust)| Policy {
         roles,
+        pool: Pool::default(),
         lag: lag.map(|(bytes, time, drain)| LagLimit {
             bytes,
             time,
@@ -395,9 +523,16 @@ fn vouched_for(now: Stamp, sources: &[SourceFacts], policy: &Policy) -> bool {
             false if trust.hold > trust.look => trust.hold,
             false => trust.look,
         };
-        let asked = |role: Role| {
-            policy.roles.contains(&role)
-                || role == Role::SyncReplica && policy.roles.contains(&Role::Replica)
+        // These sources are PostgreSQL itself: a replica may be of any kind.
+        let asked = |role: Role| match role {
+            Role::Primary | Role::StandbyLeader => policy.roles.contains(&role),
+            Role::Replica => policy.roles.iter().any(|asked| *asked != Role::Primary),
+            Role::QuorumReplica => [Role::Replica, Role::SyncReplica, role]
+                .iter()
+                .any(|asked| policy.roles.contains(asked)),
+            Role::SyncReplica | Role::AsyncReplica => {
+                [Role::Replica, role].iter().any(|asked| policy.roles.contains(asked))
+            }
         };
         seen.role.is_some_and(asked)
             && seen.not_running.is_none()

@@ -10,6 +10,7 @@ use rolecall::look::snapshot::{Snapshot, SourceFacts};
 use rolecall::look::stamp::Stamp;
 use rolecall::verdict::decide::decide;
 use rolecall::verdict::finding::confirmed;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag, Policy, Trust};
 use rolecall::verdict::standing::Standing;
 use rolecall::verdict::state::State;
@@ -35,7 +36,7 @@ fn policy(role: Role, sources: usize) -> Policy {
         lock: None,
     };
     let trust = vec![trust; sources];
-    Policy { roles: vec![role], lag: None, settle: Duration::ZERO, trust }
+    Policy { roles: vec![role], pool: Pool::default(), lag: None, settle: Duration::ZERO, trust }
 }
 
 /// The looks of each source, all begun at zero and, where there is a second one, at 1 s.

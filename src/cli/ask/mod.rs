@@ -378,6 +378,9 @@ fn in_words(seen: &Observation) -> String {
     if seen.no_load_balance {
         words.push("tagged noloadbalance".to_owned());
     }
+    if let Some(tags) = seen.tags.as_ref().filter(|tags| !tags.is_empty()) {
+        words.push(format!("tags {tags}"));
+    }
     words.extend(seen.timeline.map(|timeline| format!("timeline {timeline}")));
     words.extend(seen.lsn.map(|lsn| format!("LSN {lsn}")));
     if let Some(replay) = seen.replay {
@@ -416,6 +419,7 @@ fn observation(seen: &Observation) -> Value {
         "not_running": seen.not_running.as_deref(),
         "read_only": seen.read_only,
         "no_load_balance": seen.no_load_balance,
+        "tags": seen.tags.as_deref(),
         "timeline": seen.timeline.map(|timeline| timeline.0),
         "lsn": seen.lsn.map(|lsn| lsn.to_string()),
         "replay": seen.replay.map(|replay| json!({

@@ -267,7 +267,7 @@ fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Fa
                 service: service.name.clone(),
                 cluster: cluster.cloned(),
                 port,
-                serves: serves(&service.roles),
+                serves: serves(service),
                 servers,
             });
         }
@@ -302,11 +302,14 @@ fn server(
     })
 }
 
-fn serves(roles: &[Role]) -> Serves {
+fn serves(service: &Service) -> Serves {
+    let (roles, tags) = (&service.roles, &service.pool.tags);
     if roles.iter().all(|role| *role == Role::Primary) {
         Serves::Writes
     } else if roles.contains(&Role::Primary) {
         Serves::Any
+    } else if !tags.is_empty() || roles.iter().all(|role| role.is_kind_of_replica()) {
+        Serves::Part
     } else {
         Serves::Reads
     }

@@ -5,6 +5,7 @@
 
 mod fence;
 mod node;
+mod pool;
 mod repmgr;
 mod service;
 mod source;

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use crate::config::document::{Fault, Placed, Spot, Table};
 use crate::config::schema::node::{Written, check_clash, check_free};
+use crate::config::schema::pool;
 use crate::config::schema::repmgr;
 use crate::config::schema::source::HOLD;
 use crate::config::units::{boolean, duration, listen, name, network, role, size, string, word};
@@ -14,11 +15,13 @@ use crate::look::role::Role;
 use crate::reply::routes::{Answering, Listen};
 use crate::reply::wording::{Custom, Wording};
 use crate::verdict::last_word::{LAST_ASKS, LastWord, MAX_LASTS};
+use crate::verdict::policy::Pool;
 use crate::verdict::policy::{Hysteresis, LagLimit, OnLag};
 use crate::verdict::state::Word;
 
 pub const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
-const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";
+const ROLE: &str =
+    "one of primary, replica, sync_replica, quorum_replica, async_replica, standby_leader";
 const QUOTES: &str = "write it in double quotes";
 
 /// Longest `max_lag_time`: a replica that is older is no copy, it is a backup.
@@ -100,6 +103,7 @@ fn default_service(
         agent_send: false,
         answering: Answering { allow: Vec::new(), wording: Wording::plain(), last_word: None },
         hold: None,
+        pool: Pool::default(),
         lag: None,
     }
 }
@@ -184,6 +188,7 @@ fn service<'d>(
     {
         table.report("hold", fault);
     }
+    let pool = pool::pool(table, serving, kinds);
     let lag = lag(table, serving, kinds);
     let last_word = last_word(table, haproxy);
     table.finish();
@@ -194,6 +199,7 @@ fn service<'d>(
         agent_send,
         answering: Answering { allow, wording: wording?, last_word },
         hold,
+        pool,
         lag,
     })
 }
@@ -233,14 +239,13 @@ fn roles(table: &Table<'_>, kinds: &[Vec<Kind>]) -> Option<Vec<Role>> {
         table.report("roles", Fault::new("empty", ROLE, hint));
         return None;
     }
-    // Beside a Patroni that tells them apart, another source sees them as the replicas that may serve, too.
-    let replicas = roles.iter().any(|(_, role)| *role == Role::Replica);
-    let told =
-        |kinds: &[Kind]| replicas && kinds.iter().any(|kind| matches!(kind, Kind::Patroni(_)));
+    // Beside a Patroni that tells them apart, PostgreSQL bears out that the node is in recovery.
+    let told = |kinds: &[Kind]| kinds.iter().any(|kind| matches!(kind, Kind::Patroni(_)));
     let mut untold = kinds.iter().filter(|kinds| !told(kinds)).flatten();
     let blind = untold.find(|kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_)));
     for (spot, role) in &roles {
-        if let (Role::SyncReplica | Role::StandbyLeader, Some(kind)) = (role, blind) {
+        let plain = matches!(role, Role::Primary | Role::Replica);
+        if let Some(kind) = blind.filter(|_| !plain) {
             let what = format!("a source of kind `{}` cannot tell a `{role}`", kind.as_str());
             spot.report(Fault::new(what, "primary or replica", "Patroni can tell it"));
         }

@@ -41,7 +41,8 @@ const PATH: &str = "a path that begins with `/`";
 pub const CONNINFO: &str = "a libpq connection string";
 const COMMAND: &str = "an array of the program's absolute path and its arguments";
 const COMMAND_HINT: &str = r#"such as ["/usr/local/bin/myrole", "--quiet"]; no shell reads it"#;
-const ROLE: &str = "one of primary, replica, sync_replica, standby_leader";
+const ROLE: &str =
+    "one of primary, replica, sync_replica, quorum_replica, async_replica, standby_leader";
 
 /// A kind of source by its word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

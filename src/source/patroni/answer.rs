@@ -1,6 +1,7 @@
 //! What Patroni's answers say. Total: no input panics.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -10,6 +11,7 @@ use crate::look::observation::{Observation, Replay};
 use crate::look::patroni::Patroni;
 use crate::look::role::{Lsn, Role, Timeline};
 use crate::look::text;
+use crate::source::patroni::tags;
 
 /// Most bytes of Patroni's word for a state that are kept; its longest known one has 35.
 const MAX_STATE: usize = 64;
@@ -39,7 +41,7 @@ pub enum Asked {
 ///   its type (JSON's null counts as absent: Patroni says it of a timeline it could not learn).
 /// * A role that is none of a server that may be used (`demoted`, `uninitialized`, `promoted` or a
 ///   word of a later version) is a no without a role. An observation without one is never the leader.
-/// * `replay` is known where Patroni names a `replication_state`: from 3.0.4, while there is one.
+/// * `replay` is known of a replica from 3.0.4 on, where Patroni has a `replication_state`.
 ///
 /// Errors: [`ErrorKind::Status`] for any other status, whose body is not looked at, and
 /// [`ErrorKind::Malformed`].
@@ -76,21 +78,28 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
     let mut seen = of_role(held, &role);
     let flag = |key| keys.optional(key, "true or false").map(Option::unwrap_or_default);
     // With quorum commit (Patroni 4) the primary waits for some of these, whichever are first.
-    let sync = flag("sync_standby")? || flag("quorum_standby")?;
-    if sync && seen.role == Some(Role::Replica) {
-        seen.role = Some(Role::SyncReplica);
+    let (sync, quorum) = (flag("sync_standby")?, flag("quorum_standby")?);
+    if seen.role == Some(Role::Replica) {
+        seen.role = Some(match (sync, quorum) {
+            (true, _) => Role::SyncReplica,
+            (_, true) => Role::QuorumReplica,
+            _ => Role::Replica,
+        });
     }
     let timeline: Option<NonZeroU32> = keys.optional("timeline", "a number from 1 up")?;
     seen.timeline = timeline.map(|number| Timeline(number.get()));
     let tags: Option<Map<String, Value>> = keys.optional("tags", "an object")?;
-    seen.no_load_balance = tags.is_some_and(|tags| tags.get("noloadbalance").is_some_and(is_true));
+    let tags = tags.unwrap_or_default();
+    seen.no_load_balance = tags.get("noloadbalance").is_some_and(is_true);
+    seen.tags = Some(Arc::new(tags::read(&tags)));
 
-    let replica =
-        matches!(seen.role, Some(Role::Replica | Role::SyncReplica | Role::StandbyLeader));
+    let follows = seen.role.is_some_and(|role| role.fills(Role::Replica));
+    let replica = follows || seen.role == Some(Role::StandbyLeader);
     if asked == Asked::ReadOnly && replica {
         // The status is about reads here, and no word of the lock.
         seen.leader = None;
     }
+    let patroni: Option<Map<String, Value>> = keys.optional("patroni", "an object").ok().flatten();
     seen.patroni = Some(Patroni {
         paused: flag("pause")?,
         unlocked: flag("cluster_unlocked")?,
@@ -100,19 +109,22 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
         over_lag: (asked == Asked::ReadOnly && replica && !seen.no_load_balance).then_some(!held),
         // A lock without them is held for a shorter time, and no worse: a look must not fail for them.
         dcs_last_seen: keys.optional("dcs_last_seen", "seconds").unwrap_or_default(),
-        version: keys.optional("patroni", "an object").ok().flatten().as_ref().and_then(version),
+        version: patroni.as_ref().and_then(version),
         ..Patroni::default()
     });
 
-    let replication: Option<String> = keys.optional("replication_state", "a word")?;
+    let state: Option<String> = keys.optional("replication_state", "a word")?;
+    // Of a replica that neither streams nor has an archive to follow a version that knows the key leaves it out.
+    let left_out = follows && patroni.as_ref().is_some_and(says_replication_state);
+    let streaming = state.map(|state| state == "streaming").or(left_out.then_some(false));
     let xlog: Map<String, Value> = keys.optional("xlog", "an object")?.unwrap_or_default();
     let xlog = Keys { within: "xlog.", object: &xlog };
     let written = xlog.optional("location", "a number of bytes")?;
     let replayed = xlog.optional("replayed_location", "a number of bytes")?;
     seen.lsn = written.or(replayed).map(Lsn);
     let paused = xlog.optional("paused", "true or false")?;
-    seen.replay = replication.zip(paused).map(|(state, paused)| Replay {
-        streaming: state == "streaming",
+    seen.replay = streaming.zip(paused).map(|(streaming, paused)| Replay {
+        streaming,
         paused,
         lag_bytes: None,
         lag_time: None,
@@ -136,6 +148,13 @@ fn takes_writes(state: &str, object: &Map<String, Value>) -> bool {
 fn version(patroni: &Map<String, Value>) -> Option<(u16, u16)> {
     let mut numbers = patroni.get("version")?.as_str()?.split('.').map(|part| part.parse().ok());
     Some((numbers.next()??, numbers.next()??))
+}
+
+/// Whether a version tells of a replica whether it streams: from 3.0.4.
+fn says_replication_state(patroni: &Map<String, Value>) -> bool {
+    let numbers = patroni.get("version").and_then(Value::as_str).unwrap_or_default().split('.');
+    let numbers: Vec<u16> = numbers.map_while(|part| part.parse().ok()).collect();
+    numbers.as_slice() >= [3, 0, 4].as_slice()
 }
 
 fn of_role(held: bool, role: &str) -> Observation {

@@ -24,6 +24,7 @@ mod answer;
 mod client;
 mod members;
 mod own_port;
+mod tags;
 mod times;
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use crate::look::error::{ErrorKind, SourceError};
-use crate::look::observation::{Observation, Replay};
+use crate::look::observation::{Lack, Observation, Replay};
 use crate::look::role::{Lsn, Role, Timeline};
 use crate::source::pg::column;
 
@@ -145,6 +145,7 @@ impl RoleRow {
             timeline,
             lsn: lsn.map(Lsn),
             read_only: !self.in_recovery && self.read_only,
+            lack: self.hidden().then_some(Lack::Hidden),
             replay: if self.in_recovery && !self.hidden() && self.timeline.is_some() {
                 Some(self.replay(lsn)?)
             } else {
@@ -238,6 +239,7 @@ mod tests {
     fn lag_is_what_the_upstream_said_less_what_is_replayed() {
         let seen = replay(&replica());
         assert!(seen.streaming && !seen.paused);
+        assert_eq!(replica().observation().unwrap().lack, None);
         assert_eq!(seen.lag_bytes, Some(0x10));
         assert_eq!(seen.lag_time, Some(Duration::from_millis(1500)));
     }
@@ -270,6 +272,7 @@ mod tests {
         assert!(hidden.hidden());
         let seen = hidden.observation().unwrap();
         assert_eq!((seen.role, seen.replay), (Some(Role::Replica), None));
+        assert_eq!(seen.lack, Some(Lack::Hidden));
         assert_eq!(seen.lsn, Some(Lsn(0x3000)));
     }
 

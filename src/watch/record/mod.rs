@@ -229,6 +229,7 @@ pub fn still_same(before: &[SourceFacts], sources: &[SourceFacts]) -> bool {
 mod tests {
     use super::*;
     use crate::look::role::Role;
+    use crate::verdict::policy::Pool;
     use crate::verdict::policy::Trust;
     use crate::verdict::policy::{Electorate, TwoNode};
 
@@ -251,6 +252,7 @@ mod tests {
         };
         Policy {
             roles: vec![Role::Primary],
+            pool: Pool::default(),
             lag: None,
             settle: Duration::from_millis(settle),
             trust: vec![trust],

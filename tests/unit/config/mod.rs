@@ -18,6 +18,7 @@ use rolecall::config::{
 use rolecall::look::role::Role;
 use rolecall::reply::routes::{Answering, Listen};
 use rolecall::reply::wording::Wording;
+use rolecall::verdict::policy::Pool;
 
 const FULL: &str = include_str!("../../data/config/full.toml");
 const PACKAGED: &str = include_str!("../../../packaging/rolecall.toml");
@@ -74,6 +75,7 @@ fn built_in() -> Config {
             agent_send: false,
             answering: Answering { allow: vec![], wording: Wording::plain(), last_word: None },
             hold: None,
+            pool: Pool::default(),
             lag: None,
         }],
         http: None,

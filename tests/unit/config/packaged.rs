@@ -2,6 +2,8 @@
 
 use rolecall::config::schema::Loaded;
 use rolecall::config::{Control, Whose};
+use rolecall::look::role::Role;
+use rolecall::verdict::policy::ReplicationState;
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag};
 
 use super::{PACKAGED, accepted, built_in, ms};
@@ -92,4 +94,15 @@ fn the_comments_of_the_packaged_file_are_right() {
     let bytes = Hysteresis { max: 16 << 20, resume: 12 << 20 };
     let lag = LagLimit { bytes: Some(bytes), time: Some(ms(5000)), on_lag: OnLag::Maint };
     assert_eq!(config.services[1].lag, Some(lag));
+    assert_eq!(config.services[1].pool.replication_state, ReplicationState::Streaming);
+}
+
+#[test]
+fn the_commented_pool_of_the_packaged_file_is_right() {
+    let (_, block) = PACKAGED.split_once("# With Patroni, a pool").expect("a pool");
+    let (_, block) = block.split_once("# [[service]]").expect("a service");
+    let keys = block.split("\n\n").next().unwrap_or_default().replace("\n# ", "\n");
+    let config = accepted(&format!("[[service]]{keys}\n")).config;
+    assert!(!config.services[0].pool.tags.is_empty());
+    assert_eq!(config.services[0].roles, [Role::AsyncReplica]);
 }

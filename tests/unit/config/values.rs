@@ -12,14 +12,20 @@ use rolecall::config::{
 };
 use rolecall::look::repmgr::NodeId;
 use rolecall::look::role::Role;
+use rolecall::look::tags::Tags;
 use rolecall::reply::routes::{Answering, Listen};
 use rolecall::reply::wording::{Custom, Wording};
 use rolecall::verdict::last_word::LastWord;
 use rolecall::verdict::policy::{Electorate, TwoNode};
 use rolecall::verdict::policy::{Hysteresis, LagLimit, OnLag};
+use rolecall::verdict::policy::{Pool, ReplicationState};
 use rolecall::verdict::state::Word;
 
 use super::{FULL, accepted, ms, patroni_at, told};
+
+fn tags<const N: usize>(tags: [(&str, &str); N]) -> Tags {
+    tags.into_iter().map(|(tag, value)| (tag.to_owned(), value.to_owned())).collect()
+}
 
 #[test]
 fn the_poke_socket_lies_beside_the_control_socket() {
@@ -89,6 +95,7 @@ fn every_key_reaches_its_value() {
                     last_word: None,
                 },
                 hold: None,
+                pool: Pool::default(),
                 lag: None,
             },
             Service {
@@ -102,6 +109,7 @@ fn every_key_reaches_its_value() {
                     last_word: Some(LastWord { word: Word::Drain, lasts: ms(500) }),
                 },
                 hold: Some(ms(10_000)),
+                pool: Pool { tags: Tags::default(), replication_state: ReplicationState::Any },
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 16 << 20, resume: 12 << 20 }),
                     time: Some(ms(5000)),
@@ -115,6 +123,10 @@ fn every_key_reaches_its_value() {
                 agent_send: false,
                 answering: Answering { allow: vec![], wording: Wording::plain(), last_word: None },
                 hold: None,
+                pool: Pool {
+                    tags: tags([("nodetype", "olap"), ("shard", "5"), ("warm", "true")]),
+                    replication_state: ReplicationState::Streaming,
+                },
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 1 << 30, resume: 0 }),
                     time: None,

@@ -16,6 +16,7 @@ use rolecall::look::stamp::Stamp;
 use rolecall::verdict::decide::decide;
 use rolecall::verdict::lock::USUAL_TIMES;
 use rolecall::verdict::policy::Lock;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Policy, Trust};
 use rolecall::verdict::standing::Standing;
 use rolecall::verdict::state::State;
@@ -45,6 +46,7 @@ fn policy(chosen: Option<u64>) -> Policy {
     let lock = Lock { required: false, beside, memory: MEMORY, chosen: chosen.is_some() };
     Policy {
         roles: vec![Role::Primary],
+        pool: Pool::default(),
         lag: None,
         settle: Duration::ZERO,
         trust: vec![Trust {

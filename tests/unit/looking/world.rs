@@ -21,6 +21,7 @@ use rolecall::source::RoleSource;
 use rolecall::verdict::decide::{Verdict, decide};
 use rolecall::verdict::order::Order;
 use rolecall::verdict::policy::Lock;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Policy, Trust};
 use rolecall::verdict::state::State;
 use rolecall::watch::keeper::{Keeper, Orders};
@@ -204,8 +205,13 @@ impl World {
             };
             sources.len()
         ];
-        let policy =
-            Policy { roles: vec![Role::Primary], lag: None, settle: Duration::ZERO, trust };
+        let policy = Policy {
+            roles: vec![Role::Primary],
+            pool: Pool::default(),
+            lag: None,
+            settle: Duration::ZERO,
+            trust,
+        };
         let answering = Answering { allow: vec![], wording: Wording::plain(), last_word: None };
         let sources = sources.iter().map(|(name, script)| {
             let script = (*script).clone();

@@ -6,6 +6,7 @@ use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Role;
 use rolecall::look::snapshot::SourceFacts;
 use rolecall::verdict::decide::decide;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Policy, Trust};
 use rolecall::verdict::standing::Standing;
 use rolecall::verdict::state::State;
@@ -19,6 +20,7 @@ fn judged(now: u64, failover_after: Option<u64>, trust: Trust) -> State {
     own.answer.failover_after = failover_after.map(Duration::from_secs);
     let policy = Policy {
         roles: vec![Role::Primary],
+        pool: Pool::default(),
         lag: None,
         settle: Duration::ZERO,
         trust: vec![trust],

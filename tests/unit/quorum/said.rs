@@ -9,6 +9,7 @@ use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, Table};
 use rolecall::look::role::{Role, Timeline};
 use rolecall::look::snapshot::SourceFacts;
 use rolecall::look::stamp::Stamp;
+use rolecall::verdict::policy::Pool;
 use rolecall::verdict::policy::{Electorate, TwoNode};
 use rolecall::verdict::policy::{Policy, Trust};
 use rolecall::verdict::quorum::{Round, Ruling, rule};
@@ -168,7 +169,7 @@ pub fn policy(hold: u64, roles: &[Role]) -> Policy {
         electorate: Some(RULES),
     };
     let settle = Duration::from_millis(SETTLE);
-    Policy { roles: roles.to_vec(), lag: None, settle, trust: vec![trust] }
+    Policy { roles: roles.to_vec(), pool: Pool::default(), lag: None, settle, trust: vec![trust] }
 }
 
 pub const YES: Ruling = Ruling::Yes { fresh: true };

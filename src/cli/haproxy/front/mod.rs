@@ -62,6 +62,8 @@ pub enum Serves {
     Writes,
     /// Read: no primaries.
     Reads,
+    /// Read from some of the replicas: of one kind, or with a tag.
+    Part,
     /// Read from any node.
     Any,
 }
@@ -153,7 +155,8 @@ impl Pool {
 }
 
 impl Front {
-    /// Where clients of an empty pool go: to the first pool for writes of the same cluster.
+    /// Where clients of an empty pool go: to the first pool for writes of the same cluster. Not from a pool
+    /// that has some of the replicas: whoever made one keeps its clients from everybody else.
     fn fallback(&self, pool: &Pool) -> Option<String> {
         let same = |other: &&Pool| other.cluster == pool.cluster && other.serves == Serves::Writes;
         let writes = self.pools.iter().find(same)?;
@@ -179,6 +182,7 @@ impl Front {
                     "only read, and reach the primary where no replica is up"
                 }
                 Serves::Reads => "only read",
+                Serves::Part => "only read, and reach nobody where no such replica is up",
                 Serves::Any => "take any node, one that refuses writes too",
             };
             writeln!(out, "# Port {}, {}: clients that {goes}.", pool.port, pool.title())?;
@@ -207,6 +211,7 @@ impl Front {
         let (what, balance) = match pool.serves {
             Serves::Writes => ("Read and write: the primary alone", FIRST),
             Serves::Reads => ("Read only: the replicas", LEASTCONN),
+            Serves::Part => ("Read only: the replicas that the service wants", LEASTCONN),
             Serves::Any => ("Every node that the service takes", LEASTCONN),
         };
         writeln!(out, "\n# {what} ({}).", pool.title())?;
@@ -227,7 +232,7 @@ impl Front {
         }
         out.write_str(match pool.serves {
             Serves::Writes => READY,
-            Serves::Reads => ALIVE,
+            Serves::Reads | Serves::Part => ALIVE,
             Serves::Any => READY_OR_DRAIN,
         })?;
         if pool.serves == Serves::Writes {

@@ -1,0 +1,86 @@
+//! What a `[[service]]` wants of its replicas: `roles` that tell them apart, `tags`, `replication_state`.
+
+use toml::de::DeValue;
+
+use crate::config::Kind;
+use crate::config::document::{Fault, Table, wrong_type};
+use crate::config::units::word;
+use crate::look::role::Role;
+use crate::look::tags::Tags;
+use crate::verdict::policy::{Pool, ReplicationState};
+
+const TAG: &str = "a text, a whole number, true or false";
+const TAG_HINT: &str = r#"as in the member's patroni.yml, such as { nodetype = "olap" }"#;
+
+/// The keys of a pool; each is one that every node's sources can answer for.
+pub fn pool(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Pool {
+    let states = [("streaming", ReplicationState::Streaming), ("any", ReplicationState::Any)];
+    let replication_state = table.take("replication_state", word(&states));
+    let tags = tags(table);
+    let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
+    let seen = |can: fn(&Kind) -> bool| {
+        kinds.iter().all(|kinds| kinds.is_empty() || kinds.iter().any(can))
+    };
+    let follows: fn(&Kind) -> bool = |kind| kind.counts_lag() || matches!(kind, Kind::Patroni(_));
+    for (key, seen, blind, expected, primary) in [
+        (
+            "tags",
+            seen(|kind| matches!(kind, Kind::Patroni(_))),
+            "no source here has tags, which are Patroni's",
+            "a source of kind patroni for every node",
+            "a tag would leave writes nobody once another node leads",
+        ),
+        (
+            "replication_state",
+            seen(follows),
+            "no source here can see whether a replica streams",
+            "a source of kind patroni, postgres or repmgr for every node",
+            "a primary streams from nobody",
+        ),
+    ] {
+        if !table.has(key) {
+            continue;
+        }
+        if only_primaries {
+            let hint = "move it to a service that replicas serve";
+            table.report(key, Fault::new(primary, "roles with a replica among them", hint));
+        } else if !seen {
+            let hint = "leave it out, or give the service the nodes that it shall have alone";
+            table.report(key, Fault::new(blind, expected, hint));
+        }
+    }
+    Pool { tags, replication_state: replication_state.unwrap_or_default() }
+}
+
+fn tags(table: &Table<'_>) -> Tags {
+    let written = table.table("tags");
+    if table.has_table("tags") && written.take_each(tag).is_empty() {
+        table.report("tags", Fault::new("is empty", "at least one tag", "leave it out"));
+    }
+    let one =
+        |(name, spot, values): (String, crate::config::document::Spot<'_>, Vec<(_, String)>)| {
+            let mut values = values.into_iter().map(|(_, value)| value);
+            let value = values.next();
+            if value.is_none() || values.next().is_some() {
+                let what = "has several values, or none";
+                spot.report(Fault::new(what, TAG, "give each pool a service of its own"));
+            }
+            Some((name, value?))
+        };
+    written.take_each(tag).into_iter().filter_map(one).collect()
+}
+
+/// The value of a tag, as the text that Patroni compares.
+fn tag(value: &DeValue<'_>) -> Result<String, Fault> {
+    let text = match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+        _ => return Err(wrong_type(value, TAG, TAG_HINT)),
+    };
+    if text.is_empty() {
+        let hint = "Patroni's API asks for no such value either";
+        return Err(Fault::new("is empty", "the value that the tag is to have", hint));
+    }
+    Ok(text)
+}
