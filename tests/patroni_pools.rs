@@ -203,6 +203,13 @@ fn a_long_query_ends_by_itself(stage: &Stage) {
         stage.haproxy.wait(&server, PATIENCE, "drains", |of| of.status.starts_with("DRAIN"));
     println!("n{slow} drains with {} sessions, after {:.1?}", drained.sessions, now().since(began));
     assert_eq!(drained.sessions, 1, "its session stays");
+    // What was written takes the other one a moment, too.
+    stage.haproxy.wait(
+        &format!("postgres_olap/n{other}"),
+        PATIENCE,
+        "has caught up",
+        fixtures::Server::is_up,
+    );
     for _ in 0..5 {
         let mut session = Session::connect(front, WITHIN).expect("a server of the pool");
         assert_eq!(reached(stage, &mut session), other);

@@ -277,9 +277,12 @@ impl Reason {
             Self::NoStandby { .. } => Some(
                 "it is being rejoined? else: repmgr standby register --force, or start repmgrd",
             ),
-            Self::NotStreaming | Self::UpstreamSilent(_) => Some(
+            Self::UpstreamSilent(_) => {
+                Some("see the standby's log and primary_conninfo; repmgr standby follow")
+            }
+            Self::NotStreaming => Some(
                 "see the replica's log and primary_conninfo (repmgr standby follow); \
-                     `replication_state = \"any\"` of the service takes it as it is",
+                 `replication_state = \"any\"` of the service takes it as it is",
             ),
             Self::ReplayPaused => Some("SELECT pg_wal_replay_resume()"),
             Self::ApplyDelay(_) => Some("a delayed standby is no place for reads; reset it"),

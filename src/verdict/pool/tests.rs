@@ -11,7 +11,9 @@ use crate::verdict::policy::Lock;
 use crate::verdict::policy::{Electorate, TwoNode};
 use Role::{AsyncReplica, Primary, QuorumReplica, Replica, StandbyLeader, SyncReplica};
 
-const SECOND: Duration = Duration::from_secs(1);
+fn second() -> Duration {
+    Duration::from_secs(1)
+}
 
 fn at(seconds: u64) -> Stamp {
     Stamp::new(Duration::from_secs(1000 + seconds))
@@ -27,13 +29,17 @@ enum By {
 }
 
 fn trust(by: By) -> Trust {
-    let lock = Lock { required: false, beside: SECOND, memory: SECOND, chosen: false };
-    let electorate =
-        Electorate { life: SECOND, memory: SECOND, two_node: TwoNode::Maint, trust_refused: true };
+    let lock = Lock { required: false, beside: second(), memory: second(), chosen: false };
+    let electorate = Electorate {
+        life: second(),
+        memory: second(),
+        two_node: TwoNode::Maint,
+        trust_refused: true,
+    };
     Trust {
-        hold: SECOND,
+        hold: second(),
         hold_by_repmgr: false,
-        look: SECOND,
+        look: second(),
         knows_lag: matches!(by, By::Repmgr | By::Postgres),
         lock: (by == By::Patroni).then_some(lock),
         electorate: (by == By::Repmgr).then_some(electorate),
