@@ -31,9 +31,12 @@ pub struct Poked(Arc<Wishes>);
 
 #[derive(Debug, Default)]
 struct Wishes {
+    /// It was poked.
     look: Notify,
     renew: AtomicBool,
     hurry: AtomicBool,
+    /// The hurry has begun.
+    begun: Notify,
 }
 
 impl Poked {
@@ -45,7 +48,8 @@ impl Poked {
     /// From now on looks shall follow each other quickly, or no longer. Who says it bounds how long.
     pub fn hurry(&self, quick: bool) {
         if quick && !self.0.hurry.swap(quick, Ordering::Relaxed) {
-            self.0.look.notify_one();
+            // A look that is under way is not waited for here, and its end finds the hurry.
+            self.0.begun.notify_waiters();
         } else if !quick {
             self.0.hurry.store(quick, Ordering::Relaxed);
         }
@@ -146,12 +150,9 @@ impl Pace {
             biased;
             _ = self.ticks.tick() => return,
             () = sleep(began.plus(pause).since(now)), if poked || hurried || quick => {}
-            () = self.poked.0.look.notified() => {
-                // Told to hurry, it looks once at once, and goes on so for as long as it is told.
-                if hurried == self.poked.0.hurry.load(Ordering::Relaxed) {
-                    self.since = Some(self.clock.now());
-                }
-            }
+            () = self.poked.0.look.notified() => self.since = Some(self.clock.now()),
+            // It looks once at once, and goes on so for as long as it is told.
+            () = self.poked.0.begun.notified() => {}
         }
         self.ticks.reset();
     }

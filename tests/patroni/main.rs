@@ -15,10 +15,12 @@ mod generated;
 mod lost_dcs;
 mod paused;
 mod restarts;
+mod rounds;
 mod scenarios;
 mod setting;
 mod stage;
 mod table;
+mod theirs;
 mod timings;
 mod watch;
 
@@ -69,6 +71,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let reachable = Reachable::copies_of(&found);
+    if let Some(rounds) = rounds::wanted() {
+        ledger::prove();
+        return rounds::measure(&Template::make(), &reachable.found, rounds, &words);
+    }
     if let Some(runs) = timing::runs() {
         ledger::prove();
         let (version, program) = &reachable.found[0];

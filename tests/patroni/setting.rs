@@ -36,6 +36,8 @@ impl Callbacks {
 /// What a scenario needs beside the cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
+    /// How many nodes the cluster has.
+    pub nodes: u8,
     /// rolecall's `hold`; empty: nobody chose one.
     pub hold: &'static str,
     pub failsafe: bool,
@@ -53,6 +55,7 @@ pub struct Setting {
 
 impl Setting {
     pub const USUAL: Self = Self {
+        nodes: 2,
         hold: "",
         failsafe: false,
         second_opinion: false,
@@ -65,13 +68,13 @@ impl Setting {
 }
 
 /// A folder that the servers' user can reach, with the shipped hook and the program that it runs.
-pub fn hook(ground: &Ground, program: &Path) -> PathBuf {
+pub fn hook(ground: &Ground, program: &Path, nodes: u8) -> PathBuf {
     let folder = ground.dir().join("hook");
     std::fs::create_dir(&folder).expect("mkdir");
     for (from, name) in [(Path::new(HOOK), "patroni-callback"), (program, "rolecall")] {
         std::fs::copy(from, folder.join(name)).expect("a copy, with its mode");
     }
-    for id in [1, 2] {
+    for id in 1..=nodes {
         std::fs::create_dir(ground.dir().join(format!("control{id}"))).expect("mkdir");
     }
     folder

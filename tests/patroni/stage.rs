@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rolecall::look::stamp::Stamp;
@@ -43,15 +43,15 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Everything; stopped from the top down.
 pub struct Stage {
-    rows: Recorder<Row>,
-    answers: BTreeMap<u8, Recorder<Check>>,
+    pub rows: Recorder<Row>,
+    pub answers: BTreeMap<u8, Recorder<Check>>,
     replica_answers: BTreeMap<u8, Recorder<Check>>,
-    writable: BTreeMap<u8, Recorder<Writable>>,
-    servers: Recorder<Sample>,
+    pub writable: BTreeMap<u8, Recorder<Writable>>,
+    pub servers: Recorder<Sample>,
     /// HAProxy with the shipped file.
     pub haproxy: Haproxy,
     /// One for each node.
-    roles: [Rolecall; 2],
+    roles: Vec<Rolecall>,
     /// Patroni, PostgreSQL and etcd.
     pub cluster: Cluster,
     // After the cluster: it waits for an answer without a bound until its Patroni is gone.
@@ -91,11 +91,18 @@ impl Stage {
     ) -> Self {
         let ground = Ground::new();
         let tls = setting.tls.then(|| certificates::make(&ground));
-        let hook = setting.callbacks.are_shipped().then(|| hook(&ground, &release.program));
-        let shape =
-            Shape { nodes: 2, program: program.to_owned(), failsafe: setting.failsafe, tls, hook };
+        let hook = setting.callbacks.are_shipped();
+        let hook = hook.then(|| self::hook(&ground, &release.program, setting.nodes));
+        let shape = Shape {
+            nodes: setting.nodes,
+            program: program.to_owned(),
+            failsafe: setting.failsafe,
+            tls,
+            hook,
+        };
+        let ids = 1..=setting.nodes;
         let cluster = Cluster::start(&ground, template, shape);
-        let roles = [1, 2].map(|id| {
+        let roles = ids.clone().map(|id| {
             let name = format!("rolecall{id}");
             let sockets = [AGENT_PORT, REPLICA_PORT].map(|port| held(ground.addr(id, port)));
             let text = config(&ground, id, setting, release);
@@ -107,23 +114,27 @@ impl Stage {
             one.start();
             one
         });
+        let roles = roles.collect();
         let mut programs = haproxies();
         let names = (setting.names == Names::Resolved).then(|| names::serve(&ground, 2));
         let haproxy = if names.is_some() {
             let shipped = std::fs::read_to_string(CFG).expect("haproxy/patroni.cfg");
             let cfg = ground.write("haproxy.cfg", &names::with_resolvers(&shipped));
-            let env = names::named(&ground, addresses(&ground));
+            let env = names::named(&ground, addresses(&ground, setting.nodes));
             Haproxy::start(&ground, &programs.pop().expect("a HAProxy").1, &cfg, &env)
         } else {
-            Haproxy::start(&ground, &programs.swap_remove(0).1, &release.cfg, &addresses(&ground))
+            let env = addresses(&ground, setting.nodes);
+            let cfg = with_servers(&ground, &release.cfg, setting.nodes);
+            Haproxy::start(&ground, &programs.swap_remove(0).1, &cfg, &env)
         };
         let look = |port| {
             let agent = |id| (id, checker(ground.addr(id, port), SAMPLE_EVERY, ANSWER_WITHIN));
-            [1, 2].map(agent).into()
+            ids.clone().map(agent).collect()
         };
         let (answers, replica_answers) = (look(AGENT_PORT), look(REPLICA_PORT));
         let usual = cluster.nodes().iter().map(|n| (n.id, usual_check(n.rest()))).collect();
-        let writable = [1, 2].map(|id| (id, writable(ground.addr(id, PG_PORT)))).into();
+        let writable = |id| (id, writable(ground.addr(id, PG_PORT)));
+        let writable = ids.clone().map(writable).collect();
         let servers = sampler(haproxy.stats());
         let rows = writer(ground.addr(CLIENT, FRONT_PORT));
         let mut stage = Self {
@@ -145,7 +156,9 @@ impl Stage {
         };
         stage.wait_ready(1);
         stage.wait_row(1);
-        stage.wait_replica(2, true);
+        for id in 2..=setting.nodes {
+            stage.wait_replica(id, true);
+        }
         // A server is `UP 1/2` until a companion check has passed: no fault is to come before.
         for server in ["postgres_rw/pg1", "postgres_ro/pg2"] {
             stage.haproxy.wait(server, PATIENCE, "is up", |s| s.status == "UP");
@@ -223,7 +236,7 @@ impl Stage {
 
     /// Opens a session through HAProxy that is asked something all the time, and has answered.
     pub fn session(&self) -> Recorder<Beat> {
-        let session = open_session(self.ground.addr(CLIENT, FRONT_PORT));
+        let session = open_session(self.write_front());
         session.wait_since(0, PATIENCE, "the session answers", |b| b.answer.is_ok());
         session
     }
@@ -251,14 +264,14 @@ impl Stage {
         });
     }
 
+    /// Where those who write come to.
+    pub fn write_front(&self) -> SocketAddr {
+        self.ground.addr(CLIENT, FRONT_PORT)
+    }
+
     /// Where those who only read come to.
     pub fn read_front(&self) -> SocketAddr {
         self.ground.addr(CLIENT, READ_PORT)
-    }
-
-    /// Every try to write so far.
-    pub fn rows_so_far(&self) -> Vec<Row> {
-        self.rows.all()
     }
 
     /// How the usual check saw node `id` from `from` on.
@@ -316,7 +329,7 @@ impl Stage {
         }
         let writes = self.writable.iter().map(|(id, all)| {
             let all = all.all().into_iter().filter(|w| since(&w.at));
-            (*id, all.map(|w| (w.at, w.writable)).collect())
+            (*id, all.map(|w| (w.at, w.writes)).collect())
         });
         let writes: BTreeMap<u8, Series> = writes.collect();
         let both = ready.iter().map(|(id, ready)| (*id, both(ready, &writes[id]))).collect();
@@ -348,7 +361,7 @@ impl Stage {
     }
 
     /// The rows that node `id` has.
-    fn kept(&self, id: u8) -> HashSet<u64> {
+    pub fn kept(&self, id: u8) -> HashSet<u64> {
         let all = "select coalesce(string_agg(n::text, ' '), '') from rows";
         let all = self.cluster.node(id).sql(all);
         all.split_whitespace().map(|n| n.parse().expect("a row's number")).collect()
@@ -365,14 +378,35 @@ fn is_maint(heard: &Heard) -> bool {
 }
 
 /// Fills the shipped file's variables.
-fn addresses(ground: &Ground) -> Vec<(&'static str, String)> {
+fn addresses(ground: &Ground, nodes: u8) -> Vec<(&'static str, String)> {
     let client = |port| SocketAddr::from((ground.host(CLIENT), port)).to_string();
-    vec![
-        ("ROLECALL_PG1", ground.addr(1, PG_PORT).to_string()),
-        ("ROLECALL_PG2", ground.addr(2, PG_PORT).to_string()),
+    let servers = ["ROLECALL_PG1", "ROLECALL_PG2", "ROLECALL_PG3"];
+    let servers = (1..=nodes).zip(servers);
+    let servers = servers.map(|(id, name)| (name, ground.addr(id, PG_PORT).to_string()));
+    let others = [
         ("ROLECALL_AGENT_PORT", AGENT_PORT.to_string()),
         ("ROLECALL_REPLICA_PORT", REPLICA_PORT.to_string()),
         ("ROLECALL_BIND_RW", client(FRONT_PORT)),
         ("ROLECALL_BIND_RO", client(READ_PORT)),
-    ]
+    ];
+    servers.chain(others).collect()
+}
+
+/// The file, with a line more in each pool for a third server.
+fn with_servers(ground: &Ground, cfg: &Path, nodes: u8) -> PathBuf {
+    if nodes == 2 {
+        return cfg.to_owned();
+    }
+    let shipped = std::fs::read_to_string(cfg).expect("HAProxy's file");
+    let mut text = String::new();
+    for line in shipped.lines() {
+        text.push_str(line);
+        text.push('\n');
+        if line.trim_start().starts_with("server pg2 ") {
+            text.push_str(&line.replace("pg2", "pg3").replace("PG2", "PG3"));
+            text.push('\n');
+        }
+    }
+    assert_eq!(text.matches("server pg3 ").count(), 2, "a third server in both pools");
+    ground.write("three.cfg", &text)
 }

@@ -15,7 +15,9 @@ const WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy)]
 pub struct Writable {
     pub at: Stamp,
-    pub writable: bool,
+    pub writes: bool,
+    /// It answered.
+    pub alive: bool,
 }
 
 /// Asks a server every 50 ms, over one session as long as it lives. No answer is a no.
@@ -37,7 +39,8 @@ pub fn writable(pg: SocketAddr) -> Recorder<Writable> {
         if said.is_err() {
             session = None;
         }
-        Some(Writable { at, writable: said.is_ok_and(|s| s == "t") })
+        let alive = said.is_ok();
+        Some(Writable { at, writes: said.is_ok_and(|s| s == "t"), alive })
     })
 }
 

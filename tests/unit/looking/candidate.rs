@@ -53,8 +53,7 @@ async fn a_candidate_that_is_not_ready_hurries_for_thirty_seconds_and_no_longer(
         cluster.servers.answer(Asked::Release(number), fails());
     }
     let all = [Asked::Own(1), Asked::Peer(2), Asked::Peer(3), Asked::Release(2), Asked::Release(3)];
-    // Who is looked at for the first time is looked at as after a poke, for three seconds.
-    cluster.pass(4 * SECOND).await;
+    cluster.pass(SECOND).await;
     assert_ne!(cluster.says(0).0, State::Ready);
     for (asked, looks) in all.iter().zip(looks(&cluster, SECOND, &all).await) {
         assert!((9..=11).contains(&looks), "{asked:?}: {looks} looks in a second");

@@ -3,13 +3,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rolecall::config::Rhythm;
 use rolecall::look::role::Role;
 use rolecall::verdict::state::State;
 use rolecall::watch::keeper::MOST_POKED;
 use rolecall::watch::poke::Poke;
+use rolecall::watch::poller::{self, Poked, PollerId};
+use tokio::sync::mpsc;
 
 use super::READY;
-use super::world::{Does, INTERVAL, Scripted, World, ms, settle};
+use super::world::{Does, INTERVAL, Scripted, TIMEOUT, World, ms, settle};
 
 /// Long enough that no look of the usual rhythm comes into a test.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -98,6 +101,32 @@ async fn a_poke_during_a_look_is_followed_by_another_look_and_never_by_two_at_a_
     world.pass(ms(401)).await;
     assert_eq!(looks(&source), during + 1);
     assert_eq!(world.says(), READY);
+}
+
+/// Whoever is told to hurry during its first look looks again at once, and quickly for as long as it is told; a
+/// poke would have it look so for three seconds more.
+#[tokio::test(start_paused = true)]
+async fn to_be_told_to_hurry_during_a_look_is_no_poke() {
+    let world = World::new("n1");
+    let source = Scripted::new([Does::Drips(ms(200), Role::Replica), Does::Says(Role::Replica)]);
+    let rhythm = Rhythm { interval: INTERVAL, timeout: TIMEOUT };
+    let (report, mut reports) = mpsc::channel(1);
+    let (clock, poked) = (world.clock.clone(), Poked::default());
+    let (running, told) = (source.clone(), poked.clone());
+    tokio::spawn(poller::run(running, rhythm, INTERVAL, clock, PollerId(1), report, told));
+    tokio::spawn(async move { while reports.recv().await.is_some() {} });
+    settle().await;
+    poked.hurry(true);
+    world.pass(ms(201)).await;
+    assert_eq!(looks(&source), 2, "at once");
+    world.pass(ms(1000)).await;
+    let quick = looks(&source) - 2;
+    assert!((9..=11).contains(&quick), "{quick} looks in a second");
+    poked.hurry(false);
+    world.pass(INTERVAL).await;
+    let before = looks(&source);
+    world.pass(2 * INTERVAL).await;
+    assert_eq!(looks(&source), before + 2, "its own rhythm again");
 }
 
 #[tokio::test(start_paused = true)]

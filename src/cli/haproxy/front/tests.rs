@@ -119,6 +119,31 @@ fn times_are_as_haproxy_reads_them() {
     }
 }
 
+/// With this `agent_inter`, in milliseconds.
+fn asked_every(inter: u64, pools: Vec<Pool>) -> Front {
+    Front {
+        version: OLDEST,
+        from: "a test",
+        agent_inter: Duration::from_millis(inter),
+        check_fall: 2,
+        check_timeout: Duration::from_millis(800),
+        old_worker: OldWorker { successor: Duration::from_secs(10), known: false },
+        pools,
+    }
+}
+
+#[test]
+fn rolecall_is_asked_at_least_every_250_ms() {
+    for (told, inter, agent_inter) in
+        [(1000, "1s", "250ms"), (500, "500ms", "250ms"), (100, "100ms", "100ms")]
+    {
+        let text = asked_every(told, vec![]).to_string();
+        let line =
+            format!("check inter {inter} fall 2 rise 2 agent-check agent-inter {agent_inter} ");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+}
+
 /// Lines that are no comment.
 fn spoken(front: &Front) -> usize {
     front.to_string().lines().filter(|line| !line.trim_start().starts_with('#')).count()
@@ -137,15 +162,7 @@ proptest! {
                 serves: Serves::Writes,
                 servers: vec![server],
             };
-            Some(Front {
-                version: OLDEST,
-                from: "a test",
-                agent_inter: Duration::from_secs(1),
-                check_fall: 2,
-                check_timeout: Duration::from_millis(800),
-                old_worker: OldWorker { successor: Duration::from_secs(10), known: false },
-                pools: vec![pool],
-            })
+            Some(asked_every(1000, vec![pool]))
         };
         let words = |front: &Front| {
             let text = front.to_string();
