@@ -1,13 +1,14 @@
 # rolecall: `make demo` shows it, `make test` proves it. Both install what they need on Debian 12 and
 # 13 and say what; with that present they need no root.
 
-.PHONY: help demo test test-all fuzz mutants sim soak bench bench-flip bench-failover bench-patroni man package packaging-ground test-packaging release-check
+.PHONY: help demo test test-all test-versions fuzz mutants sim soak bench bench-flip bench-failover bench-patroni man package packaging-ground test-packaging release-check
 
 help:
 	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
 	@echo "                 SOURCE=postgres: two PostgreSQL servers alone"
 	@echo "make test        everything that must hold before a change goes in"
 	@echo "make test-all    also HAProxy's newest releases, many repeats and more random cases"
+	@echo "make test-versions  a whole look at PostgreSQL 12 to 18, of which it fetches each"
 	@echo "make mutants     changes the decision one place at a time: each change must fail a test; hours"
 	@echo "                 MUTANTS=vote.rs: only what has this word in its name"
 	@echo "make fuzz        gives random input to everything that reads what others write: SECONDS=300 for"
@@ -51,9 +52,14 @@ test-all: test
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test haproxy
 	ROLECALL_ALL=1 cargo test --locked --test repmgr --test repmgr_model
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test patroni --test prometheus
+	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test versions
 	$(RUN_MUTANTS) --exclude 'src/[!h]*.rs' --exclude 'src/*/**'
 	$(MAKE) soak MINUTES=1
 	SEED=1 JOBS=2 tests/tools/fuzz.sh 2
+
+test-versions:
+	tests/tools/install.sh test-versions
+	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test versions
 
 # cargo-mutants takes a copy of the tree; what is compiled is kept beside it. One at a time: two would
 # write into one folder. --re does not choose among changes of the kind `delete field` (27.1), which

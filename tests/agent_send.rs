@@ -175,6 +175,20 @@ fn a_question_names_a_node_a_service_or_both_and_anything_else_is_unknown() {
     assert_eq!(strangers.count(), 1, "{log}");
 }
 
+/// The address of a node answers for that node; what is sent there is passed over, and that is said once.
+#[test]
+fn what_is_sent_to_a_port_that_reads_nothing_is_warned_of() {
+    let central = Central::start();
+    for _ in 0..3 {
+        let mut stream = connect(central.ground.addr(2, AGENT_PORT));
+        stream.write_all(b"pg2 replica\n").unwrap();
+        assert_eq!(said(&mut stream), READY);
+    }
+    central.rolecall.wait_log(PATIENCE, &["WARN", "is not read", "agent_send = true"]);
+    let log = central.rolecall.log();
+    assert_eq!(log.matches("what is sent to this port is not read").count(), 1, "{log}");
+}
+
 #[test]
 fn the_status_has_what_was_asked_in_vain() {
     let central = Central::start();

@@ -115,6 +115,7 @@ fn a_node_is_asked_as_patronis_api_is_asked() {
     assert_eq!(asked.code, 400, "{}", asked.body);
     let said = asked.json()["error"].to_string();
     assert!(said.contains("lag, replication_state"), "{said}");
+    assert_eq!(get(http, "/release/1?urgent=1").code, 400);
     assert_eq!(get(http, "/primary?").code, 200);
     let long = get(http, &format!("/primary?{}=1", "x".repeat(500)));
     let said = long.json()["error"].to_string();

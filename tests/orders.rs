@@ -143,6 +143,10 @@ fn ready_is_bounded_dropped_at_a_no_and_never_for_a_primary_without_force() {
     assert!(stage.refuses(&["ready", "primary", "--for", "1m"]).contains("--force"));
     assert!(stage.refuses(&["ready", "all", "--for", "1m"]).contains("--force"));
     assert!(stage.refuses(&["ready", "local", "--for", "1m"]).contains("--force"));
+    for order in ["maint", "drain"] {
+        let said = stage.refuses(&[order, "replica", "--force"]);
+        assert!(said.contains(&format!("`--force` means nothing to {order}")), "{said}");
+    }
     assert!(stage.refuses(&["maint", "loca"]).contains("a node of local"));
     std::fs::write(stage.path("role"), "primary").unwrap();
     stage.becomes(1, "READY\n");

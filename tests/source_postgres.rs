@@ -221,7 +221,11 @@ async fn logins_and_encryption_are_as_the_connection_string_says() {
     let stranger = Authority::new();
     let other_ca = stranger.ca().display().to_string();
     for (words, kind, said) in [
-        ("user=tls_only sslmode=disable".to_owned(), ErrorKind::Denied, "28000"),
+        (
+            "user=tls_only sslmode=disable".to_owned(),
+            ErrorKind::Denied,
+            "hint: set sslmode=require",
+        ),
         ("user=plain_only sslmode=require".to_owned(), ErrorKind::Denied, "28000"),
         ("user=certified sslmode=require".to_owned(), ErrorKind::Denied, "certificate"),
         ("user=no_such_role".to_owned(), ErrorKind::Denied, "28000"),

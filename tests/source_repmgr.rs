@@ -17,7 +17,7 @@ mod secrets;
 #[path = "source_postgres/server.rs"]
 mod server;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use authority::Authority;
@@ -262,6 +262,35 @@ async fn refused(source: &mut Repmgr, kind: ErrorKind, said: &[&str]) -> SourceE
     error
 }
 
+/// A host, or an address of a name, that drops whatever comes costs a share of a look; the one that answers comes
+/// first the next time.
+async fn dead_addresses(node: &Node, row: impl Fn(&str) -> Row) {
+    let addr = node.server.addr;
+    let [_, b, c, d] = addr.octets();
+    let dead = Ipv4Addr::new(127, b.wrapping_add(100), c, d);
+    let _held = server::silent(dead);
+    let both = [IpAddr::from(dead), addr.into()];
+    let dns = Resolver::with(move |name| match name {
+        "db1.test" => Ok(both.to_vec()),
+        _ => Err(std::io::Error::other("no such name")),
+    });
+    // Long: one address alone has 250 ms of it.
+    let own = Repmgr::new(&node.with_password(), PATIENCE, dns).unwrap();
+    let within = Duration::from_secs(3);
+    let less_than_alone = Duration::from_millis(200);
+    for conninfo in [format!("host={dead},{addr}"), "host=db1.test".to_owned()] {
+        let mut peer = own.peer(&row(&format!("{conninfo} port={PORT}")));
+        let seen = rolecall::watch::poller::look(&mut peer, within).await;
+        assert_eq!(seen.map(|seen| answer(&seen).local_id), Ok(Some(NodeId(1))), "{conninfo}");
+        // More than once on a loaded machine.
+        let mut remembered = false;
+        for _ in 0..20 {
+            remembered |= rolecall::watch::poller::look(&mut peer, less_than_alone).await.is_ok();
+        }
+        assert!(remembered, "{conninfo}: the dead one is still asked first");
+    }
+}
+
 #[tokio::test]
 async fn a_peer_is_asked_at_each_of_its_places() {
     let node = Node::primary();
@@ -308,6 +337,8 @@ async fn a_peer_is_asked_at_each_of_its_places() {
     for _ in 0..2 {
         half.observe().await.unwrap();
     }
+
+    dead_addresses(&node, row).await;
     let mut nobody = own.peer(&row("host=db9")).peer(&row("host=db9"));
     refused(&mut nobody, ErrorKind::Unresolved, &[]).await;
 }

@@ -4,6 +4,9 @@
 
 #[path = "tls_matrix/making.rs"]
 mod making;
+#[path = "fixtures/programs.rs"]
+#[allow(dead_code, reason = "each target uses its own part")]
+mod programs;
 #[path = "tls_matrix/rest.rs"]
 mod rest;
 #[path = "source_postgres/server.rs"]
@@ -39,12 +42,14 @@ type Outcome = Result<(), String>;
 
 /// psql's or curl's, and rolecall's.
 struct Cell {
+    who: &'static str,
     theirs: Outcome,
     ours: Outcome,
 }
 
 impl Cell {
-    fn shown(&self, who: &str) -> String {
+    fn shown(&self) -> String {
+        let who = self.who;
         match (&self.theirs, &self.ours) {
             (Ok(()), Ok(())) => "yes".to_owned(),
             (Err(_), Err(_)) => "no".to_owned(),
@@ -88,6 +93,37 @@ struct Shown {
     host: String,
 }
 
+/// A table, and what is said of each that is refused.
+struct Page {
+    table: String,
+    messages: String,
+}
+
+impl Page {
+    fn new(head: &[&str]) -> Self {
+        let table = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
+        Self { table, messages: String::new() }
+    }
+
+    /// A line of the table, and the messages that are new. What others take is refused with a hint.
+    fn row(&mut self, what: &str, cells: &[Cell], ground: &Ground) {
+        let shown: Vec<_> = cells.iter().map(Cell::shown).collect();
+        writeln!(self.table, "| {what} | {} |", shown.join(" | ")).unwrap();
+        let refused = cells.iter().filter_map(|cell| cell.ours.as_ref().err());
+        let mut said: Vec<_> = refused.map(|e| plain(e, &ground.made, &ground.address())).collect();
+        said.sort();
+        said.dedup();
+        for said in said {
+            writeln!(self.messages, "* {what}: {said}").unwrap();
+        }
+        for cell in cells {
+            if let (Ok(()), Err(ours)) = (&cell.theirs, &cell.ours) {
+                assert!(ours.contains("hint: "), "{what}, {} takes it: {ours}", cell.who);
+            }
+        }
+    }
+}
+
 struct Ground {
     made: Making,
     server: Server,
@@ -98,7 +134,8 @@ impl Ground {
     fn new() -> Self {
         let made = Making::new();
         let mut server = Server::init(
-            "hostssl all certified samehost cert\nhost all bare samehost trust",
+            "hostssl all certified samehost cert\nhostssl all encrypted samehost trust\n\
+             host all bare samehost trust",
             "ssl = on\nssl_ca_file = 'root.crt'",
         );
         server.env.push(("OPENSSL_CONF", server.data().join("old.cnf")));
@@ -155,7 +192,16 @@ impl Ground {
     }
 
     fn both(&self, words: &str) -> Cell {
-        Cell { theirs: self.psql(words), ours: self.look(words) }
+        Cell { who: "psql", theirs: self.psql(words), ours: self.look(words) }
+    }
+
+    fn rest(&self, rest: &Rest, host: &str, tls: PatroniTls) -> Cell {
+        let client =
+            tls.client.iter().flat_map(|own| [("--cert", &*own.cert), ("--key", &*own.key)]);
+        let root = tls.ca_file.iter().map(|root| ("--cacert", &**root));
+        let options: Vec<_> = root.chain(client).collect();
+        let theirs = Self::curl(rest, host, &options);
+        Cell { who: "curl", theirs, ours: self.patroni(rest, host, tls) }
     }
 
     fn curl(rest: &Rest, host: &str, more: &[(&str, &Path)]) -> Outcome {
@@ -345,30 +391,39 @@ fn certificates_of_servers_are_judged_as_psql_and_curl_do_or_refused_in_words() 
     let mut ground = Ground::new();
     let rows = servers(&ground);
     let address = ground.address();
-    let mut table = String::from(
-        "| the server's certificate | prefer | require | verify-ca | verify-full | Patroni by https |\n\
-         |---|---|---|---|---|---|\n",
-    );
-    let mut messages = String::new();
+    let mut page = Page::new(&[
+        "the server's certificate",
+        "allow",
+        "prefer",
+        "require",
+        "verify-ca",
+        "verify-full",
+        "Patroni by https",
+    ]);
     let mut running = false;
     for row in &rows {
         ground.serve(row.file, running);
         running = true;
-        ground
-            .server
-            .sql("DO $$BEGIN CREATE ROLE bare LOGIN; EXCEPTION WHEN duplicate_object THEN END$$");
+        ground.server.sql(
+            "DO $$BEGIN CREATE ROLE bare LOGIN; CREATE ROLE encrypted LOGIN; \
+             EXCEPTION WHEN duplicate_object THEN END$$",
+        );
         let root = ground.made.path(row.root);
-        let to =
-            format!("host={} hostaddr={address} port={PORT} user=bare dbname=postgres", row.host);
+        let to = |user: &str| {
+            let host = &row.host;
+            format!("host={host} hostaddr={address} port={PORT} user={user} dbname=postgres")
+        };
         let trusted = format!("sslrootcert={}", root.display());
         let mut cells = Vec::new();
         for words in [
-            format!("{to} sslmode=prefer"),
-            format!("{to} sslmode=require"),
-            format!("{to} sslmode=verify-ca {trusted}"),
-            format!("{to} sslmode=verify-full {trusted}"),
+            // By whom TLS is needed: otherwise it is not asked for.
+            format!("{} sslmode=allow", to("encrypted")),
+            format!("{} sslmode=prefer", to("bare")),
+            format!("{} sslmode=require", to("bare")),
+            format!("{} sslmode=verify-ca {trusted}", to("bare")),
+            format!("{} sslmode=verify-full {trusted}", to("bare")),
         ] {
-            cells.push((ground.both(&words), "psql"));
+            cells.push(ground.both(&words));
         }
         let files = [".crt", ".key"].map(|end| ground.made.path(&format!("{}{end}", row.file)));
         let rest =
@@ -376,28 +431,11 @@ fn certificates_of_servers_are_judged_as_psql_and_curl_do_or_refused_in_words() 
         let rest = rest.unwrap_or_else(|| panic!("{}: Python does not take it", row.what));
         let host = if row.host == address { "127.0.0.1" } else { &row.host };
         let tls = PatroniTls { ca_file: Some(root.clone()), ..PatroniTls::default() };
-        let theirs = Ground::curl(&rest, host, &[("--cacert", &root)]);
-        cells.push((Cell { theirs, ours: ground.patroni(&rest, host, tls) }, "curl"));
-        let shown: Vec<_> = cells.iter().map(|(cell, who)| cell.shown(who)).collect();
-        writeln!(table, "| {} | {} |", row.what, shown.join(" | ")).unwrap();
-        let mut said: Vec<_> = cells
-            .iter()
-            .filter_map(|(cell, _)| cell.ours.as_ref().err())
-            .map(|e| plain(e, &ground.made, &address))
-            .collect();
-        said.sort();
-        said.dedup();
-        for said in said {
-            writeln!(messages, "* {}: {said}", row.what).unwrap();
-        }
-        for (cell, who) in &cells {
-            if let (Ok(()), Err(ours)) = (&cell.theirs, &cell.ours) {
-                assert!(ours.contains("hint: "), "{}, {who} takes it: {ours}", row.what);
-            }
-        }
+        cells.push(ground.rest(&rest, host, tls));
+        page.row(row.what, &cells, &ground);
     }
-    compare("servers", &table);
-    compare("messages", &messages);
+    compare("servers", &page.table);
+    compare("messages", &page.messages);
 }
 
 /// A file with its name, and what is done to it.
@@ -405,6 +443,13 @@ struct Own {
     what: &'static str,
     cert: PathBuf,
     key: PathBuf,
+}
+
+impl Own {
+    fn tls(&self, root: &Path) -> PatroniTls {
+        let client = Some(ClientCertificate { cert: self.cert.clone(), key: self.key.clone() });
+        PatroniTls { ca_file: Some(root.to_owned()), client, ..PatroniTls::default() }
+    }
 }
 
 fn clients(made: &Making) -> Vec<Own> {
@@ -457,6 +502,21 @@ fn clients(made: &Making) -> Vec<Own> {
     row("an encrypted key", "c-p256.crt", "encrypted.key");
     convert("c-rsa2048.key", "old.key", &["-traditional", "-aes256", "-passout", "pass:x"]);
     row("a key encrypted in the old way", "c-rsa2048.crt", "old.key");
+    convert("c-p256.key", "old-ec.key", &["-traditional", "-aes256", "-passout", "pass:x"]);
+    row("an EC key encrypted in the old way", "c-p256.crt", "old-ec.key");
+    made.openssl(&[
+        "pkcs8",
+        "-topk8",
+        "-in",
+        "c-p256.key",
+        "-outform",
+        "DER",
+        "-passout",
+        "pass:x",
+        "-out",
+        "encrypted.der",
+    ]);
+    row("an encrypted key in DER", "c-p256.crt", "encrypted.der");
     made.write("crlf.key", made.read("c-p256.key").replace('\n', "\r\n"));
     made.write("crlf-own.crt", made.read("c-p256.crt").replace('\n', "\r\n"));
     row("both with CRLF", "crlf-own.crt", "crlf.key");
@@ -508,9 +568,7 @@ fn certificates_of_rolecall_are_shown_as_psql_and_curl_do_or_refused_in_words() 
     let conf = ground.made.path("old.cnf");
     let rest =
         Rest::start(&conf, &plain_files[0], &plain_files[1], Some(&root), Manner::Whole).unwrap();
-    let mut table =
-        String::from("| rolecall's certificate and key | PostgreSQL | Patroni |\n|---|---|---|\n");
-    let mut messages = String::new();
+    let mut page = Page::new(&["rolecall's certificate and key", "PostgreSQL", "Patroni"]);
     for row in &rows {
         let to = format!(
             "host={HOST} hostaddr={address} port={PORT} user=certified dbname=postgres sslmode=require sslcert={} \
@@ -519,34 +577,88 @@ fn certificates_of_rolecall_are_shown_as_psql_and_curl_do_or_refused_in_words() 
             row.key.display()
         );
         let postgres = ground.both(&to);
-        let theirs = Ground::curl(
-            &rest,
-            HOST,
-            &[("--cacert", &root), ("--cert", &row.cert), ("--key", &row.key)],
-        );
-        let client = Some(ClientCertificate { cert: row.cert.clone(), key: row.key.clone() });
-        let tls = PatroniTls { ca_file: Some(root.clone()), client, ..PatroniTls::default() };
-        let patroni = Cell { theirs, ours: ground.patroni(&rest, HOST, tls) };
-        writeln!(
-            table,
-            "| {} | {} | {} |",
-            row.what,
-            postgres.shown("psql"),
-            patroni.shown("curl")
-        )
-        .unwrap();
-        for cell in [&postgres, &patroni] {
-            if let Err(ours) = &cell.ours {
-                let said = format!("* {}: {}\n", row.what, plain(ours, &ground.made, &address));
-                if !messages.contains(&said) {
-                    messages += &said;
-                }
-                assert!(cell.theirs.is_err() || ours.contains("hint: "), "{}: {ours}", row.what);
+        let patroni = ground.rest(&rest, HOST, row.tls(&root));
+        mends(&postgres, row, &ground, &to);
+        page.row(row.what, &[postgres, patroni], &ground);
+    }
+    compare("clients", &page.table);
+    compare("messages of own", &page.messages);
+}
+
+/// What is said of an encrypted key names the command that makes one which is read; with the passphrase it does.
+fn mends(refused: &Cell, row: &Own, ground: &Ground, to: &str) {
+    let Some(said) = refused.ours.as_ref().err().filter(|said| said.contains("encrypted")) else {
+        return;
+    };
+    let command = said.rsplit(": ").next().unwrap();
+    assert!(command.starts_with("openssl pkey "), "{said}");
+    let shell = command.replacen("openssl pkey", "openssl pkey -passin pass:x", 1);
+    let done = Command::new("sh").args(["-c", &shell]).output().unwrap();
+    assert!(done.status.success(), "{shell}: {}", String::from_utf8_lossy(&done.stderr));
+    let (key, plain) = (row.key.display().to_string(), format!("{}.plain", row.key.display()));
+    let mended = to.replace(&format!("sslkey={key}"), &format!("sslkey={plain}"));
+    assert_eq!(ground.look(&mended), Ok(()), "{command}");
+}
+
+/// Patroni's own server of its REST API, as each version sets it up by `verify_client`, asked with and without
+/// a certificate.
+#[test]
+fn patroni_is_shown_what_its_verify_client_wants_or_says_so() {
+    let versions = rest::patronis();
+    if versions.is_empty() {
+        programs::missing("Patroni in target/patroni");
+        return;
+    }
+    let ground = Ground::new();
+    let made = &ground.made;
+    let root = made.path("root.crt");
+    let extension = Some("basicConstraints=CA:FALSE");
+    made.signed_as("c-own", "rolecall", "p256", "root", extension, &[]);
+    made.signed("c-middle", "p256", "root", Some("basicConstraints=critical,CA:TRUE"), &[]);
+    made.signed_as("c-leaf", "rolecall", "p256", "c-middle", extension, &[]);
+    made.write("c-chain.crt", made.read("c-leaf.crt") + &made.read("c-middle.crt"));
+    made.authority("stranger", "p256", &[]);
+    made.signed_as("c-strange", "rolecall", "p256", "stranger", extension, &[]);
+    let own = |what, cert: &str, key: &str| {
+        let key = made.path(key);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        (what, Some(ClientCertificate { cert: made.path(cert), key }))
+    };
+    let shown = [
+        ("none", None),
+        own("one that its cafile signed", "c-own.crt", "c-own.key"),
+        own("one with its chain", "c-chain.crt", "c-leaf.key"),
+        own("one without its chain", "c-leaf.crt", "c-leaf.key"),
+        own("one that another signed", "c-strange.crt", "c-strange.key"),
+    ];
+    let mut head = vec!["rolecall's certificate"];
+    let asks = ["none", "optional", "required"];
+    let titles = asks.map(|ask| format!("`verify_client: {ask}`"));
+    head.extend(titles.iter().map(String::as_str));
+    let files = ["plain.crt", "plain.key"].map(|name| made.path(name));
+    let mut first: Option<Page> = None;
+    for (version, python) in &versions {
+        let mut page = Page::new(&head);
+        let servers = asks.map(|ask| Rest::patroni(python, &files[0], &files[1], &root, ask));
+        for (what, client) in &shown {
+            let tls = PatroniTls {
+                ca_file: Some(root.clone()),
+                client: client.clone(),
+                ..PatroniTls::default()
+            };
+            let cells: Vec<_> =
+                servers.iter().map(|rest| ground.rest(rest, HOST, tls.clone())).collect();
+            page.row(what, &cells, &ground);
+        }
+        match &first {
+            None => {
+                compare("verify_client", &page.table);
+                compare("messages of verify_client", &page.messages);
+                first = Some(page);
             }
+            Some(first) => assert_eq!(page.table, first.table, "Patroni {version}"),
         }
     }
-    compare("clients", &table);
-    compare("messages of own", &messages);
 }
 
 /// The body has no length: what ends it is the end of the connection, which anybody could forge. JSON has an

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing::Level;
 
@@ -49,7 +50,7 @@ struct Cli {
     /// Configuration file; without it /etc/rolecall/rolecall.toml where that exists.
     #[arg(long, global = true, env = "ROLECALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Least severe level that is logged: error, warn, info, debug or trace.
+    /// Least severe level that `run` logs: error, warn, info, debug or trace.
     #[arg(long, global = true, env = "ROLECALL_LOG", value_name = "LEVEL",
           value_parser = logging::level)]
     log: Option<Level>,
@@ -155,15 +156,17 @@ struct Run {
 
 /// Parses the command line, runs what it says, and returns the exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = definition().try_get_matches();
+    let parsed = parsed.and_then(|given| Ok((Cli::from_arg_matches(&given)?, Written::of(&given))));
+    let (cli, written) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Nothing is left to tell where even this cannot be printed.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    match cli.run() {
+    match cli.means_something(&written).and_then(|()| cli.run()) {
         Ok(code) => code,
         Err(failure) => {
             // Nothing is left to tell where even this cannot be printed.
@@ -173,7 +176,37 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Which of the flags that every command takes stand on the command line itself; the environment is there for
+/// all of them.
+struct Written {
+    config: bool,
+    log: bool,
+}
+
+impl Written {
+    fn of(given: &ArgMatches) -> Self {
+        let written = |flag| given.value_source(flag) == Some(ValueSource::CommandLine);
+        Self { config: written("config"), log: written("log") }
+    }
+}
+
 impl Cli {
+    /// Refuses a flag that the command would pass over.
+    fn means_something(&self, written: &Written) -> Result<(), Failure> {
+        let refused = |flag: &str, why: &str| {
+            Err(Failure::new(Exit::Usage, format_args!("{flag} means nothing here: {why}"))
+                .hint("leave it out"))
+        };
+        match &self.command {
+            Command::Completions { .. } | Command::Man { .. } if written.config => {
+                refused("--config", "no configuration is read")
+            }
+            Command::Run(_) => Ok(()),
+            _ if written.log => refused("--log", "`run` alone writes a log"),
+            _ => Ok(()),
+        }
+    }
+
     fn run(self) -> Result<ExitCode, Failure> {
         match &self.command {
             Command::Run(run) => self.daemon(&run.flags()),

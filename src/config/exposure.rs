@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::conninfo::{ChannelBinding, Method, SslMode};
 use crate::config::{Kind, PasswordFrom, Postgres, Source};
+use crate::look::place::Place;
 
 /// What an unverified network may do to a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Exposure {
         let kind = source.kind.as_str();
         let risk = match &source.kind {
             Kind::Patroni(patroni) => (!verifies(&patroni.url)).then_some(Risk::Role),
-            Kind::Postgres(server) if server.conninfo.place.is_here() => None,
+            Kind::Postgres(server) if server.conninfo.places().all(Place::is_here) => None,
             Kind::Postgres(server) => of_server(server, Risk::Role),
             // The other nodes are asked with the same login.
             Kind::Repmgr(repmgr) => of_server(&repmgr.server, Risk::Vote),

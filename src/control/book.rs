@@ -101,6 +101,13 @@ impl OrderBook {
         if lasts.is_some_and(|lasts| lasts.is_zero()) {
             return Err(Refused::new("it would end at once", "give --for a time, such as 10m"));
         }
+        if force && wish != Wish::Ready {
+            let what = format!(
+                "`--force` means nothing to {}, which is never refused for what is seen",
+                wish.as_str()
+            );
+            return Err(Refused::new(what, "leave it out"));
+        }
         let about = self.target(target)?;
         let now = self.view.clock.now();
         if wish == Wish::Ready {
@@ -113,8 +120,7 @@ impl OrderBook {
             }
         }
         let mut order = Order::new(about.clone(), wish, (by, why), now);
-        order.forced = force && wish == Wish::Ready;
-        let force = order.forced;
+        order.forced = force;
         let kept = self.file().add(order, lasts);
         kept.map_err(|error| self.not_kept(&error))?;
         self.enforce();

@@ -88,7 +88,13 @@ impl Question {
         let until = question.as_object_mut().and_then(|question| question.remove(UNTIL));
         let until = until.map(serde_json::from_value::<u64>).transpose()?;
         let until = until.map(|ms| Stamp::new(Duration::from_millis(ms)));
-        Ok((serde_json::from_value(question)?, until))
+        let keys = question.as_object().map_or(0, serde_json::Map::len);
+        let question = serde_json::from_value(question)?;
+        // Of a command without keys of its own serde passes over all that stands beside it.
+        if matches!(question, Self::Status) && keys > 1 {
+            return Err(serde::de::Error::custom("`status` takes nothing beside `command`"));
+        }
+        Ok((question, until))
     }
 
     /// Whether it changes something.
@@ -162,7 +168,14 @@ mod tests {
             assert!(matches!(question, Question::Auto { target } if target == "primary"));
             assert_eq!(read, until);
         }
-        for wrong in ["", "[]", "{}", r#"{"command": "status", "until_boot_ms": "soon"}"#] {
+        for wrong in [
+            "",
+            "[]",
+            "{}",
+            r#"{"command": "status", "until_boot_ms": "soon"}"#,
+            r#"{"command": "status", "node": "db1"}"#,
+            r#"{"command": "auto", "target": "all", "force": true}"#,
+        ] {
             assert!(Question::read(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }

@@ -61,13 +61,13 @@ error_kinds! {
     /// Nothing listens where the source was asked (Patroni's REST API, not PostgreSQL).
     Refused => "refused", "is the service running, and does it listen on this address and port?";
     /// PostgreSQL itself refused the connection: nobody listens there. This is evidence, a no at once.
-    ServerDown => "server_down", "start PostgreSQL, or correct host and port in `conninfo`";
+    ServerDown => "server_down", "start PostgreSQL, or correct host and port in `conninfo`: ss -ltn shows where somebody listens, SHOW unix_socket_directories where its socket is";
     /// Nobody listens at the port that clients reach. This is evidence, a no at once.
     PortRefused => "port_refused", "start PostgreSQL, or the pooler in front of it; where clients reach it elsewhere, correct `address` of the source `tcp`, or `postgres_address` of Patroni's";
     /// No route, network down, or the connection broke off.
     Unreachable => "unreachable", "check the network between this host and the server";
     /// The host's name has no address.
-    Unresolved => "unresolved", "check the name and the resolver; the last good addresses are used meanwhile where there were any";
+    Unresolved => "unresolved", "check the name and the resolver (getent ahosts NAME); the last good addresses are used meanwhile where there were any";
     /// The TLS handshake or the certificate failed.
     Tls => "tls", "check `sslmode`, `sslrootcert` and the certificate's name and dates";
     /// The server does not accept this user or this password.
@@ -80,6 +80,8 @@ error_kinds! {
     SlotsFull => "slots_full", "the message says whose limit is reached: max_connections (raise it, or grant the role pg_use_reserved_connections), the role's or the database's CONNECTION LIMIT; pg_stat_activity shows who holds the slots";
     /// A pooler stands between: what answers may be another server than the one that is meant.
     Pooler => "pooler", "let `conninfo` lead to PostgreSQL itself: its own port or socket, past PgBouncer and the like";
+    /// Another host of the same `conninfo` leads to another server than the first one.
+    OtherServer => "other_server", "the hosts of one `conninfo` are addresses of one server, and the first says which one that is: give each server a source of its own; where it is one server that was started again, wait for its first host";
     /// The server answered a query with another error.
     Query => "query", "see the SQLSTATE in the message and the server's log";
     /// The user may not read what a look needs (SQLSTATE 42501).

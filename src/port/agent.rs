@@ -111,6 +111,7 @@ impl Port {
             room: self.room,
             failing: Seldom::default(),
             awake,
+            told_unread: false,
             held: None,
         };
         let mut sweeps = interval(SWEEP);
@@ -169,6 +170,8 @@ struct Door {
     /// Warnings that accept fails.
     failing: Seldom,
     awake: Awake,
+    /// It was said that something was sent here, which nobody reads.
+    told_unread: bool,
     /// One that is answered once this process has looked.
     held: Option<(OwnedFd, Option<IpAddr>)>,
 }
@@ -295,15 +298,32 @@ impl Door {
     fn sweep_oldest(&mut self, now: Stamp) {
         for _ in 0..SWEPT_PER_ANSWER {
             let Some(mut oldest) = self.lingering.pop_front() else { return };
-            if oldest.still_open(now) {
+            let open = oldest.still_open(now);
+            self.tell_unread(oldest.read > 0);
+            if open {
                 self.lingering.push_back(oldest);
             }
         }
     }
 
+    /// Says once that what was sent here is passed over.
+    fn tell_unread(&mut self, sent: bool) {
+        if sent && !std::mem::replace(&mut self.told_unread, true) {
+            let hint = "where it is HAProxy's agent-send, set agent_send = true for the service, or leave it out there; \
+                        the address of a node reads none";
+            warn!(addr = %self.addr, hint, "what is sent to this port is not read: whoever connects is answered");
+        }
+    }
+
     fn sweep(&mut self) {
         let now = self.clock.now();
-        self.lingering.retain_mut(|connection| connection.still_open(now));
+        let mut sent = false;
+        self.lingering.retain_mut(|connection| {
+            let open = connection.still_open(now);
+            sent |= connection.read > 0;
+            open
+        });
+        self.tell_unread(sent);
     }
 }
 

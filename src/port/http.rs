@@ -336,7 +336,9 @@ fn question(
     may: bool,
 ) -> Option<(Question, oneshot::Receiver<Option<String>>)> {
     let node = request.uri().path().strip_prefix(RELEASE)?.parse().ok().map(NodeId)?;
-    if !may || request.method() != Method::GET {
+    // Parameters are refused as those of every page.
+    let plain = request.uri().query().is_none_or(str::is_empty);
+    if !may || request.method() != Method::GET || !plain {
         return None;
     }
     let header = |name| request.headers().get(name)?.to_str().ok();

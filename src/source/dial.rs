@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Dialer {
     alone: Duration,
     /// Those that were asked and said nothing yet, for who drops a look.
     waited_for: Arc<Mutex<Vec<SocketAddr>>>,
+    /// Somebody took a connection since the look began.
+    reached: Arc<AtomicBool>,
 }
 
 /// Why no address could be connected to: each with its error. Never empty.
@@ -38,13 +41,32 @@ pub struct Failed(pub Vec<(SocketAddr, io::Error)>);
 impl Dialer {
     /// For looks of at most `timeout`.
     pub fn new(timeout: Duration) -> Self {
-        Self { alone: (timeout / SHARE_OF_LOOK).min(ADDRESS_ALONE), waited_for: Arc::default() }
+        Self { alone: (timeout / SHARE_OF_LOOK).min(ADDRESS_ALONE), ..Self::unasked() }
+    }
+
+    fn unasked() -> Self {
+        Self { alone: ADDRESS_ALONE, waited_for: Arc::default(), reached: Arc::default() }
     }
 
     /// The same, for another server.
     #[must_use]
     pub fn beside(&self) -> Self {
-        Self { alone: self.alone, waited_for: Arc::default() }
+        Self { alone: self.alone, ..Self::unasked() }
+    }
+
+    /// How long one has alone before the next is tried beside it.
+    pub fn alone(&self) -> Duration {
+        self.alone
+    }
+
+    /// Whether somebody took a connection since [`Self::forget`].
+    pub fn is_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    /// Somebody did, by a way that is no dialling.
+    pub fn has_reached(&self) {
+        self.reached.store(true, Ordering::Relaxed);
     }
 
     /// Connects to the first of these addresses that answers. No deadline of its own.
@@ -102,6 +124,7 @@ impl Dialer {
                 Ok(reached) => {
                     resolver.answered(host, addr.ip());
                     self.waited().clear();
+                    self.has_reached();
                     return Ok(reached);
                 }
                 Err(error) => failed.push((addr, error)),
@@ -119,6 +142,7 @@ impl Dialer {
 
     /// Forgets what was waited for.
     pub fn forget(&self) {
+        self.reached.store(false, Ordering::Relaxed);
         self.waited().clear();
     }
 

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use crate::config;
 use crate::host::clock::Clock;
-use crate::look::error::SourceError;
-use crate::look::observation::{Lack, Observation};
+use crate::look::error::{ErrorKind, SourceError};
+use crate::look::observation::{Expiry, Lack, Observation};
 use crate::look::stamp::Stamp;
 use crate::source::RoleSource;
 use crate::source::pg::Connector;
-use crate::source::pg::role::{self, LEAST, RoleRow, is_lack};
+use crate::source::pg::hosts::{Answered, Hosts};
+use crate::source::pg::role::{self, LEAST, RoleRow, STARTED, is_lack};
 use crate::source::resolve::Resolver;
 
 /// How long a server that lacks a part of what is asked is asked for its role alone: it may be upgraded.
@@ -25,8 +26,10 @@ const LACKING: Duration = Duration::from_secs(300);
 
 /// PostgreSQL as a source: a fresh connection and one query a look.
 pub struct Postgres {
-    connector: Connector,
-    query: String,
+    hosts: Hosts,
+    query: Arc<str>,
+    /// What is asked of a server that lacks the rest.
+    least: Arc<str>,
     told_hidden: bool,
     /// Until when the role alone is asked for, and what the server said of the rest.
     lacking: Option<(Stamp, Arc<str>)>,
@@ -41,10 +44,16 @@ impl Postgres {
         timeout: Duration,
         resolver: Resolver,
     ) -> Result<Self, SourceError> {
-        let connector = Connector::new(settings, timeout, resolver)?;
+        let hosts = Hosts::own(Connector::each(settings, timeout, resolver)?);
+        let (query, least) = if hosts.must_agree() {
+            (role::query(&[STARTED], ""), format!("{LEAST},\n       {STARTED}"))
+        } else {
+            (role::query(&[], ""), LEAST.to_owned())
+        };
         Ok(Self {
-            connector,
-            query: role::query(&[], ""),
+            hosts,
+            query: query.into(),
+            least: least.into(),
             told_hidden: false,
             lacking: None,
             told_lack: false,
@@ -52,20 +61,33 @@ impl Postgres {
     }
 
     /// Asks for all, or for the role alone where the server lacks a part of the rest.
-    async fn ask(&mut self) -> Result<RoleRow, SourceError> {
+    async fn ask(&mut self) -> Result<Seen, SourceError> {
         let now = Clock::Boot.now();
-        if self.lacking.take_if(|(until, _)| *until <= now).is_none() {
-            match self.connector.ask(&self.query).await {
-                Err(lack) if is_lack(&lack) => {
-                    let row = RoleRow::read(&self.connector.ask(LEAST).await?)?;
-                    self.lacking = Some((now.plus(LACKING), Arc::clone(&lack.detail)));
-                    self.tell_lack(&lack);
-                    return Ok(row);
-                }
-                answered => return RoleRow::read(&answered?),
-            }
+        self.lacking.take_if(|(until, _)| *until <= now);
+        let whole = self.lacking.is_none();
+        let agree = self.hosts.must_agree();
+        let (query, least) = (Arc::clone(&self.query), Arc::clone(&self.least));
+        let asked = self.hosts.ask(|connector| {
+            let (query, least) = (Arc::clone(&query), Arc::clone(&least));
+            Box::pin(async move {
+                let asked = if whole { Some(connector.ask(&query).await) } else { None };
+                let (row, lack) = match asked {
+                    Some(Err(lack)) if is_lack(&lack) => (connector.ask(&least).await?, Some(lack)),
+                    Some(answered) => (answered?, None),
+                    None => (connector.ask(&least).await?, None),
+                };
+                let role = RoleRow::read(&row)?;
+                connector.is_direct(role.pid())?;
+                let seen = Seen { role, expiry: connector.expiry(), lack };
+                Answered::of(seen, &row, agree)
+            })
+        });
+        let seen = asked.await.map_err(|error| error.unwrap_or_else(nowhere))?;
+        if let Some(lack) = &seen.lack {
+            self.lacking = Some((now.plus(LACKING), Arc::clone(&lack.detail)));
+            self.tell_lack(lack);
         }
-        RoleRow::read(&self.connector.ask(LEAST).await?)
+        Ok(seen)
     }
 
     fn tell_lack(&mut self, lack: &SourceError) {
@@ -81,8 +103,8 @@ impl Postgres {
     fn tell_hidden(&mut self) {
         if !std::mem::replace(&mut self.told_hidden, true) {
             tracing::warn!(
-                server = %self.connector.place(),
-                user = self.connector.user(),
+                server = self.hosts.first().map(|server| tracing::field::display(server.place())),
+                user = self.hosts.first().map(Connector::user),
                 "lag is unknown: this user may not read pg_stat_wal_receiver; \
                  hint: GRANT pg_read_all_stats to it"
             );
@@ -90,19 +112,31 @@ impl Postgres {
     }
 }
 
+/// What one look came to.
+struct Seen {
+    role: RoleRow,
+    expiry: Expiry,
+    /// What the server lacks of what was asked.
+    lack: Option<SourceError>,
+}
+
+/// A `conninfo` has one host at least.
+fn nowhere() -> SourceError {
+    SourceError::new(ErrorKind::Unresolved, "`conninfo` names no host")
+}
+
 impl RoleSource for Postgres {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
-        let row = self.ask().await?;
-        self.connector.is_direct(row.pid())?;
-        if row.hidden() {
+        let Seen { role, expiry, .. } = self.ask().await?;
+        if role.hidden() {
             self.tell_hidden();
         }
-        let seen = row.observation()?;
+        let seen = role.observation()?;
         let part = self.lacking.as_ref().map(|(_, said)| Lack::Part(Arc::clone(said)));
-        Ok(Observation { expiry: self.connector.expiry(), lack: part.or(seen.lack), ..seen })
+        Ok(Observation { expiry, lack: part.or(seen.lack), ..seen })
     }
 
     fn waited_for(&self) -> Option<String> {
-        self.connector.waited_for()
+        self.hosts.waited_for()
     }
 }

@@ -15,9 +15,8 @@ use rolecall::source::RoleSource;
 use rolecall::source::postgres::Postgres;
 use rolecall::source::resolve::Resolver;
 use rolecall::watch::poller;
-use socket2::{Domain, Socket, Type};
 
-use crate::server::{PATIENCE, PORT, Server};
+use crate::server::{PATIENCE, PORT, Server, silent};
 use crate::{eventually, look, settings, source};
 
 /// The port of a pooler, at the address of its server.
@@ -133,12 +132,14 @@ async fn a_server_that_lacks_what_is_not_needed_says_its_role_all_the_same() {
 #[tokio::test]
 async fn a_login_that_is_refused_says_what_mends_it() {
     let hba = "host all unlisted samehost reject\nlocal all peered peer map=nobody\n\
-               host all scram samehost scram-sha-256\nhost all all samehost trust";
+               host all scram samehost scram-sha-256\nhost all over samehost scram-sha-256\n\
+               host all all samehost trust";
     let mut server = Server::init(hba, "");
     server.start();
     server.sql(
         "CREATE ROLE bare LOGIN; CREATE ROLE full LOGIN CONNECTION LIMIT 0; CREATE ROLE nologin; \
-         CREATE ROLE unlisted LOGIN; CREATE ROLE scram LOGIN PASSWORD 'right'",
+         CREATE ROLE unlisted LOGIN; CREATE ROLE scram LOGIN PASSWORD 'right'; \
+         CREATE ROLE over LOGIN PASSWORD 'right' VALID UNTIL '2020-01-01'",
     );
     server.sql("CREATE DATABASE closed ALLOW_CONNECTIONS false");
     server.sql("CREATE DATABASE narrow CONNECTION LIMIT 0");
@@ -159,6 +160,12 @@ async fn a_login_that_is_refused_says_what_mends_it() {
             "user=scram dbname=postgres password=wrong",
             ErrorKind::Denied,
             "hint: the password of scram",
+        ),
+        ("user=over dbname=postgres password=right", ErrorKind::Denied, "VALID UNTIL is over"),
+        (
+            "user=bare dbname=postgres sslmode=require",
+            ErrorKind::Tls,
+            "hint: ALTER SYSTEM SET ssl = on",
         ),
         (
             "user=full dbname=postgres",
@@ -184,20 +191,99 @@ async fn a_login_that_is_refused_says_what_mends_it() {
     }
 }
 
-/// Somebody listens there whose queue is full, so that the kernel drops what comes: as at a dead host.
-fn silent(ip: Ipv4Addr) -> Vec<Socket> {
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    listener.bind(&SocketAddr::from((ip, PORT)).into()).unwrap();
-    listener.listen(0).unwrap();
-    let addr = listener.local_addr().unwrap();
-    let mut held = vec![listener];
-    for _ in 0..4 {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let _ = socket.connect(&addr);
-        held.push(socket);
+/// Passes on what comes to `from` to the server, until it is dropped.
+struct Relay(tokio::task::JoinHandle<()>);
+
+impl Relay {
+    async fn start(from: Ipv4Addr, server: &Server) -> Self {
+        let to = SocketAddr::from((server.addr, PORT));
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind((from, PORT).into()).unwrap();
+        let listener = socket.listen(8).unwrap();
+        Self(tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut server = tokio::net::TcpStream::connect(to).await.unwrap();
+                tokio::spawn(async move {
+                    // Whoever hangs up first ends it.
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        }))
     }
-    held
+
+    async fn stop(self) {
+        self.0.abort();
+        let _ = self.0.await;
+    }
+}
+
+/// An address beside that of a server, of which no other test knows.
+fn beside(server: &Server, n: u8) -> Ipv4Addr {
+    let [_, b, c, d] = server.addr.octets();
+    Ipv4Addr::new(127, b.wrapping_add(n), c, d)
+}
+
+/// Another host than the first counts for as long as the very server answers there that the first one
+/// showed: not before, not after that one was started again, and never where it is another server.
+#[tokio::test]
+async fn the_hosts_of_one_conninfo_are_one_server_or_count_for_nothing() {
+    let mut server = Server::init("host all all samehost trust\nlocal replication all trust", "");
+    server.start();
+    server.sql("CREATE ROLE bare LOGIN");
+    let mut other = Server::standby_of(&server);
+    other.start();
+    other.sql("SELECT pg_promote()");
+    let first = beside(&server, 101);
+    let list = |second: Ipv4Addr| {
+        source(&format!("host={first},{second} user=bare dbname=postgres sslmode=disable"))
+    };
+    let is_primary =
+        |seen: Result<Observation, _>| seen.map(|seen| seen.role) == Ok(Some(Role::Primary));
+
+    // Nobody has said yet which server is meant: the first refuses, and the second may be anybody.
+    let mut own = list(server.addr);
+    let unproven = own.observe().await.unwrap_err();
+    assert_eq!(unproven.kind, ErrorKind::ServerDown, "{unproven}");
+    assert!(unproven.detail.contains("another of its hosts leads to a server"), "{unproven}");
+
+    let relay = Relay::start(first, &server).await;
+    assert!(is_primary(own.observe().await));
+    let mut wrong = list(other.addr);
+    assert!(is_primary(wrong.observe().await), "the first host is the node's");
+    relay.stop().await;
+    for _ in 0..2 {
+        assert!(is_primary(own.observe().await), "the same server by its other address");
+        let error = wrong.observe().await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::ServerDown, "{error}");
+    }
+
+    // Started again: the second host alone is not believed, until the first one has shown it.
+    server.stop();
+    server.start();
+    let error = own.observe().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::ServerDown, "{error}");
+    let relay = Relay::start(first, &server).await;
+    assert!(is_primary(own.observe().await));
+
+    // Where the first is dead and refuses nothing, the other is reached within the look, and first from then on.
+    relay.stop().await;
+    let held = silent(first);
+    let timeout = Duration::from_millis(1500);
+    assert!(is_primary(poller::look(&mut own, timeout).await));
+    let quick = Duration::from_millis(200);
+    let mut seen = poller::look(&mut own, quick).await;
+    for _ in 0..20 {
+        if seen.is_err() {
+            // A loaded machine.
+            seen = poller::look(&mut own, quick).await;
+        }
+    }
+    assert!(is_primary(seen));
+    // The other server does not answer in its place.
+    let error = poller::look(&mut wrong, timeout).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
+    drop(held);
 }
 
 /// Of the two addresses of a name the first is dead: the server is seen within the first look, and the one
@@ -207,8 +293,7 @@ async fn a_name_of_which_one_address_is_dead_is_seen_within_a_look() {
     let mut server = Server::init("host all all samehost trust", "");
     server.start();
     server.sql("CREATE ROLE bare LOGIN");
-    let [_, b, c, d] = server.addr.octets();
-    let dead = Ipv4Addr::new(127, b.wrapping_add(100), c, d);
+    let dead = beside(&server, 100);
     let _held = silent(dead);
     let (first, second): (IpAddr, IpAddr) = (dead.into(), server.addr.into());
     let dns = Resolver::with(move |_| Ok(vec![first, second]));

@@ -3,12 +3,13 @@
 #![allow(dead_code, reason = "each target uses its own part")]
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 /// The port of every server: the address is what is its own.
@@ -27,13 +28,20 @@ pub struct Server {
     child: Option<Child>,
     /// What its programs find in their environment beside `PATH`.
     pub env: Vec<(&'static str, PathBuf)>,
+    /// Where its own programs are; those for clients may be of another version.
+    bin: PathBuf,
     _lock: TcpListener,
 }
 
 impl Server {
     /// A new cluster with these lines in its `pg_hba.conf` and `postgresql.conf`; not started.
     pub fn init(hba: &str, conf: &str) -> Self {
-        let server = Self::nowhere();
+        Self::init_with(bindir(), hba, conf)
+    }
+
+    /// The same, with the server programs in `bin`.
+    pub fn init_with(bin: PathBuf, hba: &str, conf: &str) -> Self {
+        let server = Self::nowhere(bin);
         run(server.command("initdb").args(["-N", "-E", "UTF8", "--no-locale", "-U", "postgres"]));
         fs::write(server.data().join("pg_hba.conf"), format!("local all all trust\n{hba}"))
             .unwrap();
@@ -41,9 +49,19 @@ impl Server {
         server
     }
 
+    /// A standby of `primary`, which must be stopped, by a copy of its files; it follows by these lines. Not
+    /// started.
+    pub fn copy_of(primary: &Self, conf: &str) -> Self {
+        let server = Self::nowhere(primary.bin.clone());
+        run(Command::new("cp").arg("-a").arg(primary.data()).arg(server.data()));
+        server.put_secret("data/standby.signal", "");
+        server.configure(conf);
+        server
+    }
+
     /// A standby of `primary`, which must be running; not started.
     pub fn standby_of(primary: &Self) -> Self {
-        let server = Self::nowhere();
+        let server = Self::nowhere(primary.bin.clone());
         run(server
             .command("pg_basebackup")
             .args(["-N", "-R", "-c", "fast", "-U", "postgres", "-h"])
@@ -52,16 +70,17 @@ impl Server {
         server
     }
 
-    fn nowhere() -> Self {
+    fn nowhere(bin: PathBuf) -> Self {
         let (addr, lock) = own_address();
         let dir = TempDir::with_prefix("rolecall-pg-").unwrap();
         if is_root() {
             chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        Self { addr, dir, child: None, env: Vec::new(), _lock: lock }
+        Self { addr, dir, child: None, env: Vec::new(), bin, _lock: lock }
     }
 
-    fn configure(&self, conf: &str) {
+    /// Adds these lines, and its own, to its `postgresql.conf`.
+    pub fn configure(&self, conf: &str) {
         let own = format!(
             "listen_addresses = '{}'\nport = {PORT}\nunix_socket_directories = '{}'\nfsync = off\n\
              log_disconnections = on\nmax_connections = 20\nshared_buffers = 1MB\n{conf}\n",
@@ -152,7 +171,8 @@ impl Server {
 
     /// A program of PostgreSQL, or of its extensions, as the server's user.
     pub fn program(&self, name: &str) -> Command {
-        let program = bindir().join(name);
+        let own = self.bin.join(name);
+        let program = if own.exists() { own } else { bindir().join(name) };
         let mut command = if is_root() {
             let mut command = Command::new("setpriv");
             let id = NOBODY.to_string();
@@ -180,6 +200,24 @@ impl Drop for Server {
             eprintln!("log of the server on {}:\n{log}", self.addr);
         }
     }
+}
+
+/// Somebody listens there, at [`PORT`], whose queue is full, so that the kernel drops what comes: as at a dead host.
+pub fn silent(ip: Ipv4Addr) -> Vec<Socket> {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.set_reuse_address(true).unwrap();
+    listener.bind(&SocketAddr::from((ip, PORT)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut held = vec![listener];
+    for _ in 0..4 {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        // It begins, and does not end.
+        let _ = socket.connect(&addr);
+        held.push(socket);
+    }
+    held
 }
 
 /// Writes a file that is open to its owner alone.

@@ -155,7 +155,7 @@ fn the_daemon_counts_the_votes_and_keeps_the_secrets() {
     let conf = primary.server.put_secret("rolecall.toml", &conf);
     let rolecall = |command: &str| {
         let mut rolecall = Command::new(env!("CARGO_BIN_EXE_rolecall"));
-        rolecall.args(["--log", "trace", "--config"]).arg(&conf).arg(command);
+        rolecall.env("ROLECALL_LOG", "trace").arg("--config").arg(&conf).arg(command);
         rolecall
     };
     let mut daemon =

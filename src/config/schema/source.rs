@@ -335,6 +335,20 @@ pub fn postgres(
     let passfile = table.take("passfile", string(PATH, "write it in double quotes", path));
     let credential = table.take("password_credential", |value| from_credential(value, credentials));
     let (file, secret) = (table.has("passfile"), table.has("password_credential"));
+    // It would be used, or not, without anybody being told which.
+    let within = conninfo.as_ref().and_then(|conninfo| {
+        let within =
+            [("password", conninfo.password.is_some()), ("passfile", conninfo.passfile.is_some())];
+        within.into_iter().find_map(|(key, given)| given.then_some(key))
+    });
+    for (key, given) in [("passfile", file), ("password_credential", secret)] {
+        if let Some(within) = within.filter(|_| given) {
+            let what = format!("stands beside `{within}` in `conninfo`");
+            let hint =
+                "leave one of the two out; a file keeps the password out of the configuration";
+            table.report(key, Fault::new(what, "one place for the password", hint));
+        }
+    }
     let password = match (file, secret) {
         (true, true) => {
             let what = "stands beside `passfile`";

@@ -53,8 +53,25 @@ pub fn read_answer(asked: Asked, status: u16, body: &[u8]) -> Result<Observation
         HELD => read_status(asked, true, body),
         other => Err(SourceError::new(
             ErrorKind::Status,
-            format_args!("expected status 200 or 503, got {other}"),
+            format_args!("expected status 200 or 503, got {other}{}", not_patroni(other)),
         )),
+    }
+}
+
+/// What answers with such a status where Patroni is meant.
+fn not_patroni(status: u16) -> &'static str {
+    match status {
+        401 | 403 => {
+            "; hint: Patroni asks nobody for a password who reads: a proxy stands before it, or another service answers; \
+             let `url` lead to Patroni's own restapi.listen"
+        }
+        502 | 504 => {
+            "; hint: a proxy answers whose Patroni does not; let `url` lead to Patroni itself"
+        }
+        301 | 302 | 307 | 308 => {
+            "; hint: no redirection is followed: let `url` lead to Patroni itself, by https where that is meant"
+        }
+        _ => "",
     }
 }
 

@@ -198,6 +198,11 @@ pub fn shown(asked: &Url) -> String {
 const SAY_HTTPS: &str =
     "hint: say https in `url` where Patroni has a certificate (restapi.certfile)";
 
+const NO_HTTP: &str = "what is answered is no HTTP";
+
+/// How to find out who answers.
+const WHO: &str = "ss -ltnp on that host shows who listens at the port";
+
 /// What a failure means.
 fn failure(broken: &Broken, https: bool) -> SourceError {
     match broken {
@@ -246,15 +251,31 @@ fn of_io(error: &io::Error, https: bool, after_handshake: bool) -> SourceError {
         {
             closed_by_tls(after_handshake)
         }
+        // What an https port does to http.
+        io::ErrorKind::ConnectionReset if after_handshake => SourceError::new(
+            ErrorKind::Unreachable,
+            format_args!("the connection was broken off (connection reset); {SAY_HTTPS}"),
+        ),
         _ => SourceError::new(ErrorKind::Unreachable, error),
     }
 }
 
 fn of_http(error: &hyper::Error, https: bool) -> SourceError {
     if error.is_parse() && !https {
-        SourceError::new(ErrorKind::Malformed, format_args!("{error}; {SAY_HTTPS}"))
+        SourceError::new(
+            ErrorKind::Malformed,
+            format_args!("{NO_HTTP} ({error}); {SAY_HTTPS}, {WHO}"),
+        )
     } else if error.is_parse() {
-        SourceError::new(ErrorKind::Malformed, error)
+        SourceError::new(ErrorKind::Malformed, format_args!("{NO_HTTP} ({error}); hint: {WHO}"))
+    } else if !https && error.to_string().contains("unexpected message") {
+        // It spoke before it was asked, as SSH and mail do.
+        SourceError::new(ErrorKind::Malformed, format_args!("{NO_HTTP}; hint: {WHO}"))
+    } else if !https && error.is_canceled() {
+        // The connection ended before the request was on it.
+        let what =
+            format_args!("the connection was closed before anything was asked; {SAY_HTTPS}, {WHO}");
+        SourceError::new(ErrorKind::Unreachable, what)
     } else if https {
         closed_by_tls(true)
     } else {

@@ -15,12 +15,18 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::login::{Encrypted, Refused};
+use super::message::stranger;
 use super::wire::io_kind;
 use crate::look::error::ErrorKind;
 use crate::source::tls::{Attempt, end, said};
 
 /// Asks whether the server can do TLS (manual, "SSL Session Encryption").
 pub(super) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// What is said of a server that has no TLS.
+const NO_TLS: &str = "the server does not support TLS; hint: ALTER SYSTEM SET ssl = on there, with server.crt and \
+                      server.key beside its data, and SELECT pg_reload_conf(); or sslmode=prefer, where nobody \
+                      between is to be kept out";
 
 /// `AuthenticationOk`
 const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0";
@@ -53,11 +59,8 @@ pub(super) async fn open(
     match stream.read_u8().await? {
         b'S' => {}
         b'N' if attempt == Attempt::Prefer => return Ok(plain(stream)),
-        b'N' => return Err(tls("server does not support TLS")),
-        _ => {
-            let what = "the server answers the question for TLS with nonsense".to_owned();
-            return Err(Refused::Is(ErrorKind::Malformed, what));
-        }
+        b'N' => return Err(tls(NO_TLS)),
+        other => return Err(Refused::Is(ErrorKind::Malformed, stranger(other))),
     }
     // What is no name of a certificate fits none, and where no name is asked for it is of no matter.
     let nobody = ServerName::from(std::net::IpAddr::from([0, 0, 0, 0]));
@@ -76,7 +79,19 @@ pub(super) async fn open(
 
 /// An error of the stream, for a person.
 pub(super) fn plainly(error: &io::Error) -> String {
-    tls_within(error).map_or_else(|| error.to_string(), said)
+    if let Some(tls) = tls_within(error) {
+        return said(tls);
+    }
+    let hint = "its log says why; a proxy whose server is gone does the same, as does who waits for TLS at once";
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            format!("the connection was closed without an answer; hint: {hint}")
+        }
+        io::ErrorKind::ConnectionReset => {
+            format!("the connection was broken off (connection reset); hint: {hint}")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// The error of the TLS library that an error of the stream holds.

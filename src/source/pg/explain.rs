@@ -5,9 +5,12 @@ use std::io;
 use tokio_postgres::Error;
 
 use super::channel::plainly;
+use super::login::Refused;
 use super::message::Said;
 use super::wire::{io_kind, is_nonsense};
-use crate::look::error::ErrorKind;
+use super::{Connector, Password};
+use crate::config::PasswordFrom;
+use crate::look::error::{ErrorKind, SourceError};
 
 /// Most characters of a server's own words in an error.
 const MAX_WORDS: usize = 300;
@@ -58,6 +61,15 @@ pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
     let Login { user, dbname, dbname_by_default } = login;
     let about = |words: &str| said.message.contains(words);
     Some(match said.code.as_str() {
+        // Before 14 it says "SSL off".
+        "28000"
+            if about("no pg_hba.conf entry") && (about("no encryption") || about("SSL off")) =>
+        {
+            format!(
+                "set sslmode=require in `conninfo`, where the lines of the server's pg_hba.conf for user {user} say \
+                 hostssl; else add one for it and database {dbname}, and SELECT pg_reload_conf()"
+            )
+        }
         "28000" if about("no pg_hba.conf entry") || about("pg_hba.conf rejects") => {
             format!(
                 "add a line for user {user} and database {dbname} to the server's pg_hba.conf, and SELECT pg_reload_conf()"
@@ -76,7 +88,7 @@ pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
             )
         }
         "28P01" => format!(
-            "the password of {user} is another, or it has none: compare `passfile` or `password_credential`, or ALTER ROLE \"{user}\" PASSWORD"
+            "the password of {user} is another, or it has none, or its VALID UNTIL is over (\\du+ and the server's log say): compare `passfile` or `password_credential`, or ALTER ROLE \"{user}\" PASSWORD"
         ),
         "3D000" if *dbname_by_default => {
             "set `dbname` in `conninfo`: without it the database is called as the user is"
@@ -100,6 +112,10 @@ pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
                 .is_some_and(|detail| detail.contains("Hot standby mode is disabled")) =>
         {
             "set hot_standby = on: this standby never answers".to_owned()
+        }
+        "57P03" if about("starting up") => {
+            "wait, or see its log; before PostgreSQL 14 a standby with hot_standby = off says so for ever"
+                .to_owned()
         }
         "0A000" => "is it a PostgreSQL of version 12 or later?".to_owned(),
         "22023" | "42704" | "55P02" | "22P02" => "correct `options` in `conninfo`".to_owned(),
@@ -151,6 +167,52 @@ pub(super) fn explained(error: &Error) -> (ErrorKind, String) {
 pub(super) fn broken_kind(error: &io::Error) -> ErrorKind {
     let nonsense = if is_nonsense(error) { ErrorKind::Malformed } else { ErrorKind::Unreachable };
     io_kind(error).unwrap_or(nonsense)
+}
+
+impl Connector {
+    /// Why the user was not let in.
+    pub(super) fn refusal(&self, refused: Refused) -> SourceError {
+        match refused {
+            Refused::Said(said) => self.said(&said, Stage::Connect),
+            Refused::Io(error) => self.failed(broken_kind(&error), plainly(&error)),
+            Refused::NoPassword => self.failed(ErrorKind::Denied, self.password_missing()),
+            Refused::Is(kind, what) => self.failed(kind, what),
+            Refused::Before(error) => error,
+        }
+    }
+
+    /// What a server's own words mean, with what mends a login.
+    fn said(&self, said: &Said, stage: Stage) -> SourceError {
+        let (dbname, dbname_by_default) = (&self.dbname, self.dbname_by_default);
+        let login = Login { user: &self.user, dbname, dbname_by_default };
+        let kind = sqlstate_kind(&said.code, stage);
+        match remedy(said, &login).filter(|_| stage == Stage::Connect) {
+            Some(hint) => self.failed(kind, format_args!("{}; hint: {hint}", words(said))),
+            None => self.failed(kind, words(said)),
+        }
+    }
+
+    pub(super) fn explained(&self, error: &Error, stage: Stage) -> SourceError {
+        if let Some(said) = said_within(error) {
+            return self.said(&said, stage);
+        }
+        let (kind, what) = explained(error);
+        self.failed(kind, what)
+    }
+
+    fn password_missing(&self) -> String {
+        match &self.password {
+            Password::From(PasswordFrom::Passfile(path)) => format!(
+                "the server asks for a password and {} has no line for {}:{}:{}:{}",
+                path.display(),
+                self.login_host(),
+                self.place.port,
+                self.dbname,
+                self.user
+            ),
+            _ => "the server asks for a password and none is configured".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

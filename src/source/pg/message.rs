@@ -23,8 +23,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Me
     loop {
         let tag = stream.read_u8().await?;
         if !matches!(tag, b'R' | b'E' | b'N') {
-            let what = format!("unexpected message {:?} from the server", char::from(tag));
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, stranger(tag)));
         }
         let length = stream.read_u32().await? as usize;
         let Some(length) = length.checked_sub(4) else {
@@ -39,6 +38,20 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Me
             return Ok(Message { tag, body });
         }
     }
+}
+
+/// Who answers with this byte, which begins no answer of PostgreSQL's, and how to find out more.
+pub(super) fn stranger(first: u8) -> String {
+    let who = match first {
+        // "HTTP/1.1 400", "SSH-2.0-OpenSSH"
+        b'H' => "it answers as an HTTP server does".to_owned(),
+        b'S' => "it answers as an SSH server does".to_owned(),
+        other => format!("its answer begins with {:?}", char::from(other)),
+    };
+    format!(
+        "who listens there does not speak PostgreSQL's protocol: {who}; hint: ss -ltnp on that host shows who \
+         listens at the port, SHOW port and SHOW listen_addresses where PostgreSQL does"
+    )
 }
 
 /// The message with which a client begins.

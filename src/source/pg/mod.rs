@@ -9,22 +9,21 @@ mod explain;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod greeting;
+pub mod hosts;
 mod keys;
 mod login;
 mod message;
+mod opening;
 mod proof;
 pub mod role;
 mod scram;
 pub mod sessions;
 mod wire;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::net::UnixStream;
-use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
-use tokio_postgres::{Client, Config, Connection, Error, NoTls, Row};
 
 use crate::config::conninfo::{ChannelBinding, RequireAuth};
 use crate::config::secret::Secret;
@@ -37,19 +36,15 @@ use crate::look::stamp::Stamp;
 use crate::source::dial::Dialer;
 use crate::source::passfile::{self, Login};
 use crate::source::resolve::Resolver;
-use crate::source::tls::{Attempt, Tls};
+use crate::source::tls::Tls;
 
-use channel::{Backend, Entered, Stream};
-use explain::{Stage, broken_kind, explained, remedy, said_within, sqlstate_kind, words};
+use channel::Backend;
+use explain::Stage;
 use keys::Keyring;
 pub use keys::REST;
-use login::{Encrypted, Refused, Who};
 pub use message::MAX_LOGIN_MESSAGE;
-use message::Said;
-use proof::Demand;
 pub use scram::MAX_ITERATIONS;
 pub use wire::MAX_ANSWER;
-use wire::{Bounded, tcp_kind, unix_kind};
 
 /// How long a server is not asked again that did not let this user in with this password: each attempt
 /// costs it a process and a line in its log, and the password would have to change first. Shorter than
@@ -94,9 +89,6 @@ enum Password {
     Known(Secret),
     From(PasswordFrom),
 }
-
-/// A connection on which the user is in.
-type Open = (Client, Connection<Entered, NoTlsStream>);
 
 impl Connector {
     /// A connector to the server of `settings`, for looks of at most `timeout`.
@@ -150,6 +142,22 @@ impl Connector {
         })
     }
 
+    /// One for each host of `settings`, the first of which says what server is meant. Errors as
+    /// [`Self::new`].
+    pub fn each(
+        settings: &config::Postgres,
+        timeout: Duration,
+        resolver: Resolver,
+    ) -> Result<Vec<Self>, SourceError> {
+        let first = Self::new(settings, timeout, resolver)?;
+        let others = &settings.conninfo.others;
+        if others.iter().any(|place| place.socket_dir().is_none()) {
+            first.tls.config()?;
+        }
+        let others: Vec<_> = others.iter().map(|place| first.to(place.clone())).collect();
+        Ok([vec![first], others].concat())
+    }
+
     /// The same user, password, database and TLS, to another server, which a row of a table names.
     ///
     /// # Errors
@@ -160,8 +168,12 @@ impl Connector {
             let what = "a row of a table names a socket, which no other host has";
             return Err(SourceError::new(ErrorKind::Unresolved, what));
         }
+        Ok(self.to(place))
+    }
+
+    fn to(&self, place: Place) -> Self {
         let (keyring, dialer) = (self.keyring.beside(), self.dialer.beside());
-        Ok(Self { place, keyring, dialer, peer_end: None, denied: None, ..self.clone() })
+        Self { place, keyring, dialer, peer_end: None, denied: None, ..self.clone() }
     }
 
     /// What is said of a look that was dropped before an address had answered.
@@ -245,125 +257,6 @@ impl Connector {
         }
     }
 
-    async fn open(&mut self, password: Option<&Secret>) -> Result<Open, SourceError> {
-        let own_socket = self.place.socket_dir().is_some();
-        // `sslmode` means nothing on a socket.
-        let attempts = if own_socket { &[Attempt::Disable] } else { self.tls.attempts() };
-        let mut refused: Option<SourceError> = None;
-        for attempt in attempts {
-            self.peer_end = None;
-            match self.enter(*attempt, own_socket, password).await {
-                Ok(entered) => {
-                    if let Some(refused) = refused.filter(|_| *attempt == Attempt::Disable) {
-                        self.tell_unencrypted(&refused);
-                    }
-                    // Whom it would announce is of no matter: the user is in.
-                    let opened = Config::new().user(&self.user).connect_raw(entered, NoTls).await;
-                    return opened.map_err(|error| self.explained(&error, Stage::Connect));
-                }
-                Err(refusal) => {
-                    let hinges = hinges_on_encryption(&refusal);
-                    let error = self.refusal(refusal);
-                    let error = match refused.take() {
-                        // What the first way failed by may be what is to be mended.
-                        Some(first) => {
-                            let (how, place) = (attempt.shown(), format!("{}: ", self.place));
-                            let first = first.detail.strip_prefix(&place).unwrap_or(&first.detail);
-                            let also = format_args!("{error} ({how}; before that: {first})");
-                            SourceError::new(error.kind, also)
-                        }
-                        None => error,
-                    };
-                    if !hinges {
-                        return Err(error);
-                    }
-                    refused = Some(error);
-                }
-            }
-        }
-        Err(refused.unwrap_or_else(|| self.failed(ErrorKind::Tls, "no way to connect")))
-    }
-
-    /// Says once that a look goes without TLS, though the server has it.
-    fn tell_unencrypted(&mut self, why: &SourceError) {
-        if !std::mem::replace(&mut self.told_unencrypted, true) {
-            tracing::warn!(
-                %why,
-                hint = "mend that, or set sslmode=disable in `conninfo`: the server logs a failed handshake at every look",
-                "{}: asked without TLS, which failed", self.place
-            );
-        }
-    }
-
-    /// One attempt to be let in.
-    async fn enter(
-        &mut self,
-        attempt: Attempt,
-        own_socket: bool,
-        password: Option<&Secret>,
-    ) -> Result<Entered, Refused> {
-        let config = if own_socket { None } else { Some(self.tls.config()?) };
-        let stream = self.dial().await?;
-        let channel::Channel { mut stream, encrypted, ends } =
-            channel::open(stream, attempt, config, &self.tls_name()).await?;
-        self.peer_end = ends;
-        let certified = matches!(encrypted, Encrypted::Tls(_)) && self.tls.verifies();
-        let demand = Demand {
-            require: self.require_auth,
-            binding: self.binding,
-            password: !matches!(self.password, Password::From(PasswordFrom::Nowhere)),
-            known: own_socket || certified,
-        };
-        let who = Who {
-            user: &self.user,
-            dbname: &self.dbname,
-            application_name: &self.application_name,
-            options: &self.options,
-            password,
-            keyring: &self.keyring,
-        };
-        login::login(&mut stream, &who, encrypted, demand).await?;
-        self.backend = Backend::default();
-        Ok(Entered::new(stream, self.backend.clone()))
-    }
-
-    /// The name the server's certificate must have.
-    fn tls_name(&self) -> String {
-        match (&self.place.host, self.place.hostaddr) {
-            (None, Some(addr)) => addr.to_string(),
-            _ => self.place.name().to_owned(),
-        }
-    }
-
-    async fn dial(&self) -> Result<Box<dyn Stream>, SourceError> {
-        if let Some(dir) = self.place.socket_dir() {
-            let path = dir.join(format!(".s.PGSQL.{}", self.place.port));
-            return match UnixStream::connect(&path).await {
-                Ok(stream) => Ok(Box::new(Bounded::new(stream))),
-                Err(e) => Err(self.failed(unix_kind(&e), format!("{}: {e}", path.display()))),
-            };
-        }
-        let addresses = self.addresses().await?;
-        let (host, port) = (self.place.name(), self.place.port);
-        match self.dialer.connect(&self.resolver, host, &addresses, port).await {
-            Ok(stream) => Ok(Box::new(Bounded::new(stream))),
-            Err(failed) => {
-                let error =
-                    failed.into_error(|addr, e| self.failed(tcp_kind(e), format!("{addr}: {e}")));
-                Err(error.unwrap_or_else(|| {
-                    self.failed(ErrorKind::Unresolved, "the name has no address")
-                }))
-            }
-        }
-    }
-
-    async fn addresses(&self) -> Result<Vec<IpAddr>, SourceError> {
-        match (self.place.hostaddr, self.place.name().parse()) {
-            (Some(addr), _) | (None, Ok(addr)) => Ok(vec![addr]),
-            (None, Err(_)) => self.resolver.lookup(self.place.name()).await,
-        }
-    }
-
     fn password(&self) -> Result<Option<Secret>, SourceError> {
         match &self.password {
             Password::Known(secret) => Ok(Some(secret.clone())),
@@ -407,50 +300,6 @@ impl Connector {
     pub fn failed(&self, kind: ErrorKind, what: impl std::fmt::Display) -> SourceError {
         SourceError::new(kind, format!("{}: {what}", self.place))
     }
-
-    /// Why the user was not let in.
-    fn refusal(&self, refused: Refused) -> SourceError {
-        match refused {
-            Refused::Said(said) => self.said(&said, Stage::Connect),
-            Refused::Io(error) => self.failed(broken_kind(&error), channel::plainly(&error)),
-            Refused::NoPassword => self.failed(ErrorKind::Denied, self.password_missing()),
-            Refused::Is(kind, what) => self.failed(kind, what),
-            Refused::Before(error) => error,
-        }
-    }
-
-    /// What a server's own words mean, with what mends a login.
-    fn said(&self, said: &Said, stage: Stage) -> SourceError {
-        let (dbname, dbname_by_default) = (&self.dbname, self.dbname_by_default);
-        let login = explain::Login { user: &self.user, dbname, dbname_by_default };
-        let kind = sqlstate_kind(&said.code, stage);
-        match remedy(said, &login).filter(|_| stage == Stage::Connect) {
-            Some(hint) => self.failed(kind, format_args!("{}; hint: {hint}", words(said))),
-            None => self.failed(kind, words(said)),
-        }
-    }
-
-    fn explained(&self, error: &Error, stage: Stage) -> SourceError {
-        if let Some(said) = said_within(error) {
-            return self.said(&said, stage);
-        }
-        let (kind, what) = explained(error);
-        self.failed(kind, what)
-    }
-
-    fn password_missing(&self) -> String {
-        match &self.password {
-            Password::From(PasswordFrom::Passfile(path)) => format!(
-                "the server asks for a password and {} has no line for {}:{}:{}:{}",
-                path.display(),
-                self.login_host(),
-                self.place.port,
-                self.dbname,
-                self.user
-            ),
-            _ => "the server asks for a password and none is configured".to_owned(),
-        }
-    }
 }
 
 /// Reads a column. [`ErrorKind::Malformed`] where it is missing or of another type.
@@ -475,15 +324,6 @@ fn session_options(timeout: Duration, own: Option<&str>) -> String {
     let eighths = |n: u32| (timeout * n / 8).as_millis().clamp(1, i32::MAX as u128);
     let limits = format!("-c statement_timeout={} -c lock_timeout={}", eighths(7), eighths(5));
     own.map_or_else(|| limits.clone(), |own| format!("{limits} {own}"))
-}
-
-/// Whether another attempt of the same `sslmode` may fare better.
-fn hinges_on_encryption(refused: &Refused) -> bool {
-    match refused {
-        Refused::Is(kind, _) => *kind == ErrorKind::Tls,
-        Refused::Said(said) => said.code == "28000",
-        Refused::Io(_) | Refused::NoPassword | Refused::Before(_) => false,
-    }
 }
 
 #[cfg(test)]

@@ -71,6 +71,11 @@ SELECT pg_backend_pid() AS pid,
        NULL::boolean AS paused,
        NULL::bigint AS commit_age_us";
 
+/// When the server's postmaster was started, in microseconds since 1970: no two servers have that in common, and
+/// a server keeps it until it is started again. Asked where one server is asked by several hosts.
+pub const STARTED: &str =
+    "(EXTRACT(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS started";
+
 /// Whether an error of a look says that the server lacks a part of what was asked: a function that is not
 /// there, or not for this server, or not for this user.
 pub fn is_lack(error: &SourceError) -> bool {

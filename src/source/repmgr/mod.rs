@@ -24,12 +24,13 @@ use std::time::Duration;
 
 use crate::config::{self, Identity};
 use crate::look::error::{ErrorKind, SourceError};
-use crate::look::observation::Observation;
+use crate::look::observation::{Expiry, Observation};
 use crate::look::place::Place;
 use crate::look::repmgr::{Answer, Attached, NodeId, Registered, Row, row};
 use crate::source::RoleSource;
 use crate::source::pg::Connector;
-use crate::source::pg::role::RoleRow;
+use crate::source::pg::hosts::{Answered, Hosts};
+use crate::source::pg::role::{RoleRow, STARTED};
 use crate::source::resolve::Resolver;
 use crate::verdict::policy::{TwoNode, usual_hold};
 use address::Aliases;
@@ -40,10 +41,8 @@ use query::{Way, survey};
 /// A node of a repmgr cluster as a source.
 #[derive(Clone)]
 pub struct Repmgr {
-    /// Where the node is asked, best first: several where its row names several hosts.
-    servers: Vec<Result<Connector, SourceError>>,
-    /// Which of them is asked first.
-    first: usize,
+    /// Where the node is asked: several where its row, or the own `conninfo`, names several hosts.
+    hosts: Hosts,
     /// Known once a look has found out.
     way: Option<Way>,
     own: Option<Own>,
@@ -78,10 +77,10 @@ impl Repmgr {
         timeout: Duration,
         resolver: Resolver,
     ) -> Result<Self, SourceError> {
-        let connector = Connector::new(&settings.server, timeout, resolver.clone())?;
+        let connectors = Connector::each(&settings.server, timeout, resolver.clone())?;
+        let connector = connectors[0].clone();
         Ok(Self {
-            servers: vec![Ok(connector.clone())],
-            first: 0,
+            hosts: Hosts::own(connectors),
             way: None,
             own: Some(Own {
                 connector,
@@ -105,8 +104,7 @@ impl Repmgr {
     pub fn peer(&self, row: &Row) -> Self {
         let at = |place: &Place| self.own.as_ref().map(|own| own.connector.at(place.clone()));
         Self {
-            servers: row.places.iter().filter_map(at).collect(),
-            first: 0,
+            hosts: Hosts::listed(row.places.iter().filter_map(at).collect()),
             way: None,
             own: None,
             aliases: Arc::clone(&self.aliases),
@@ -114,34 +112,18 @@ impl Repmgr {
         }
     }
 
-    /// Asks one server.
-    async fn look(&mut self, at: usize) -> Result<Observation, SourceError> {
-        let Some(server) = self.servers.get_mut(at) else { return Err(nowhere()) };
-        let connector = server.as_mut().map_err(|error| error.clone())?;
-        let way = match self.way {
-            Some(way) => way,
-            None => survey(connector).await?,
+    /// Asks at its hosts.
+    async fn ask(&mut self) -> Result<Told, SourceError> {
+        let (way, agree) = (self.way, self.hosts.must_agree());
+        let asked = self.hosts.ask(|connector| Box::pin(ask(connector, way, agree)));
+        let told = asked.await.map_err(|error| error.unwrap_or_else(nowhere));
+        self.way = match &told {
+            Ok(told) => Some(told.way),
+            // What was there is gone, or closed.
+            Err(error) if is_shut(error) => None,
+            Err(_) => self.way,
         };
-        self.way = Some(way);
-        let answered = match connector.ask(&way.look()).await {
-            Err(error) if matches!(error.kind, ErrorKind::Query | ErrorKind::Grant) => {
-                // What was there is gone, or closed: say exactly what.
-                self.way = None;
-                survey(connector).await?;
-                Err(error)
-            }
-            answered => answered,
-        }?;
-        let role = RoleRow::read(&answered)?;
-        connector.is_direct(role.pid())?;
-        let columns = Columns::read(&answered)?;
-        if role.hidden() {
-            let user = connector.user();
-            let what = format_args!("{user:?} lacks pg_read_all_stats: the WAL receiver is hidden");
-            return Err(connector.failed(ErrorKind::Grant, what));
-        }
-        let expiry = connector.expiry();
-        Ok(Observation { expiry, ..self.heard(&role, &columns).await? })
+        told
     }
 
     /// Makes an observation of what one server answered.
@@ -198,41 +180,59 @@ impl Repmgr {
     }
 }
 
-impl RoleSource for Repmgr {
-    /// Asks the node's places one after the other until somebody answers there, as libpq does. One
-    /// at which a look hung until it was dropped is asked last by the next one.
-    async fn observe(&mut self) -> Result<Observation, SourceError> {
-        let count = self.servers.len();
-        let start = self.first;
-        self.servers.iter().flatten().for_each(Connector::begin);
-        let mut failed: Option<SourceError> = None;
-        for at in (0..count).map(|step| (start + step) % count) {
-            self.first = (at + 1) % count;
-            match self.look(at).await {
-                Err(error) if is_nobody(error.kind) => {
-                    // A refusal is evidence only where no place leaves a doubt.
-                    if failed.as_ref().is_none_or(|failed| failed.kind.is_contrary()) {
-                        failed = Some(error);
-                    }
-                }
-                answered => {
-                    self.first = at;
-                    return answered;
-                }
-            }
+/// What one host of a node said.
+struct Told {
+    way: Way,
+    role: RoleRow,
+    columns: Columns,
+    expiry: Expiry,
+}
+
+/// Asks one server; by the way that is known, or the one that is found.
+async fn ask(
+    connector: &mut Connector,
+    known: Option<Way>,
+    agree: bool,
+) -> Result<Answered<Told>, SourceError> {
+    let way = match known {
+        Some(way) => way,
+        None => survey(connector).await?,
+    };
+    let more: &[&str] = if agree { &[STARTED] } else { &[] };
+    let answered = match connector.ask(&way.look(more)).await {
+        Err(error) if is_shut(&error) => {
+            // Say exactly what.
+            survey(connector).await?;
+            Err(error)
         }
-        Err(failed.unwrap_or_else(nowhere))
+        answered => answered,
+    }?;
+    let role = RoleRow::read(&answered)?;
+    connector.is_direct(role.pid())?;
+    let columns = Columns::read(&answered)?;
+    if role.hidden() {
+        let user = connector.user();
+        let what = format_args!("{user:?} lacks pg_read_all_stats: the WAL receiver is hidden");
+        return Err(connector.failed(ErrorKind::Grant, what));
+    }
+    let told = Told { way, role, columns, expiry: connector.expiry() };
+    Answered::of(told, &answered, agree)
+}
+
+/// Whether an error says that what was asked is not there, or closed to this user.
+fn is_shut(error: &SourceError) -> bool {
+    matches!(error.kind, ErrorKind::Query | ErrorKind::Grant)
+}
+
+impl RoleSource for Repmgr {
+    async fn observe(&mut self) -> Result<Observation, SourceError> {
+        let told = self.ask().await?;
+        Ok(Observation { expiry: told.expiry, ..self.heard(&told.role, &told.columns).await? })
     }
 
     fn waited_for(&self) -> Option<String> {
-        self.servers.iter().flatten().find_map(Connector::waited_for)
+        self.hosts.waited_for()
     }
-}
-
-/// Whether nobody was reached, so that another place may fare better.
-fn is_nobody(kind: ErrorKind) -> bool {
-    use ErrorKind::{Credential, ServerDown, Tls, Unreachable, Unresolved};
-    matches!(kind, ServerDown | Unreachable | Unresolved | Tls | Credential)
 }
 
 /// Whether the server is on this host: at a socket or a loopback address, or at an address that this

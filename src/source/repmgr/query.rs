@@ -45,8 +45,8 @@ const RECEIVER: &str = "s.system_identifier::text AS system,
        AS apply_delay_ms";
 
 impl Way {
-    /// The query of a look, one row.
-    pub fn look(self) -> String {
+    /// The query of a look, one row; with these columns, too.
+    pub fn look(self, more: &[&str]) -> String {
         let (schema, state, told, joins) = match self.by {
             By::View => (
                 "rolecall",
@@ -68,7 +68,8 @@ impl Way {
         };
         let told = if self.told { told } else { "NULL::int AS new_primary" };
         let joins = format!("\n CROSS JOIN pg_control_system() s{joins}");
-        role::query(&[RECEIVER, state, told, &nodes_of(schema, self.conf)], &joins)
+        let nodes = nodes_of(schema, self.conf);
+        role::query(&[&[RECEIVER, state, told, &nodes], more].concat(), &joins)
     }
 }
 

@@ -17,7 +17,14 @@ use rustls::{
 use webpki::RawPublicKeyEntity;
 
 use super::certificate::{self, is_version_1, public_key, short_rsa};
+use super::ends::{PeerEnd, end};
 use super::words::{REISSUE, day};
+
+/// Certificates beside the server's own that are looked at, the first ones: in TLS each is followed by the
+/// one that signed it, and whoever answers chooses how many there are. A way to an authority is searched
+/// among them, and the search grows with their factorial: of a hundred under one name it took many seconds
+/// on the thread that looks.
+pub const MOST_CHAIN: usize = 4;
 
 /// Whom one trusts.
 #[derive(Debug)]
@@ -36,13 +43,40 @@ pub struct Judge {
     /// The certificate must name the host.
     names: bool,
     algorithms: WebPkiSupportedAlgorithms,
+    /// Is told when what was accepted ends.
+    peer: PeerEnd,
 }
 
 impl Judge {
     /// One who asks for the host's name as well, where `names` says so.
-    pub fn new(trusted: Option<Trusted>, names: bool, provider: &CryptoProvider) -> Arc<Self> {
+    pub fn new(
+        trusted: Option<Trusted>,
+        names: bool,
+        provider: &CryptoProvider,
+        peer: PeerEnd,
+    ) -> Arc<Self> {
         let algorithms = provider.signature_verification_algorithms;
-        Arc::new(Self { trusted, names, algorithms })
+        Arc::new(Self { trusted, names, algorithms, peer })
+    }
+
+    fn accept(
+        &self,
+        shown: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let Some(trusted) = &self.trusted else { return Ok(()) };
+        if trusted.listed.iter().any(|listed| listed == shown) {
+            in_time(shown, now)?;
+        } else {
+            self.signed(trusted, shown, above, now)?;
+        }
+        if self.names {
+            let parsed = ParsedCertificate::try_from(shown)?;
+            verify_server_name(&parsed, name).map_err(|_| other_name(shown, name))?;
+        }
+        Ok(())
     }
 
     fn signed(
@@ -103,16 +137,9 @@ impl ServerCertVerifier for Judge {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
-        if trusted.listed.iter().any(|listed| listed == shown) {
-            in_time(shown, now)?;
-        } else {
-            self.signed(trusted, shown, above, now)?;
-        }
-        if self.names {
-            let parsed = ParsedCertificate::try_from(shown)?;
-            verify_server_name(&parsed, name).map_err(|_| other_name(shown, name))?;
-        }
+        let above = above.get(..MOST_CHAIN).unwrap_or(above);
+        self.accept(shown, above, name, now)?;
+        self.peer.set(end(shown));
         Ok(ServerCertVerified::assertion())
     }
 
@@ -220,5 +247,88 @@ fn explained(
             )))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    use rustls::crypto::ring;
+
+    use super::*;
+    use crate::host::clock::Clock;
+
+    type Ca = Issuer<'static, KeyPair>;
+
+    fn params(name: &str, is_ca: bool) -> CertificateParams {
+        let mut params = CertificateParams::new(vec![format!("{name}.test")]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        if is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        params
+    }
+
+    /// An authority of this name that signed itself.
+    fn authority(name: &str) -> (Ca, CertificateDer<'static>) {
+        let (params, key) = (params(name, true), KeyPair::generate().unwrap());
+        let der = params.self_signed(&key).unwrap().der().clone();
+        (Issuer::new(params, key), der)
+    }
+
+    fn signed(name: &str, is_ca: bool, by: &Ca) -> (Ca, CertificateDer<'static>) {
+        let (params, key) = (params(name, is_ca), KeyPair::generate().unwrap());
+        let der = params.signed_by(&key, by).unwrap().der().clone();
+        (Issuer::new(params, key), der)
+    }
+
+    /// Judges for `root` alone.
+    fn judge(root: &CertificateDer<'static>) -> Arc<Judge> {
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone()).unwrap();
+        let trusted = Trusted { roots, listed: Vec::new() };
+        Judge::new(Some(trusted), true, &ring::default_provider(), PeerEnd::default())
+    }
+
+    fn accepts(of: &Judge, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> bool {
+        let name = ServerName::try_from("db1.test").unwrap();
+        of.verify_server_cert(leaf, chain, &name, &[], UnixTime::now()).is_ok()
+    }
+
+    #[test]
+    fn a_chain_is_followed_as_far_as_the_bound_and_no_further() {
+        let (mut by, root) = authority("root");
+        let judge = judge(&root);
+        let mut chain = Vec::new();
+        for number in 0..=MOST_CHAIN {
+            let (_, leaf) = signed("db1", false, &by);
+            assert!(accepts(&judge, &leaf, &chain), "{number} between");
+            let (next, der) = signed(&format!("between{number}"), true, &by);
+            by = next;
+            // The nearest to the server first.
+            chain.insert(0, der);
+        }
+        // One too many is not looked at.
+        let (_, leaf) = signed("db1", false, &by);
+        assert!(!accepts(&judge, &leaf, &chain), "{} between", chain.len());
+    }
+
+    /// Many certificates that could each have signed each other cost no look of another server.
+    #[test]
+    fn a_chain_that_leads_everywhere_is_given_up_at_once() {
+        let judge = judge(&authority("root").1);
+        let same: Vec<_> = (0..10).map(|_| authority("x")).collect();
+        let others = (0..90).map(|_| authority("y").1);
+        let chain: Vec<_> = others.chain(same.iter().map(|(_, der)| der.clone())).collect();
+        let reversed: Vec<_> = chain.iter().rev().cloned().collect();
+        let (_, leaf) = signed("db1", false, &same[0].0);
+        for chain in [chain, reversed] {
+            let began = Clock::Boot.now();
+            assert!(!accepts(&judge, &leaf, &chain));
+            let took = Clock::Boot.now().since(began);
+            assert!(took < Duration::from_millis(500), "{took:?}");
+        }
     }
 }

@@ -27,7 +27,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::Resumption;
-use rustls::client::danger::ServerCertVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -36,7 +35,6 @@ use crate::config::conninfo::{ClientCertificate, Root, SslMode, TlsSettings, Tls
 use crate::host::small_file::credential;
 use crate::look::error::{ErrorKind, SourceError};
 
-use ends::Noting;
 pub use ends::{PeerEnd, end};
 use judge::{Judge, Trusted};
 pub use pem::certificates;
@@ -163,9 +161,8 @@ pub fn client_config(settings: &TlsSettings, peer: &PeerEnd) -> Result<ClientCon
     let used = settings.mode != SslMode::Disable;
     let trusted = settings.root.as_ref().filter(|_| used).map(trusted).transpose()?;
     let names = trusted.is_some() && settings.mode == SslMode::VerifyFull;
-    let verifier: Arc<dyn ServerCertVerifier> = Judge::new(trusted, names, &provider);
-    let noting = Arc::new(Noting { verifier, peer: peer.clone() });
-    let builder = builder.dangerous().with_custom_certificate_verifier(noting);
+    let judge = Judge::new(trusted, names, &provider, peer.clone());
+    let builder = builder.dangerous().with_custom_certificate_verifier(judge);
     let mut config = match settings.client.as_ref().filter(|_| used) {
         Some(client) => builder.with_client_cert_resolver(Arc::new(shown(client)?)),
         None => builder.with_no_client_auth(),

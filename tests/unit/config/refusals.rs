@@ -30,6 +30,44 @@ fn every_problem_is_named_with_its_place_and_remedy() {
     }
 }
 
+/// Of two places of a password one would be used without anybody being told which.
+#[test]
+fn a_password_has_one_place() {
+    for (conninfo, key) in [
+        ("password=hunter2", "passfile = \"/p\""),
+        ("password=hunter2", "password_credential = \"pg\""),
+        ("passfile=/q", "passfile = \"/p\""),
+        ("passfile=/q", "password_credential = \"pg\""),
+    ] {
+        let text =
+            format!("[source]\nkind = \"postgres\"\nconninfo = \"host=db1 {conninfo}\"\n{key}\n");
+        let problems = printed(&refused(&text, &Flags::default()));
+        let within = conninfo.split('=').next().unwrap();
+        assert!(
+            problems.contains(&format!("stands beside `{within}` in `conninfo`")),
+            "{problems}"
+        );
+        assert!(problems.contains("test.toml:4") && !problems.contains("hunter2"), "{problems}");
+    }
+}
+
+/// Of several hosts of a source the first is the one that is acted at.
+#[test]
+fn sessions_are_ended_at_one_host() {
+    let text = |fence: &str| {
+        format!(
+            "[source]\nkind = \"postgres\"\nconninfo = \"host=/run/postgresql,127.0.0.1 user=u\"\n[[service]]\n\
+             name = \"primary\"\nroles = [\"primary\"]\nlisten = \"5555\"\n[fence]\nroles = [\"app\"]\n{fence}"
+        )
+    };
+    let loaded = read("test.toml", &text(""), &Flags::default(), None).expect("accepted");
+    let fence = loaded.config.fence.expect("a fence");
+    assert_eq!(fence.server.conninfo.places().count(), 1);
+    let problems =
+        refused(&text("conninfo = \"host=/run/postgresql,127.0.0.1 user=u\"\n"), &Flags::default());
+    assert!(printed(&problems).contains("lists several hosts"), "{}", printed(&problems));
+}
+
 #[test]
 fn a_bad_connection_string_is_reported_at_its_line() {
     let problems =
@@ -49,7 +87,7 @@ fn what_cannot_be_honoured_is_named_when_the_file_is_read() {
     let many = said(
         "[source]\nkind = \"postgres\"\nconninfo = \"host=a,b sslcrl=/x target_session_attrs=primary\"\n",
     );
-    for named in ["names 2 servers", "`sslcrl`", "`target_session_attrs`"] {
+    for named in ["expected any;", "`sslcrl`", "`target_session_attrs`"] {
         assert!(many.contains(named), "{named}: {many}");
     }
 }
