@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rolecall::config::PasswordFrom;
 use rolecall::look::error::ErrorKind;
-use rolecall::look::observation::Observation;
+use rolecall::look::observation::{Lack, Observation};
 use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::postgres::Postgres;
@@ -121,7 +121,11 @@ async fn a_server_that_lacks_what_is_not_needed_says_its_role_all_the_same() {
             server.addr
         ));
         for _ in 0..2 {
-            assert_eq!(source.observe().await, Ok(Observation::of(Role::Primary)), "{state}");
+            // At the look that meets the lack, and at those that ask for the role alone.
+            let mut seen = source.observe().await.unwrap();
+            let Some(Lack::Part(said)) = seen.lack.take() else { panic!("{state}: {seen:?}") };
+            assert!(said.contains("not here") && said.contains(state), "{said}");
+            assert_eq!(seen, Observation::of(Role::Primary), "{state}");
         }
         server
             .sql(&format!("DROP FUNCTION aurora.{}", function.replace("OUT timeline_id int", "")));
