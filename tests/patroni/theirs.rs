@@ -21,16 +21,16 @@ const ITS_ROWS: u64 = 1_000_000_000;
 
 /// One client that came to read.
 #[derive(Debug, Clone, Copy)]
-pub struct Visit {
-    pub at: Stamp,
-    pub served: bool,
+struct Visit {
+    at: Stamp,
+    served: bool,
 }
 
 /// HAProxy with the template, and its clients; and those who read through rolecall's.
 pub struct Beside {
     pub writes: Recorder<Row>,
-    pub reads: Recorder<Visit>,
-    pub own_reads: Recorder<Visit>,
+    pub reads: Readers,
+    pub own_reads: Readers,
     pub servers: Recorder<Sample>,
     pub haproxy: Haproxy,
     ground: Ground,
@@ -66,13 +66,36 @@ fn template(stage: &Stage, own: &Ground) -> String {
     )
 }
 
-/// Clients every 25 ms, each over a connection of its own.
-fn visitor(front: SocketAddr) -> Recorder<Visit> {
-    Recorder::start(Duration::from_millis(25), move || {
-        let session = Session::connect_as(front, "app", "postgres", WITHIN);
-        let served = session.and_then(|mut session| session.value("select 1")).is_ok();
-        Some(Visit { at: now(), served })
-    })
+/// Several clients that read, each 75 ms after it came last and over a connection of its own. One alone would be
+/// no measure: a backend that a crash leaves behind can keep its own client waiting.
+pub struct Readers([Recorder<Visit>; 3]);
+
+impl Readers {
+    fn start(front: SocketAddr) -> Self {
+        let reader = |_| {
+            Recorder::start(Duration::from_millis(75), move || {
+                let session = Session::connect_as(front, "app", "postgres", WITHIN);
+                let served = session.and_then(|mut session| session.value("select 1")).is_ok();
+                Some(Visit { at: now(), served })
+            })
+        };
+        Self([0; 3].map(reader))
+    }
+
+    /// Waits until each of them is served.
+    fn wait(&self) {
+        for reader in &self.0 {
+            reader.wait(PATIENCE, "a reader is served", |visit| visit.served);
+        }
+    }
+
+    /// When somebody was served.
+    pub fn served(&self) -> Vec<Stamp> {
+        let all = self.0.iter().flat_map(Recorder::all);
+        let mut served: Vec<Stamp> = all.filter(|visit| visit.served).map(|v| v.at).collect();
+        served.sort_unstable();
+        served
+    }
 }
 
 /// Longest time from one client that was served to the next, since `from`.
@@ -94,11 +117,6 @@ pub fn taken(rows: &[Row]) -> impl Iterator<Item = Stamp> {
     rows.iter().filter(|row| matches!(row.taken, Taken::By { .. })).map(|row| row.at)
 }
 
-/// When somebody who read was served.
-pub fn served(visits: &[Visit]) -> impl Iterator<Item = Stamp> {
-    visits.iter().filter(|visit| visit.served).map(|visit| visit.at)
-}
-
 impl Beside {
     /// Starts it and waits until both its pools serve.
     pub fn start(stage: &Stage) -> Self {
@@ -108,16 +126,15 @@ impl Beside {
         let haproxy = Haproxy::start(&ground, program, &cfg, &[]);
         let beside = Self {
             writes: writer_after(ground.addr(1, FRONT_PORT), ITS_ROWS),
-            reads: visitor(ground.addr(1, READ_PORT)),
-            own_reads: visitor(stage.read_front()),
+            reads: Readers::start(ground.addr(1, READ_PORT)),
+            own_reads: Readers::start(stage.read_front()),
             servers: sampler(haproxy.stats()),
             haproxy,
             ground,
         };
         beside.wait_writes();
-        for visits in [&beside.reads, &beside.own_reads] {
-            visits.wait_since(0, PATIENCE, "is served", |v| v.served);
-        }
+        beside.reads.wait();
+        beside.own_reads.wait();
         beside
     }
 
@@ -132,14 +149,14 @@ impl Beside {
         self.writes.wait(PATIENCE, "the template's writer writes", taken);
     }
 
-    /// Waits until somebody reads through it.
+    /// Waits until everybody reads through it.
     pub fn wait_reads(&self) {
-        self.reads.wait(PATIENCE, "the template's reader reads", |visit| visit.served);
+        self.reads.wait();
     }
 
     /// Longest time without reads since `from`: behind rolecall, and behind the template.
     pub fn without_reads(&self, from: Stamp) -> (Duration, Duration) {
-        let of = |visits: &Recorder<Visit>| longest(served(&visits.all()), from);
+        let of = |readers: &Readers| longest(readers.served().into_iter(), from);
         (of(&self.own_reads), of(&self.reads))
     }
 

@@ -10,7 +10,7 @@ use crate::fixtures::ledger::{Series, both, lost, none_and_two, promotions, stra
 use crate::fixtures::rows::Row;
 use crate::fixtures::{Recorder, Sample, Session, now};
 use crate::stage::{Stage, is_ready};
-use crate::theirs::{Beside, longest, served, taken};
+use crate::theirs::{Beside, Readers, longest, taken};
 use crate::watch::Writable;
 
 /// The columns, in this order; seconds or a number.
@@ -156,7 +156,7 @@ impl Watch {
                     number(false_downs(samples, from, &alive)),
                 ]
             };
-        let unread = |visits: &Recorder<_>| longest(served(&visits.all()), from);
+        let unread = |readers: &Readers| longest(readers.served().into_iter(), from);
         (
             count(true, &own_rows, unread(&beside.own_reads), &samples, two(&ready)),
             count(false, &their_rows, unread(&beside.reads), &theirs, two(&up)),
