@@ -1,5 +1,5 @@
 //! What is said where somebody else answers than who is meant: each in words, with a command or a key that helps.
-//! What PostgreSQL and Patroni themselves refuse is in tests/source_postgres and tests/tls_matrix.rs.
+//! What PostgreSQL and Patroni themselves refuse is in `tests/source_postgres` and `tests/tls_matrix.rs`.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -57,7 +57,7 @@ fn answer(mut stream: TcpStream, who: Who) -> std::io::Result<()> {
     if let Who::Greets(says) = who {
         stream.write_all(says)?;
     }
-    stream.read(&mut [0; 1024])?;
+    let _asked = stream.read(&mut [0; 1024])?;
     match who {
         Who::Says(says) => stream.write_all(says)?,
         Who::Resets => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,

@@ -274,12 +274,20 @@ async fn dead_addresses(node: &Node, row: impl Fn(&str) -> Row) {
         "db1.test" => Ok(both.to_vec()),
         _ => Err(std::io::Error::other("no such name")),
     });
+    // Takes every connection, and closes it.
+    let closing = TcpListener::bind((addr, 0)).await.unwrap();
+    let closes = closing.local_addr().unwrap().port();
+    tokio::spawn(async move { while closing.accept().await.is_ok() {} });
     // Long: one address alone has 250 ms of it.
     let own = Repmgr::new(&node.with_password(), PATIENCE, dns).unwrap();
     let within = Duration::from_secs(3);
     let less_than_alone = Duration::from_millis(200);
-    for conninfo in [format!("host={dead},{addr}"), "host=db1.test".to_owned()] {
-        let mut peer = own.peer(&row(&format!("{conninfo} port={PORT}")));
+    for conninfo in [
+        format!("host={dead},{addr} port={PORT}"),
+        format!("host=db1.test port={PORT}"),
+        format!("host={addr},{dead},{addr} port={closes},{PORT},{PORT}"),
+    ] {
+        let mut peer = own.peer(&row(&conninfo));
         let seen = rolecall::watch::poller::look(&mut peer, within).await;
         assert_eq!(seen.map(|seen| answer(&seen).local_id), Ok(Some(NodeId(1))), "{conninfo}");
         // More than once on a loaded machine.

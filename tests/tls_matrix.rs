@@ -452,6 +452,22 @@ impl Own {
     }
 }
 
+/// Keys with a passphrase: what they are called, their certificates and their files.
+fn encrypted(made: &Making) -> [(&'static str, &'static str, &'static str); 4] {
+    let with = ["-passout", "pass:x", "-out"];
+    let run = |words: &[&str], out| made.openssl(&[words, &with, &[out]].concat());
+    run(&["pkey", "-in", "c-p256.key", "-aes256"], "encrypted.key");
+    run(&["pkey", "-in", "c-rsa2048.key", "-traditional", "-aes256"], "old.key");
+    run(&["pkey", "-in", "c-p256.key", "-traditional", "-aes256"], "old-ec.key");
+    run(&["pkcs8", "-topk8", "-in", "c-p256.key", "-outform", "DER"], "encrypted.der");
+    [
+        ("an encrypted key", "c-p256.crt", "encrypted.key"),
+        ("a key encrypted in the old way", "c-rsa2048.crt", "old.key"),
+        ("an EC key encrypted in the old way", "c-p256.crt", "old-ec.key"),
+        ("an encrypted key in DER", "c-p256.crt", "encrypted.der"),
+    ]
+}
+
 fn clients(made: &Making) -> Vec<Own> {
     let mut rows = Vec::new();
     let mut row = |what, cert: &str, key: &str| {
@@ -498,25 +514,9 @@ fn clients(made: &Making) -> Vec<Own> {
     row("a key in DER", "c-p256.crt", "der.key");
     convert("c-rsa2048.key", "der1.key", &["-traditional", "-outform", "DER"]);
     row("an RSA key in PKCS#1 and DER", "c-rsa2048.crt", "der1.key");
-    convert("c-p256.key", "encrypted.key", &["-aes256", "-passout", "pass:x"]);
-    row("an encrypted key", "c-p256.crt", "encrypted.key");
-    convert("c-rsa2048.key", "old.key", &["-traditional", "-aes256", "-passout", "pass:x"]);
-    row("a key encrypted in the old way", "c-rsa2048.crt", "old.key");
-    convert("c-p256.key", "old-ec.key", &["-traditional", "-aes256", "-passout", "pass:x"]);
-    row("an EC key encrypted in the old way", "c-p256.crt", "old-ec.key");
-    made.openssl(&[
-        "pkcs8",
-        "-topk8",
-        "-in",
-        "c-p256.key",
-        "-outform",
-        "DER",
-        "-passout",
-        "pass:x",
-        "-out",
-        "encrypted.der",
-    ]);
-    row("an encrypted key in DER", "c-p256.crt", "encrypted.der");
+    for (what, cert, key) in encrypted(made) {
+        row(what, cert, key);
+    }
     made.write("crlf.key", made.read("c-p256.key").replace('\n', "\r\n"));
     made.write("crlf-own.crt", made.read("c-p256.crt").replace('\n', "\r\n"));
     row("both with CRLF", "crlf-own.crt", "crlf.key");

@@ -39,7 +39,7 @@ pub struct Asked {
     without: Without,
     resolver: Resolver,
     dialer: Dialer,
-    /// Which place is asked next.
+    /// Which place is asked next: the one that answered, or the one behind it that did not.
     next: usize,
 }
 
@@ -58,11 +58,10 @@ impl Asked {
     }
 
     /// The host of the next place: one a look, so that one that hangs does not take all its time.
-    fn host(&mut self) -> Result<String, SourceError> {
+    fn host(&self) -> Result<String, SourceError> {
         let Some(place) = self.places.get(self.next % self.places.len().max(1)) else {
             return Err(SourceError::new(ErrorKind::Unresolved, "its row leads nowhere"));
         };
-        self.next = self.next.wrapping_add(1);
         match (place.hostaddr, place.socket_dir()) {
             (Some(ip), _) => Ok(ip.to_string()),
             (None, Some(_)) => {
@@ -73,9 +72,8 @@ impl Asked {
         }
     }
 
-    async fn ask(&mut self) -> Result<Observation, SourceError> {
+    async fn ask(&self, host: &str) -> Result<Observation, SourceError> {
         let key = Key::read(&self.key_file)?;
-        let host = self.host()?;
         let unusable = |what: &dyn std::fmt::Display| {
             SourceError::new(ErrorKind::Unreachable, format_args!("release: {what}"))
         };
@@ -85,7 +83,7 @@ impl Asked {
         let url = url.parse().map_err(|error| unusable(&error))?;
         let tls = client_config(&TlsSettings::of(SslMode::Disable), &PeerEnd::default())?;
         let server =
-            web::Server { resolver: &self.resolver, dialer: &self.dialer, host: &host, tls: &tls };
+            web::Server { resolver: &self.resolver, dialer: &self.dialer, host, tls: &tls };
         let without = self.without.said();
         let mut headers = vec![
             (NONCE, nonce.clone()),
@@ -120,6 +118,118 @@ impl Asked {
 
 impl RoleSource for Asked {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
-        self.ask().await
+        let asked = self.next;
+        let host = self.host();
+        // Also where this is dropped.
+        self.next = asked.wrapping_add(1);
+        let answered = self.ask(&host?).await;
+        if answered.is_ok() {
+            self.next = asked;
+        }
+        answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+    use socket2::{Domain, Socket, Type};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::conninfo::places;
+    use crate::look::release::Release;
+    use crate::look::repmgr::Registered;
+
+    const ALIVE: Ipv4Addr = Ipv4Addr::new(127, 78, 0, 1);
+    const DEAD: Ipv4Addr = Ipv4Addr::new(127, 78, 0, 2);
+
+    /// Answers every question with the release of node 2.
+    async fn rolecall(key_file: PathBuf) -> u16 {
+        let listener = TcpListener::bind((ALIVE, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                let nonce = head.lines().find_map(|line| line.strip_prefix("rolecall-nonce: "));
+                let release = Release {
+                    node: NodeId(2),
+                    system: "7".into(),
+                    timeline: None,
+                    claims: false,
+                    last_ready: Duration::from_secs(1),
+                    left_out: None,
+                    life: Duration::from_secs(1),
+                    memory: Duration::from_secs(1),
+                };
+                let body = Key::read(&key_file).unwrap().answer(&release, nonce.unwrap());
+                let length = body.len();
+                let says = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                stream.write_all(says.as_bytes()).await.unwrap();
+            }
+        });
+        port
+    }
+
+    /// Somebody listens there whose queue is full: the kernel drops what comes, as at a dead host.
+    fn dead(port: u16) -> Vec<Socket> {
+        let at = SocketAddr::from((DEAD, port)).into();
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let listener = socket();
+        listener.bind(&at).unwrap();
+        listener.listen(0).unwrap();
+        let mut held = vec![listener];
+        for _ in 0..4 {
+            let client = socket();
+            client.set_nonblocking(true).unwrap();
+            // It begins, and does not end.
+            let _ = client.connect(&at);
+            held.push(client);
+        }
+        held
+    }
+
+    fn row(conninfo: &str) -> Row {
+        Row {
+            id: NodeId(2),
+            name: "db2".into(),
+            registered: Registered::Standby,
+            active: true,
+            places: places(conninfo).unwrap().into(),
+            shares_address: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rolecall_is_reached_behind_a_dead_address_and_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("release.key");
+        std::fs::write(&key, "a secret of some length").unwrap();
+        let port = rolecall(key.clone()).await;
+        let _held = dead(port);
+        let dns = Resolver::with(|name| match name {
+            "db2.test" => Ok([DEAD, ALIVE].map(IpAddr::from).to_vec()),
+            _ => Err(std::io::Error::other("no such name")),
+        });
+        let asked =
+            |conninfo: &str| Asked::new(&row(conninfo), NodeId(1), port, key.clone(), dns.clone());
+        // Within one look where both are addresses of one name.
+        let within = Duration::from_secs(10);
+        let mut named = asked("host=db2.test");
+        assert!(timeout(within, named.observe()).await.is_ok_and(|seen| seen.is_ok()));
+
+        // Of two hosts one a look; whichever answered is asked again.
+        let mut listed = asked(&format!("host={DEAD},{ALIVE}"));
+        assert!(timeout(Duration::from_millis(100), listed.observe()).await.is_err());
+        for _ in 0..3 {
+            assert!(timeout(within, listed.observe()).await.is_ok_and(|seen| seen.is_ok()));
+        }
     }
 }

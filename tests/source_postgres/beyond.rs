@@ -199,7 +199,7 @@ async fn a_login_that_is_refused_says_what_mends_it() {
 struct Relay(tokio::task::JoinHandle<()>);
 
 impl Relay {
-    async fn start(from: Ipv4Addr, server: &Server) -> Self {
+    fn start(from: Ipv4Addr, server: &Server) -> Self {
         let to = SocketAddr::from((server.addr, PORT));
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
@@ -251,7 +251,7 @@ async fn the_hosts_of_one_conninfo_are_one_server_or_count_for_nothing() {
     assert_eq!(unproven.kind, ErrorKind::ServerDown, "{unproven}");
     assert!(unproven.detail.contains("another of its hosts leads to a server"), "{unproven}");
 
-    let relay = Relay::start(first, &server).await;
+    let relay = Relay::start(first, &server);
     assert!(is_primary(own.observe().await));
     let mut wrong = list(other.addr);
     assert!(is_primary(wrong.observe().await), "the first host is the node's");
@@ -267,7 +267,7 @@ async fn the_hosts_of_one_conninfo_are_one_server_or_count_for_nothing() {
     server.start();
     let error = own.observe().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::ServerDown, "{error}");
-    let relay = Relay::start(first, &server).await;
+    let relay = Relay::start(first, &server);
     assert!(is_primary(own.observe().await));
 
     // Where the first is dead and refuses nothing, the other is reached within the look, and first from then on.

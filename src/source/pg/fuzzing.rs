@@ -3,11 +3,11 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::channel::hash;
+use super::explain::words;
 use super::keys::Keyring;
 use super::login::{Encrypted, Refused, Who, login};
 use super::proof::Demand;
 use super::scram::{Asked, Bound, First, Keys};
-use super::words;
 use crate::config::conninfo::Conninfo;
 
 /// Logs in as `conninfo` says, and says whether it was let in; else what is told of it, which nobody has

@@ -98,9 +98,11 @@ impl Hosts {
         let (count, start) = (servers.len(), *first);
         let several = count > 1;
         servers.iter().flatten().for_each(Connector::begin);
-        let dialers: Vec<_> =
-            servers.iter().flatten().map(|server| server.dialer.clone()).collect();
-        let alone_for = dialers.first().map_or(Duration::ZERO, Dialer::alone);
+        let dialers: Vec<Option<Dialer>> = servers
+            .iter()
+            .map(|server| server.as_ref().ok().map(|server| server.dialer.clone()))
+            .collect();
+        let alone_for = dialers.iter().flatten().next().map_or(Duration::ZERO, Dialer::alone);
         let mut untried: Vec<_> = servers.iter_mut().enumerate().collect();
         untried.rotate_left(start.min(count));
         let mut untried = untried.into_iter();
@@ -125,7 +127,7 @@ impl Hosts {
                 Some(ended) = trying.next() => ended,
                 () = &mut alone, if untried.len() > 0 => {
                     // Who is slow to answer has been reached, and is no dead address.
-                    next = !dialers.iter().any(Dialer::is_reached);
+                    next = !dialers.iter().flatten().any(Dialer::is_reached);
                     continue;
                 }
                 else => return Err(failures.counts()),
@@ -143,6 +145,8 @@ impl Hosts {
                     return Err(Some(error));
                 }
             }
+            // It is no reason any more to wait with the next one.
+            dialers[at].iter().for_each(Dialer::forget);
         }
     }
 }
