@@ -152,7 +152,14 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "kill -9 of PostgreSQL", quick: true, play: beside::crashed, ..USUAL },
     Scenario { name: "fast stop of PostgreSQL", play: beside::stopped_fast, ..USUAL },
     Scenario { name: "POST /restart", play: beside::restarted_by_patroni, ..USUAL },
-    Scenario { name: "replica crashed", quick: true, play: beside::crashed_replica, ..USUAL },
+    Scenario { name: "the only replica crashed", play: beside::crashed_replica, ..USUAL },
+    Scenario {
+        name: "one replica of two crashed",
+        quick: true,
+        setting: Setting { nodes: 3, ..Setting::USUAL },
+        play: beside::crashed_replica,
+        ..USUAL
+    },
     Scenario {
         name: "the replica's primary away, second opinion",
         quick: true,
