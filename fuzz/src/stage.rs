@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rolecall::host::clock::Clock;
 use rolecall::config::Config;
+use rolecall::config::schema::{self, Flags};
+use rolecall::facts::{Facts, NodeFacts, ServiceFacts};
+use rolecall::host::clock::Clock;
 use rolecall::host::descriptors::Shares;
+use rolecall::look::observation::Observation;
+use rolecall::look::role::Role;
+use rolecall::look::snapshot::SourceFacts;
 use rolecall::port::http::{Pages, Room};
 use rolecall::report::metrics::{Exposed, Metrics};
-use rolecall::look::observation::Observation;
 use rolecall::source::releasing::{Key, Question};
-use rolecall::look::role::Role;
-use rolecall::config::schema::{self, Flags};
-use rolecall::look::snapshot::{SourceFacts};
-use rolecall::facts::{Facts, NodeFacts, ServiceFacts};
 use tokio::sync::{mpsc, watch};
 
 const CONFIG: &str = r#"

@@ -2,9 +2,9 @@
 
 #![no_main]
 
-use rolecall::config::secret::Secret;
-use rolecall::look::place::{Place};
 use rolecall::config::conninfo::{Conninfo, places};
+use rolecall::config::secret::Secret;
+use rolecall::look::place::Place;
 use rolecall_fuzz::{one_line, target, text};
 
 target!(|data| {

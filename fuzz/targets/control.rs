@@ -3,8 +3,8 @@
 #![no_main]
 
 use rolecall::control::protocol::{MOST_REPEATED, Question};
-use rolecall::verdict::state::{Wish};
-use rolecall::verdict::order::{Target};
+use rolecall::verdict::order::Target;
+use rolecall::verdict::state::Wish;
 use rolecall_fuzz::{cleaned, one_line, target};
 
 target!(|data| {

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use rolecall::look::stamp::Stamp;
 use rolecall::fuzzing::orders;
-use rolecall::verdict::state::{Wish};
-use rolecall::verdict::order::{MOST_REASON};
+use rolecall::look::stamp::Stamp;
+use rolecall::verdict::order::MOST_REASON;
+use rolecall::verdict::state::Wish;
 use rolecall_fuzz::{cleaned, target};
 
 target!(|data| {

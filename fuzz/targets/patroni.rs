@@ -4,7 +4,7 @@
 
 use rolecall::fuzzing::{read_members, read_times};
 use rolecall::look::error::{MOST_DETAIL, SourceError};
-use rolecall::look::observation::{Observation};
+use rolecall::look::observation::Observation;
 use rolecall::source::patroni::{Asked, MAX_BODY, read_answer};
 use rolecall_fuzz::{cleaned, target};
 

@@ -5,8 +5,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rolecall::fuzzing::pg::logged_in;
 use rolecall::config::conninfo::Conninfo;
+use rolecall::fuzzing::pg::logged_in;
 use rolecall_fuzz::{run, target};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
+use rolecall::host::places::Places;
 use rolecall::port::asking::Asker;
 use rolecall::port::http::Pages;
-use rolecall::host::places::Places;
 use rolecall_fuzz::stage::Stage;
 use rolecall_fuzz::{cleaned, run, target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};

@@ -5,12 +5,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rolecall::look::role::Role;
 use rolecall::look::stamp::Stamp;
 use rolecall::verdict::policy::Pool;
-use rolecall::verdict::policy::{Policy, Trust};
 use rolecall::verdict::policy::{Electorate, TwoNode};
+use rolecall::verdict::policy::{Policy, Trust};
 use rolecall::watch::record::Records;
-use rolecall::look::role::Role;
 use rolecall_fuzz::target;
 
 fn policy() -> Policy {

@@ -2,10 +2,10 @@
 
 #![no_main]
 
-use rolecall::look::repmgr::NodeId;
 use rolecall::look::release::Release;
-use rolecall::source::releasing::{Key, Question};
+use rolecall::look::repmgr::NodeId;
 use rolecall::look::role::Timeline;
+use rolecall::source::releasing::{Key, Question};
 use rolecall_fuzz::stage::key;
 use rolecall_fuzz::{target, text};
 use tokio::sync::oneshot;

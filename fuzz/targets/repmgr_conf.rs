@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use rolecall::look::repmgr::NodeId;
 use rolecall::fuzzing::repmgr::conf;
+use rolecall::look::repmgr::NodeId;
 use rolecall_fuzz::{one_line, target};
 
 target!(|data| {

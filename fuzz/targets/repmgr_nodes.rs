@@ -2,9 +2,9 @@
 
 #![no_main]
 
-use rolecall::look::repmgr::NodeId;
 use rolecall::fuzzing::repmgr::{attached, nodes, settle};
 use rolecall::look::error::MOST_DETAIL;
+use rolecall::look::repmgr::NodeId;
 use rolecall::source::repmgr::MAX_ROWS;
 use rolecall::source::resolve::Resolver;
 use rolecall_fuzz::{cleaned, one_line, run, target, text};
