@@ -66,8 +66,9 @@ fn template(stage: &Stage, own: &Ground) -> String {
     )
 }
 
-/// Several clients that read, each 75 ms after it came last and over a connection of its own. One alone would be
-/// no measure: a backend that a crash leaves behind can keep its own client waiting.
+/// Several clients that read, each 75 ms after it came last and over a connection of its own. One alone is no
+/// measure of a pool: once in sixty rounds a single one stood still for a second, behind either check, which nobody
+/// has explained.
 pub struct Readers([Recorder<Visit>; 3]);
 
 impl Readers {
