@@ -67,7 +67,7 @@ fn template(stage: &Stage, own: &Ground) -> String {
 }
 
 /// Several clients that read, each 75 ms after it came last and over a connection of its own. One alone is no
-/// measure of a pool: once in sixty rounds a single one stood still for a second, behind either check, which nobody
+/// measure of a pool: once in sixty rows a single one stood still for a second, which nobody
 /// has explained.
 pub struct Readers([Recorder<Visit>; 3]);
 
