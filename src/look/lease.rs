@@ -47,7 +47,7 @@
 //!   bound of before takes rounds for granted, and is not used then.
 //! * `ZooKeeper`'s lock lives with its session, which Patroni's client keeps up every `ttl / 3` whatever the
 //!   loop does, and up to 3.1 the loop of a leader need not speak with it: the lease then begins no later
-//!   than `ttl / 3` before the last look. `ZooKeeper` gives no session more than 20 ticks: [`MOST_TTL`].
+//!   than `ttl / 3` before the last look. `ZooKeeper` gives no session more than 20 ticks: [`MOST_TTL`](crate::look::patroni::MOST_TTL).
 //! * Paused: a store that says nothing is no reason to demote, so the 200 of a second round may stand on a
 //!   renewal that failed in the first. Nobody has the lock of a paused cluster then but a server that
 //!   somebody promoted by hand, or after the pause has ended within the lease.

@@ -12,7 +12,7 @@ use crate::look::tags::Tags;
 /// What a server said at one look.
 ///
 /// Fields that a source cannot know stay at [`Observation::of`]'s values. A field that a source
-/// should know and cannot read is a [`SourceError`], never a default.
+/// should know and cannot read is a [`SourceError`](crate::look::error::SourceError), never a default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     /// What the node is. `None` only where a server said no without saying what it is (Patroni's

@@ -85,7 +85,7 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     password
 }
 
-/// Looks a password up in a passfile. `None`: no line fits. [`ErrorKind::Credential`] where the
+/// Looks a password up in a passfile. `None`: no line fits. [`Credential`](crate::look::error::ErrorKind::Credential) where the
 /// file cannot be read, and where others may read or write it: libpq ignores such a file.
 pub fn read_passfile(path: &Path, login: Login<'_>) -> Result<Option<Secret>, SourceError> {
     let text = read(path, MAX_BYTES)?;
@@ -101,7 +101,7 @@ pub fn read_passfile(path: &Path, login: Login<'_>) -> Result<Option<Secret>, So
     })
 }
 
-/// Reads a file that is a password, less one line end. [`ErrorKind::Credential`] where it cannot be
+/// Reads a file that is a password, less one line end. [`Credential`](crate::look::error::ErrorKind::Credential) where it cannot be
 /// read or is empty. Its mode is the business of who made it: systemd gives credentials by ACL.
 pub fn read_password(path: &Path) -> Result<Secret, SourceError> {
     let text = read_text(path, MAX_BYTES)?;
@@ -113,7 +113,7 @@ pub fn read_password(path: &Path) -> Result<Secret, SourceError> {
     Ok(Secret::new(password))
 }
 
-/// Reads a text file of at most `max` bytes. [`ErrorKind::Credential`] with the path otherwise.
+/// Reads a text file of at most `max` bytes. [`Credential`](crate::look::error::ErrorKind::Credential) with the path otherwise.
 fn read_text(path: &Path, max: u64) -> Result<String, SourceError> {
     String::from_utf8(read(path, max)?).map_err(|_| credential(path, "is not UTF-8 text"))
 }

@@ -12,8 +12,10 @@ use crate::sim::at;
 /// What HAProxy is told, and what it is; milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Haproxy {
-    /// Of the agent check and of the companion check.
+    /// Of the companion check.
     pub inter: u64,
+    /// Of the agent check, and no longer.
+    pub agent_inter: u64,
     pub timeout_check: u64,
     pub fall: u32,
     pub rise: u32,
@@ -24,18 +26,33 @@ pub struct Haproxy {
 }
 
 /// What the shipped files say.
-pub const SHIPPED: Haproxy =
-    Haproxy { inter: 500, timeout_check: 500, fall: 2, rise: 2, old: true, hard_stop_after: 9000 };
+pub const SHIPPED: Haproxy = Haproxy {
+    inter: 500,
+    agent_inter: 250,
+    timeout_check: 500,
+    fall: 2,
+    rise: 2,
+    old: true,
+    hard_stop_after: 9000,
+};
 
 impl Haproxy {
+    /// Between the end of a check and the next one.
+    pub fn between(&self, check: Check) -> u64 {
+        match check {
+            Check::Agent => self.agent_inter,
+            Check::Companion => self.inter,
+        }
+    }
+
     /// The longest that a check waits for an answer once somebody took its connection.
-    pub fn silent(&self) -> u64 {
-        if self.old { self.timeout_check.max(self.inter) } else { self.timeout_check }
+    pub fn silent(&self, check: Check) -> u64 {
+        if self.old { self.timeout_check.max(self.between(check)) } else { self.timeout_check }
     }
 
     /// The longest that it waits for its connection to be taken.
-    pub fn unconnected(&self) -> u64 {
-        self.inter.min(2000)
+    pub fn unconnected(&self, check: Check) -> u64 {
+        self.between(check).min(2000)
     }
 }
 
@@ -135,7 +152,7 @@ fn the_shipped_file_says_so() {
     let timeout = lines().find(|line| line.starts_with("timeout check")).expect("timeout check");
     let stop = lines().find(|line| line.starts_with("hard-stop-after")).expect("hard-stop-after");
     assert_eq!(ms(word(server, "inter")), SHIPPED.inter);
-    assert_eq!(ms(word(server, "agent-inter")), SHIPPED.inter);
+    assert_eq!(ms(word(server, "agent-inter")), SHIPPED.agent_inter);
     assert_eq!(ms(word(timeout, "check")), SHIPPED.timeout_check);
     assert_eq!((number("fall"), number("rise")), (SHIPPED.fall, SHIPPED.rise));
     assert_eq!(ms(word(stop, "hard-stop-after")), SHIPPED.hard_stop_after);

@@ -197,7 +197,7 @@ impl Sim {
         let witness = self.cluster.witness;
         for server in self.cluster.ids().filter(|id| witness != Some(*id)) {
             for check in [Check::Agent, Check::Companion] {
-                let phase = self.rng.between(0, self.settings.haproxy.inter);
+                let phase = self.rng.between(0, self.settings.haproxy.between(check));
                 self.after(phase, Due::Check(Asked { proxy, worker, server, check, began: 0 }));
             }
         }
@@ -212,23 +212,30 @@ impl Sim {
         let server = &proxy.servers[at(asked.server)];
         if asked.check == Check::Companion && !server.ready {
             // It rests in maintenance.
-            return self.after(conf.inter, Due::Check(asked));
+            return self.after(conf.between(asked.check), Due::Check(asked));
         }
         let asked = Asked { began: self.now, ..asked };
         if server.cut || self.cluster.node(asked.server).host != Host::Up {
-            return self.after(conf.unconnected(), Due::Checked(asked, None));
+            return self.after(conf.unconnected(asked.check), Due::Checked(asked, None));
         }
         let late = self.rng.one_in(LATE);
-        let there = if late && self.rng.one_in(2) { self.rng.between(0, conf.silent()) } else { 1 };
-        let back =
-            if late { self.rng.between(0, conf.silent()) } else { self.rng.between(0, QUICK) };
+        let there = if late && self.rng.one_in(2) {
+            self.rng.between(0, conf.silent(asked.check))
+        } else {
+            1
+        };
+        let back = if late {
+            self.rng.between(0, conf.silent(asked.check))
+        } else {
+            self.rng.between(0, QUICK)
+        };
         self.after(there, Due::Answered(asked, back));
     }
 
     /// The check has reached the host; the answer takes so long back.
     pub fn answered(&mut self, asked: Asked, back: u64) {
         let conf = self.settings.haproxy;
-        let cut_at = asked.began + conf.silent();
+        let cut_at = asked.began + conf.silent(asked.check);
         let up = self.cluster.node(asked.server).host == Host::Up;
         let (state, accepts) = {
             let process = &self.processes[at(asked.server)];
@@ -279,6 +286,6 @@ impl Sim {
                 asked.server + 1
             );
         }
-        self.after(conf.inter, Due::Check(asked));
+        self.after(conf.between(asked.check), Due::Check(asked));
     }
 }

@@ -1,6 +1,6 @@
 //! `rolecall ask`: what a running daemon answers; then one look without it, and what follows from that, and why.
 //!
-//! The daemon is asked first, where there is one ([`running`]): what it answers is what HAProxy is told, also where
+//! The daemon is asked first, where there is one (`running`): what it answers is what HAProxy is told, also where
 //! a look from here would say something else.
 
 mod running;
