@@ -1,7 +1,8 @@
 //! rolecall answers HAProxy's `agent-check` with the role of a PostgreSQL node.
 //!
-//! One value goes one straight way, from a server to HAProxy, and the folders stand in the order of it: each
-//! names only those above it that its row in `tests/unit/layers.rs` lists.
+//! One value goes one straight way, from a server to HAProxy; ARCHITECTURE.md follows it through the folders. Here they
+//! stand in the order of who may name whom: each names only those above it, and of these only what its row in
+//! `tests/unit/layers.rs` lists.
 //!
 //! * [`look`]: what one look at one server shows.
 //! * [`verdict`]: what that means for a service, decided when somebody asks ([`verdict::decide::decide`]).

@@ -1,7 +1,7 @@
 //! What is asked for at the command line and means nothing there is refused by name: exit code 64 where the line
 //! itself is wrong, 78 where the configuration that it stands for is. The other doors have their own tests: HTTP
 //! in `tests/http.rs`, the control socket in `src/control/protocol.rs` and `tests/orders.rs`, agent-send in
-//! `tests/agent_send.rs`, the file in `tests/config`, `conninfo` and service files in `src/source/conninfo`.
+//! `tests/agent_send.rs`, the file in `tests/unit/config`, `conninfo` and service files in `src/config/conninfo`.
 
 use std::process::Command;
 

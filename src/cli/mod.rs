@@ -1,7 +1,7 @@
 //! The command line: its options, and what each command does.
 //!
-//! `rolecall` itself runs the daemon; the other commands look by themselves (`check`, `ask`, `haproxy`), or speak
-//! with a running daemon over the operators' socket (`status`, `ready`, `drain`, `maint`, `auto`).
+//! `run` is the daemon. `status`, `ready`, `drain`, `maint` and `auto` speak with it over the operators' socket, `poke` over
+//! its own, `ask` with it and then looks itself; `check`, `haproxy`, `man` and `completions` need none.
 
 pub mod ask;
 pub mod haproxy;

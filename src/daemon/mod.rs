@@ -1,4 +1,4 @@
-//! The running daemon: the only file that knows every other.
+//! The running daemon: here all parts are made, wired to each other, reloaded and ended.
 //!
 //! Two threads, each with a runtime of its own: this one answers, the other looks. What a look
 //! costs (a TLS handshake, SCRAM's hashing) can so never delay an answer.

@@ -1,5 +1,5 @@
-//! What is known of the nodes: facts with their time, published as one value. Judged where they are used, never
-//! here.
+//! What is known of the nodes: facts with their time, published as one value. Nothing that
+//! is judged is kept here: [`NodeFacts::verdict`] has it decided anew for whoever asks.
 //!
 //! The keeper alone makes them; whoever answers reads them. [`fence`] decides by them whether sessions are to be
 //! ended. Pure: it names `look`, `verdict` and `reply`, no I/O, no runtime, no clock.

@@ -1,7 +1,7 @@
 //! What one look at one server shows: its role, its position, what it says of its cluster, or why it said
 //! nothing. No opinion, and no time but the moment at which the look began.
 //!
-//! Everything above is made of these values; nothing here names anything of the crate but this folder. Pure:
+//! Everything above is made of these values; nothing here names any other folder. Pure:
 //! no I/O, no runtime, no clock.
 
 pub mod error;

@@ -1,5 +1,6 @@
 //! What people and programs are told beside HAProxy: the log of changes ([`announced`]), the counters and
-//! metrics ([`metrics`]), `/status` ([`status`]), and when READY was last said ([`spoken`]).
+//! metrics ([`metrics`]), `/status` ([`status`]), when READY was last said ([`spoken`]), and the
+//! read handle of all doors ([`view`]).
 //!
 //! It reads the published facts and writes none; it opens no socket.
 

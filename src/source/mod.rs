@@ -1,7 +1,7 @@
 //! The places where a node's role can be learned.
 //!
 //! A source looks once and says what it saw. Rhythm, deadline, retry and policy belong to the
-//! poller and the verdict, so a new source is one file here, its keys in the configuration, its
+//! poller and the verdict, so a new source is one file or folder here, its keys in the configuration, its
 //! arms in [`Source`] and one table of tests.
 
 pub mod command;

@@ -10,8 +10,9 @@ use crate::verdict::reason::Reason;
 /// What speaks against a node of a repmgr cluster that is no candidate for the primary: a witness,
 /// or a standby that does not keep up. `None` for every other node, and for every other source.
 ///
-/// That it streams at all is asked of every replica (`pool.rs`). A receiver goes on "streaming" for up to `wal_receiver_timeout` after its upstream fell silent;
-/// a rejoined old primary is in recovery for a moment before its own row says standby.
+/// That it streams at all is asked of every replica (`pool/mod.rs`). A receiver goes on "streaming" for up to
+/// `wal_receiver_timeout` after its upstream fell silent; a rejoined old primary is in recovery for a moment before its
+/// own row says standby.
 ///
 /// A standby that is kept behind on purpose (`recovery_min_apply_delay`) serves only where the
 /// service's time limit, `most_behind`, covers that.

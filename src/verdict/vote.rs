@@ -1,4 +1,4 @@
-//! The one vote that another node of a repmgr cluster gives, by its own answer alone.
+//! The one vote that another node of a repmgr cluster gives, by its own answer alone; `quorum` counts them.
 //!
 //! A vote is a pure function of the voter's answer, so that nobody ever has two; whom its receiver
 //! streams from comes first, because repmgr's tables lag behind and differ from node to node. A

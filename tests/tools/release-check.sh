@@ -65,7 +65,7 @@ check "the changelogs are dated" changelog_dated
 check "everything is committed" everything_committed
 check "lintian finds nothing in the Debian package" lintian --fail-on error,warning "$deb"
 check "the static program needs no library" static_is_static
-check "the manual is that of the command line" cargo test --quiet --locked --test manual
+check "the manual is that of the command line" cargo test --quiet --locked --test unit manual::
 check "every licence is one of deny.toml's" target/tools/bin/cargo-deny --locked check bans licenses sources
 check "Rust $msrv builds it" msrv_builds
 check "clippy, incompatible_msrv among it" cargo clippy --quiet --locked --all-targets -- -D warnings

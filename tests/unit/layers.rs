@@ -302,6 +302,21 @@ fn no_kind_of_source_names_another() {
     assert_eq!(kinds_that_name_each_other(&broken).len(), 1);
 }
 
+/// `make mutants` changes what stands there; a file that has moved must not be passed over in silence.
+#[test]
+fn what_is_changed_by_make_mutants_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = fs::read_to_string(root.join(".cargo/mutants.toml")).unwrap();
+    let globs = config.lines().filter_map(|line| line.trim().strip_prefix("\"src/"));
+    let globs: Vec<_> = globs.map(|rest| rest.trim_end_matches("\",")).collect();
+    assert!(globs.len() > 20, "{globs:?}");
+    for glob in globs {
+        let path = src().join(glob.trim_end_matches("/*.rs"));
+        let there = if glob.ends_with("/*.rs") { path.is_dir() } else { path.is_file() };
+        assert!(there, "no src/{glob}");
+    }
+}
+
 #[test]
 fn every_folder_says_in_a_few_lines_what_is_in_it() {
     fn walk(dir: &Path) {

@@ -28,7 +28,7 @@ const LEADER: &str = r#"{"state":"running","role":"primary","timeline":3}"#;
 const REPLICA: &str = r#"{"state":"running","role":"replica"}"#;
 
 fn asking(url: &str, resolver: Resolver) -> Patroni {
-    // PostgreSQL's own port is another test's: tests/patroni_port.rs.
+    // PostgreSQL's own port is another test's: tests/unit/patroni_port.rs.
     let server_port = config::ServerPort::NotAsked;
     let settings = config::Patroni { server_port, ..config::Patroni::at(url) };
     Patroni::new(&settings, resolver).unwrap()

@@ -132,7 +132,7 @@ fn silence_after_a_no_never_brings_an_older_yes_back() {
 
 #[test]
 fn every_silent_failure_is_held_for_hold_and_no_longer() {
-    // A 503 without a body is evidence against a leader alone: tests/patroni_answers.rs.
+    // A 503 without a body is evidence against a leader alone: tests/unit/patroni_answers.rs.
     let silent = |kind: &&ErrorKind| !kind.is_contrary() && **kind != ErrorKind::NoBody;
     for kind in ErrorKind::ALL.iter().filter(silent) {
         let sources = seen(&[(0, primary()), (500, fails(*kind))]);

@@ -1,7 +1,8 @@
 //! The configuration file and the flags that replace parts of it, read into a [`Config`] or into
 //! every problem they have.
 //!
-//! One file for each table: `[[node]]`, `[source]` with what all kinds have, repmgr's keys, `[[service]]`, `[fence]`.
+//! One file for each of the large tables (`node`, `source` with `[defaults]`, `service`, `fence`), two for parts of
+//! them (`pool`, `repmgr`); the small tables are read here.
 
 mod fence;
 mod node;

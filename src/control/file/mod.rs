@@ -1,4 +1,4 @@
-//! The file that orders survive a restart and a boot in.
+//! The file in which orders survive a restart and a boot.
 //!
 //! It is written anew and moved into place, each step on disk before the next: a crash leaves the old
 //! one or the new one. A damaged file is set aside and said; nothing of it is guessed at.

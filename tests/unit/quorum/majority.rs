@@ -110,7 +110,7 @@ fn the_belt_gives_way_to_a_majority_of_all_rows() {
     let rival = primary().by(&rows).on(2);
     let own = primary();
     let round = ruled(&seen(own, [(2, follows(1)), (3, rival)]));
-    // Who is not READY yet does not become it: tests/standing.rs.
+    // Who is not READY yet does not become it: tests/unit/quorum/standing.rs.
     assert_eq!((round.ruling, round.newer_rival), (STALE_YES, Some(id(3))));
     // One on the own timeline throws nothing away that this node wrote.
     let rival = primary().by(&rows).on(1);
