@@ -14,6 +14,7 @@ use rolecall::look::role::Role;
 use rolecall::look::snapshot::SourceFacts;
 use rolecall::port::http::{Pages, Room};
 use rolecall::report::metrics::{Exposed, Metrics};
+use rolecall::report::view::View;
 use rolecall::source::releasing::{Key, Question};
 use tokio::sync::{mpsc, watch};
 
@@ -63,14 +64,18 @@ impl Stage {
         let (asked, questions) = mpsc::channel(8);
         let (announced, places) =
             (watch::channel(Vec::new()).1, Room::of(&Shares::of_this_process()));
-        let pages =
-            Pages { facts: seen, announced, clock, counted, exposed, questions: asked, places };
+        let pages = Pages {
+            view: View { facts: seen, announced, clock, counted },
+            exposed,
+            questions: asked,
+            places,
+        };
         Self { addr: "127.0.0.1:5555".parse().expect("an address"), pages, questions, facts }
     }
 
     /// Looks at both nodes.
     pub fn look(&self) {
-        let now = self.pages.clock.now();
+        let now = self.pages.view.clock.now();
         self.facts.send_modify(|facts| {
             for (node, role) in facts.nodes.iter_mut().zip([Role::Primary, Role::Replica]) {
                 node.sources[0].record_own(now, now, Ok(Observation::of(role)));

@@ -23,7 +23,7 @@ target!(|data| {
         let pages = &stage.pages;
         let peer = "192.0.2.1:1".parse().expect("an address");
         let places = Places::new(1);
-        let place = places.take(std::net::IpAddr::from([192, 0, 2, 1]), || ());
+        let place = places.take(std::net::IpAddr::from([192, 0, 2, 1]), || false, || ());
         let place = (may % 2 == 0).then_some(&place);
         let questions = &mut stage.questions;
         let (said, asked) = run(async {
@@ -34,7 +34,8 @@ target!(|data| {
                 .expect("there is room");
             client.shutdown().await.expect("it is open");
             let mut asked = 0;
-            let answered = async { pages.connection(pages.clock.now(), server, peer, place).await };
+            let answered =
+                async { pages.connection(pages.view.clock.now(), server, peer, place).await };
             let keeper = async {
                 while let Some(question) = questions.recv().await {
                     // Nobody without the secret asks.

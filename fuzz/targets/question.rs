@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rolecall::host::places::Places;
 use rolecall::port::asking::Asker;
-use rolecall::port::http::Pages;
+use rolecall::report::view::View;
 use rolecall_fuzz::stage::Stage;
 use rolecall_fuzz::{cleaned, run, target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -17,10 +17,10 @@ target!(|data| {
     }
     STAGE.with(|stage| {
         stage.look();
-        let Pages { facts, clock, counted, .. } = &stage.pages;
+        let View { facts, clock, counted, .. } = &stage.pages.view;
         let asker = Asker::new(stage.addr, facts.clone(), clock.clone(), counted.clone());
         let (asker, places) = (Arc::new(asker), Places::new(1));
-        let place = places.take(None, || ());
+        let place = places.take(None, || false, || ());
         let said = run(async {
             let (mut client, server) = duplex(8192);
             client.write_all(&data[..data.len().min(4096)]).await.expect("there is room");

@@ -22,7 +22,8 @@ target!(|data| {
         assert_eq!(key.read_answer(said, NONCE), None, "nobody without the secret answers");
         let (reply, _) = oneshot::channel();
         let (nonce, code) = (NONCE.to_owned(), said.to_owned());
-        let question = Question { node: NodeId(1), from: NodeId(2), nonce, code, reply };
+        let question =
+            Question { node: NodeId(1), from: NodeId(2), nonce, without: None, code, reply };
         assert!(!key.asked(&question), "nobody without the secret asks");
         let Some(release) = Release::read(said, NONCE) else { return };
         // What is read is written, and then believed.

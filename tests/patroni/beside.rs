@@ -11,7 +11,7 @@ use crate::stage::Stage;
 use crate::theirs::Beside;
 
 /// What is allowed beside the template's, whose server stays up while PostgreSQL is dead: rolecall's hurried look
-/// (100 ms), HAProxy's next question (`agent-inter`, 250 ms), and 400 ms for a machine on which four clusters
+/// (100 ms), HAProxy's next question (`agent-inter`, 500 ms), and 400 ms for a machine on which four clusters
 /// play at a time. The most that was seen at a load of 34 on two cores was 0.56 s, at `agent-inter 500ms`.
 const BUSY: Duration = Duration::from_millis(750);
 

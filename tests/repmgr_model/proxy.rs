@@ -14,7 +14,7 @@ use crate::sim::at;
 pub struct Haproxy {
     /// Of the companion check.
     pub inter: u64,
-    /// Of the agent check, and no longer.
+    /// Of the agent check.
     pub agent_inter: u64,
     pub timeout_check: u64,
     pub fall: u32,
@@ -28,7 +28,7 @@ pub struct Haproxy {
 /// What the shipped files say.
 pub const SHIPPED: Haproxy = Haproxy {
     inter: 500,
-    agent_inter: 250,
+    agent_inter: 500,
     timeout_check: 500,
     fall: 2,
     rise: 2,

@@ -8,7 +8,8 @@
 //! by whoever counts votes.
 //!
 //! The hosts share the time of a look as the addresses of a name do: the next one is tried once the one before has
-//! failed, or has taken no connection for its time alone. The one that answered is asked first by the next look.
+//! failed, or has taken no connection for its time alone. Of the own ones each look begins at the first, which may lead
+//! elsewhere by now; of a row's the one that answered is asked first by the next look.
 
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ impl<T> Answered<T> {
 #[derive(Clone)]
 pub struct Hosts {
     servers: Vec<Result<Connector, SourceError>>,
-    /// Which of them is asked first.
+    /// Which of a row's is asked first.
     first: usize,
     whose: Whose,
 }
@@ -95,7 +96,8 @@ impl Hosts {
         + Sync,
     ) -> Result<T, Option<SourceError>> {
         let Self { servers, first, whose } = self;
-        let (count, start) = (servers.len(), *first);
+        let own = matches!(whose, Whose::Own(_));
+        let (count, start) = (servers.len(), if own { 0 } else { *first });
         let several = count > 1;
         servers.iter().flatten().for_each(Connector::begin);
         let dialers: Vec<Option<Dialer>> = servers
@@ -140,10 +142,9 @@ impl Hosts {
                 }
                 Ok(_) => failures.other_server = true,
                 Err(error) if is_nobody(error.kind) => failures.nobody.push(error),
-                Err(error) => {
-                    *first = at;
-                    return Err(Some(error));
-                }
+                // Whoever says no there may be another server: only the first host says which one is meant.
+                Err(error) if own && at > 0 => failures.nobody.push(error),
+                Err(error) => return Err(Some(error)),
             }
             // It is no reason any more to wait with the next one.
             dialers[at].iter().for_each(Dialer::forget);
@@ -177,6 +178,10 @@ impl Failures {
         let other = "another of its hosts leads to a server that the first one has not shown";
         let doubt = self.nobody.iter().find(|error| !error.kind.is_contrary());
         match (doubt.or(self.nobody.first()), self.other_server) {
+            // It may be the server that is meant, started again: then it is not gone.
+            (Some(error), true) if doubt.is_none() => {
+                Some(SourceError::new(ErrorKind::OtherServer, format_args!("{error}; {other}")))
+            }
             (Some(error), true) => {
                 let both = format_args!("{error}; {other}");
                 Some(SourceError::new(error.kind, both))
@@ -220,8 +225,9 @@ mod tests {
         assert_eq!(counts(&[], false), None);
         assert_eq!(counts(&[down, down], false), Some(down));
         assert_eq!(counts(&[down, unreachable], false), Some(unreachable));
-        // Another server is no doubt: at the hosts that lead to the one that is meant nobody listens.
-        assert_eq!(counts(&[down], true), Some(down));
+        // A server that lives is no evidence that the one that is meant does not: it may be that one, started again.
+        assert_eq!(counts(&[down], true), Some(ErrorKind::OtherServer));
+        assert_eq!(counts(&[down, unreachable], true), Some(unreachable));
         assert_eq!(counts(&[], true), Some(ErrorKind::OtherServer));
     }
 }

@@ -21,10 +21,6 @@ use crate::config::old_worker::OldWorker;
 /// Longest name of a server: it stands in logs and tables.
 const MAX_NAME: usize = 64;
 
-/// The longest `agent-inter` that is written: every READY waits for it, 0.12 s at the median. What HAProxy remembers is
-/// counted by the configuration's, which is no shorter.
-const MOST_AGENT_INTER: Duration = Duration::from_millis(250);
-
 /// Everything that is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Front {
@@ -197,7 +193,6 @@ impl Front {
 
     fn defaults(&self, out: &mut String) -> fmt::Result {
         let (inter, fall) = (time(self.agent_inter), self.check_fall);
-        let agent_inter = time(self.agent_inter.min(MOST_AGENT_INTER));
         out.write_str(DEFAULTS)?;
         writeln!(out, "    timeout check   {}", time(self.check_timeout))?;
         out.write_str(COMPANION)?;
@@ -207,7 +202,7 @@ impl Front {
         writeln!(
             out,
             "    default-server disabled check inter {inter} fall {fall} rise 2 agent-check \
-             agent-inter {agent_inter} on-marked-down shutdown-sessions"
+             agent-inter {inter} on-marked-down shutdown-sessions"
         )
     }
 
