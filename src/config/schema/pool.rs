@@ -75,7 +75,11 @@ fn tag(value: &DeValue<'_>) -> Result<String, Fault> {
     let text = match value {
         DeValue::String(text) => text.to_string(),
         DeValue::Boolean(value) => value.to_string(),
-        DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+        // As Patroni has it, however it is written here: 5 for +5.
+        DeValue::Integer(number) if number.radix() == 10 => match number.as_str().parse::<i64>() {
+            Ok(number) => number.to_string(),
+            Err(_) => return Err(wrong_type(value, TAG, TAG_HINT)),
+        },
         _ => return Err(wrong_type(value, TAG, TAG_HINT)),
     };
     if text.is_empty() {
