@@ -13,7 +13,7 @@ use crate::theirs::Beside;
 /// What is allowed beside the template's, whose server stays up while PostgreSQL is dead: rolecall's hurried look
 /// (100 ms), HAProxy's next question (`agent-inter`, 500 ms), and 400 ms for a machine on which four clusters
 /// play at a time. The most that was seen at a load of 34 on two cores was 0.56 s.
-const BUSY: Duration = Duration::from_millis(1000);
+const BUSY: Duration = Duration::from_secs(1);
 
 /// Longest time without reads while another replica serves: three readers come every 75 ms each.
 const REDISPATCHED: Duration = Duration::from_millis(300);

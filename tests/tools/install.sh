@@ -38,7 +38,7 @@ journald() { [ -x /lib/systemd/systemd-journald ]; }
 
 need gcc "the C compiler behind the TLS library" has cc
 case $what in
-test-all | fuzz) need g++ "builds libFuzzer" has c++ ;;
+test | test-all | fuzz) need g++ "builds libFuzzer" has c++ ;;
 esac
 case $what in
 package | fuzz | test-versions) ;;
