@@ -28,8 +28,7 @@ use crate::cli::overview::Health;
 use crate::config::document::Problem;
 use crate::config::schema::{self, Flags, Loaded};
 use crate::config::secret::Secret;
-use crate::config::units;
-use crate::config::{Config, Control};
+use crate::config::{Config, Control, units};
 use crate::control::protocol::{self, Question};
 use crate::daemon;
 use crate::daemon::logging;
@@ -39,8 +38,7 @@ use crate::source::patroni::TIMES_HINT;
 use crate::source::resolve::Resolver;
 use crate::source::{self, Source};
 use crate::verdict::state::State;
-use crate::watch::fencing;
-use crate::watch::poke;
+use crate::watch::{fencing, poke};
 
 /// Answers HAProxy's agent-check with the role of a PostgreSQL node: READY or MAINT.
 #[derive(Parser)]

@@ -23,11 +23,7 @@ use crate::config::conninfo::{ClientCertificate, Conninfo};
 use crate::look::repmgr::NodeId;
 use crate::look::role::Role;
 use crate::reply::routes::{Answering, Asked, Listen, Routes};
-use crate::verdict::policy::Lock;
-use crate::verdict::policy::Pool;
-use crate::verdict::policy::most_hold;
-use crate::verdict::policy::{Electorate, TwoNode};
-use crate::verdict::policy::{LagLimit, Policy, Trust};
+use crate::verdict::policy::{Electorate, LagLimit, Lock, Policy, Pool, Trust, TwoNode, most_hold};
 
 /// The oldest HAProxy that configurations are written for.
 pub const OLDEST: (u32, u32) = (2, 6);

@@ -21,8 +21,7 @@ use crate::look::text;
 use crate::report::status;
 use crate::report::view::View;
 use crate::verdict::order::{self, MOST_REASON, Order, Target};
-use crate::verdict::state::State;
-use crate::verdict::state::Wish;
+use crate::verdict::state::{State, Wish};
 use crate::watch::keeper::Orders;
 
 /// How often and how many times it is looked whether orders are in force.

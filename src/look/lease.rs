@@ -64,8 +64,7 @@ use std::time::Duration;
 
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::observation::Observation;
-use crate::look::patroni::Patroni;
-use crate::look::patroni::Times;
+use crate::look::patroni::{Patroni, Times};
 use crate::look::role::{Role, Timeline};
 use crate::look::stamp::Stamp;
 

@@ -21,8 +21,7 @@ use crate::port::awake::look_first_if_slow;
 use crate::port::question::named;
 use crate::reply::asks::Asks;
 use crate::reply::routes::allowed;
-use crate::reply::strays::Stray;
-use crate::reply::strays::Unknown;
+use crate::reply::strays::{Stray, Unknown};
 use crate::report::metrics::Metrics;
 use crate::verdict::state::State;
 

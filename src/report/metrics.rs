@@ -27,12 +27,10 @@ use crate::look::observation::Observation;
 use crate::look::role::{ROLES, Role};
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
-use crate::reply::strays::Strays;
-use crate::reply::strays::Unknown;
+use crate::reply::strays::{Strays, Unknown};
 use crate::report::spoken::Spoken;
-use crate::verdict::failover;
-use crate::verdict::order;
 use crate::verdict::state::State;
+use crate::verdict::{failover, order};
 
 /// What Prometheus itself asks for. Others read the older form alone, in which no type is `info`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

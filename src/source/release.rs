@@ -16,12 +16,11 @@ use crate::look::place::Place;
 use crate::look::release::LONGEST;
 use crate::look::repmgr::{NodeId, Row};
 use crate::look::role::Role;
-use crate::source::RoleSource;
 use crate::source::dial::Dialer;
 use crate::source::releasing::{CODE, FROM, Key, NONCE, WITHOUT, Without, nonce};
 use crate::source::resolve::Resolver;
 use crate::source::tls::{PeerEnd, client_config};
-use crate::source::web;
+use crate::source::{RoleSource, web};
 
 /// The status of an answer.
 const HELD: u16 = 200;

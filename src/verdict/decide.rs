@@ -3,16 +3,12 @@
 //! Pure and total: no clock, no I/O, computed when somebody asks. Contrary evidence is a no and
 //! acts at once; missing evidence is silent, and the last yes then stands for a bounded time.
 
-use crate::look::stamp::Stamp;
-
 use crate::look::role::{Role, Timeline};
 use crate::look::snapshot::SourceFacts;
+use crate::look::stamp::Stamp;
+use crate::verdict::finding::{Finding, expiry, finding};
 use crate::verdict::policy::{OnLag, Policy};
 use crate::verdict::reason::{Circumstance, Reason};
-
-use crate::verdict::finding::Finding;
-use crate::verdict::finding::expiry;
-use crate::verdict::finding::finding;
 use crate::verdict::standing::Standing;
 use crate::verdict::state::State;
 use crate::verdict::trust::each_source;

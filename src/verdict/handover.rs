@@ -36,11 +36,9 @@ use std::collections::BTreeMap;
 
 use crate::look::repmgr::{NodeId, Registered, Row};
 use crate::look::role::Role;
-use crate::look::snapshot::SourceFacts;
-use crate::look::snapshot::{Heard, heard, usable};
+use crate::look::snapshot::{Heard, SourceFacts, heard, usable};
 use crate::look::stamp::Stamp;
-use crate::verdict::policy::Electorate;
-use crate::verdict::policy::Policy;
+use crate::verdict::policy::{Electorate, Policy};
 use crate::verdict::quorum::{self, Round};
 use crate::verdict::trust::each_source;
 use crate::verdict::vote::is_that_node;

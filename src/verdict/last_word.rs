@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use crate::verdict::decide::Verdict;
 use crate::verdict::reason::Reason;
-use crate::verdict::state::State;
-use crate::verdict::state::Word;
+use crate::verdict::state::{State, Word};
 
 /// Longest time it is said: a host that goes down waits for no more, and systemd neither (90 s).
 pub const MAX_LASTS: Duration = Duration::from_secs(60);

@@ -7,12 +7,10 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use crate::look::lease::Lease;
-use crate::look::patroni::Patroni;
-use crate::look::patroni::{MOST_TTL, Times};
+use crate::look::patroni::{MOST_TTL, Patroni, Times};
 use crate::look::role::Role;
 use crate::look::stamp::Stamp;
-use crate::verdict::policy::Lock;
-use crate::verdict::policy::{Policy, Trust};
+use crate::verdict::policy::{Lock, Policy, Trust};
 
 /// `ttl - loop_wait - retry_timeout` of a Patroni that nobody tuned: after that long another node may
 /// be the leader.

@@ -22,10 +22,8 @@ use crate::look::role::Role;
 use crate::look::stamp::Stamp;
 use crate::verdict::decide::Verdict;
 use crate::verdict::policy::Policy;
-use crate::verdict::reason::Ordered;
-use crate::verdict::reason::Reason;
-use crate::verdict::state::State;
-use crate::verdict::state::Wish;
+use crate::verdict::reason::{Ordered, Reason};
+use crate::verdict::state::{State, Wish};
 
 /// Longest reason, in bytes.
 pub const MOST_REASON: usize = 200;

@@ -16,11 +16,9 @@ use std::collections::BTreeMap;
 
 use crate::look::repmgr::{NodeId, Registered, Row, named, row};
 use crate::look::role::Role;
-use crate::look::snapshot::{Heard, heard, usable};
-use crate::look::snapshot::{Snapshot, SourceFacts};
+use crate::look::snapshot::{Heard, Snapshot, SourceFacts, heard, usable};
 use crate::look::stamp::Stamp;
-use crate::verdict::policy::Electorate;
-use crate::verdict::policy::TwoNode;
+use crate::verdict::policy::{Electorate, TwoNode};
 use crate::verdict::reason::Reason;
 use crate::verdict::vote::{Vote, contribution, watches_a_standby};
 

@@ -10,8 +10,7 @@ use crate::look::patroni::Patroni;
 use crate::look::repmgr::{NodeId, Registered};
 use crate::look::role::{Role, Timeline};
 use crate::look::tags::Unmet;
-use crate::verdict::state::Wish;
-use crate::verdict::state::Word;
+use crate::verdict::state::{Wish, Word};
 
 /// Why a verdict is what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
-use crate::verdict::policy::Electorate;
-use crate::verdict::policy::Policy;
+use crate::verdict::policy::{Electorate, Policy};
 
 /// All the memory a verdict has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

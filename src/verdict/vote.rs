@@ -12,9 +12,7 @@ use crate::look::error::ErrorKind;
 use crate::look::release::{LeftOut, Release};
 use crate::look::repmgr::{Answer, Attached, NodeId, Registered, Row, named, row};
 use crate::look::role::Timeline;
-use crate::look::snapshot::Heard;
-use crate::look::snapshot::Snapshot;
-use crate::look::snapshot::usable;
+use crate::look::snapshot::{Heard, Snapshot, usable};
 use crate::look::stamp::Stamp;
 use crate::verdict::policy::Electorate;
 

@@ -11,9 +11,8 @@ use futures_util::future::try_join_all;
 use tokio::time::timeout;
 
 use crate::cli::haproxy::front::{Agent, Front, Pool, Server, Serves, server_names};
-use crate::config::OLDEST;
 use crate::config::old_worker::OldWorker;
-use crate::config::{Config, Kind, LOCAL, Node, Service, Source as Configured};
+use crate::config::{Config, Kind, LOCAL, Node, OLDEST, Service, Source as Configured};
 use crate::host::failure::{Exit, Failure};
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::place::Place;

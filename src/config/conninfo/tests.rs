@@ -3,9 +3,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::look::place::DEFAULT_SOCKET_DIR;
-use crate::look::place::Place;
-use crate::look::place::quoted;
+use crate::look::place::{DEFAULT_SOCKET_DIR, Place, quoted};
 
 fn read(text: &str) -> Conninfo {
     text.parse().unwrap_or_else(|e: ConninfoError| panic!("{text:?}: {e}; hint: {}", e.hint))

@@ -21,8 +21,6 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::OLDEST;
-use crate::config::POKE_SOCKET;
 use crate::config::conninfo::Conninfo;
 use crate::config::document::{Document, Fault, Problem, Table};
 use crate::config::exposure::open_config;
@@ -33,8 +31,8 @@ use crate::config::secret::Secret;
 use crate::config::units::{duration, integer, path, string, version, word};
 use crate::config::warning::{Warning, warnings};
 use crate::config::{
-    Config, Control, HTTP_PORT, Haproxy, Http, Kind, Log, LogFormat, LogTo, PAGES, PatroniLag,
-    Postgres, Service,
+    Config, Control, HTTP_PORT, Haproxy, Http, Kind, Log, LogFormat, LogTo, OLDEST, PAGES,
+    POKE_SOCKET, PatroniLag, Postgres, Service,
 };
 use crate::host::unix_socket;
 use crate::reply::routes::Listen;

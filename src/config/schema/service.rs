@@ -6,17 +6,15 @@ use ipnet::IpNet;
 
 use crate::config::document::{Fault, Placed, Spot, Table};
 use crate::config::schema::node::{Written, check_clash, check_free};
-use crate::config::schema::pool;
-use crate::config::schema::repmgr;
 use crate::config::schema::source::HOLD;
+use crate::config::schema::{pool, repmgr};
 use crate::config::units::{boolean, duration, listen, name, network, role, size, string, word};
 use crate::config::{AGENT_PORT, Haproxy, Kind, Service};
 use crate::look::role::Role;
 use crate::reply::routes::{Answering, Listen};
 use crate::reply::wording::{Custom, Wording};
 use crate::verdict::last_word::{LAST_ASKS, LastWord, MAX_LASTS};
-use crate::verdict::policy::Pool;
-use crate::verdict::policy::{Hysteresis, LagLimit, OnLag};
+use crate::verdict::policy::{Hysteresis, LagLimit, OnLag, Pool};
 use crate::verdict::state::Word;
 
 pub const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;

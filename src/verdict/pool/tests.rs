@@ -7,8 +7,7 @@ use crate::look::error::{ErrorKind, SourceError};
 use crate::look::patroni::Patroni;
 use crate::look::replica::kind;
 use crate::look::role::ROLES;
-use crate::verdict::policy::Lock;
-use crate::verdict::policy::{Electorate, TwoNode};
+use crate::verdict::policy::{Electorate, Lock, TwoNode};
 use Role::{AsyncReplica, Primary, QuorumReplica, Replica, StandbyLeader, SyncReplica};
 
 fn second() -> Duration {

@@ -15,8 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::facts::cuts;
-use crate::facts::{Facts, NodeFacts, ServiceFacts};
+use crate::facts::{Facts, NodeFacts, ServiceFacts, cuts};
 use crate::host::clock::Clock;
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
