@@ -31,7 +31,12 @@ demo:
 	cargo build --release --locked --bin rolecall --example demo
 	target/release/examples/demo
 
-# ROLECALL_REQUIRE_SYSTEM=1: a test that finds its program missing fails instead of being skipped.
+# The whole of what tests/repmgr_model plays, with the library and the model itself built for speed: of the
+# rest nothing is compiled a second time for it.
+MODEL = ROLECALL_MODEL=whole cargo test --locked --config 'profile.test.package.rolecall.opt-level=2' \
+	--test repmgr_model
+
+# ROLECALL_REQUIRE_SYSTEM=1: a test that finds its program missing fails instead of being left out.
 test:
 	tests/tools/install.sh test
 	cargo fmt --check
@@ -40,6 +45,7 @@ test:
 	cargo clippy --locked --test packages -- -D warnings
 	RUSTFLAGS="--cfg fuzzing" cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz-check
 	ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked
+	$(MODEL)
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 REPEATS = 5
@@ -51,16 +57,18 @@ test-all: test
 		ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test system || exit 1; \
 	done
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test haproxy
-	ROLECALL_ALL=1 cargo test --locked --test repmgr --test repmgr_model
-	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test patroni --test prometheus
-	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test versions
+	ROLECALL_ALL=1 cargo test --locked --test repmgr
+	ROLECALL_ALL=1 $(MODEL)
+	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test patroni
+	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test daemon prometheus::
+	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test real versions::
 	$(RUN_MUTANTS) --exclude 'src/[!v]*/**' --exclude 'src/verdict/[!h]*.rs' --exclude 'src/verdict/*/**'
 	$(MAKE) soak MINUTES=1
 	SEED=1 JOBS=2 tests/tools/fuzz.sh 2
 
 test-versions:
 	tests/tools/install.sh test-versions
-	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test versions
+	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test real versions::
 
 # cargo-mutants takes a copy of the tree; what is compiled is kept beside it. One at a time: two would
 # write into one folder. --re does not choose among changes of the kind `delete field` (27.1), which
@@ -85,7 +93,7 @@ fuzz:
 SEEDS = 20000
 
 sim:
-	SIM_SEEDS=$(SEEDS) cargo test --locked --test repmgr_model timed::never_two -- --nocapture
+	SIM_SEEDS=$(SEEDS) $(MODEL) timed::never_two -- --nocapture
 
 MINUTES = 30
 

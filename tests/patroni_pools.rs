@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use fixtures::patroni::{
-    Cluster, PATIENCE, REST_PORT, Reachable, Shape, Template, find_etcd, patronis,
-};
+use fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Reachable, Shape, Template, patronis};
 use fixtures::process::run;
 use fixtures::{
-    Ground, Haproxy, Rolecall, Session, command, eventually, find_postgres, haproxies, missing, now,
+    Ground, Haproxy, Rolecall, Session, command, eventually, haproxies, lacks, lacks_haproxy,
+    lacks_postgres, missing, now,
 };
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
@@ -224,14 +223,13 @@ fn a_long_query_ends_by_itself(stage: &Stage) {
 
 #[test]
 fn read_pools_have_whom_patronis_own_api_has_in_them() {
-    let found = patronis();
-    let newest = found.iter().find(|(version, _)| version.starts_with("4."));
-    let Some(newest) = newest.filter(|_| find_postgres().is_some() && find_etcd().is_some()) else {
-        return missing("PostgreSQL, etcd or Patroni 4 in target/patroni");
-    };
-    if haproxies().is_empty() {
-        return missing("haproxy");
+    if lacks_postgres() || lacks(&["etcd"]) || lacks_haproxy() {
+        return;
     }
+    let found = patronis();
+    let Some(newest) = found.iter().find(|(version, _)| version.starts_with("4.")) else {
+        return missing("Patroni 4 in target/patroni");
+    };
     let reachable = Reachable::copies_of(std::slice::from_ref(newest));
     let template = Template::make();
     let stage = Stage::start(&template, &reachable.found[0].1);

@@ -2,9 +2,9 @@
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-use crate::fixtures::{Ground, Postgres, eventually, find_postgres, missing, now};
-use crate::well::{PATIENCE, Well};
-use crate::{ATTACK, postgres};
+use crate::fixtures::{Ground, Postgres, eventually, lacks_postgres, now};
+use crate::sources::ATTACK;
+use crate::well::{PATIENCE, Well, postgres};
 
 /// What the packaged SQL makes of repmgr's tables, without repmgr.
 const VIEW: &str = "
@@ -26,8 +26,8 @@ const AUTHORITIES: usize = 140;
 
 #[test]
 fn h7_a_row_that_leads_to_thousands_of_places_costs_no_more_than_another() {
-    if find_postgres().is_none() {
-        return missing("postgresql");
+    if lacks_postgres() {
+        return;
     }
     let ground = Ground::new();
     let mut server = Postgres::init(&ground, "own", ground.host(7));

@@ -1,7 +1,7 @@
 //! Secrets that systemd reads as root and gives to the daemon alone.
 
-use crate::authority::Authority;
 use crate::deb::PEER;
+use crate::fixtures::authority::Authority;
 use crate::host::Host;
 
 /// The primary over TCP with a password that systemd brings.

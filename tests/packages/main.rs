@@ -5,8 +5,6 @@
 //! and counts as HAProxy's host would. Wants root. A word on the command line chooses the machines
 //! with that word in their name.
 
-#[path = "../source_postgres/authority.rs"]
-mod authority;
 mod contents;
 mod credentials;
 mod deb;

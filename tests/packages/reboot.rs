@@ -1,6 +1,6 @@
 //! Orders on a machine that is booted again.
 //!
-//! The clock of the boot is the host's in there: that it starts anew with a real boot, `tests/orders.rs`
+//! The clock of the boot is the host's in there: that it starts anew with a real boot, `tests/daemon/orders.rs`
 //! shows.
 
 use std::net::SocketAddr;

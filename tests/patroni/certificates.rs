@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::authority::Authority;
 use crate::fixtures::Ground;
+use crate::fixtures::authority::Authority;
 use crate::fixtures::patroni::Tls;
 
 /// The name in the certificate of both nodes, which is none of the addresses they are asked on.

@@ -5,8 +5,6 @@
 //! in their name (`4.1.5/switchover` names a version too). Some clusters beside each other, each on
 //! loopback addresses of its own.
 
-#[path = "../source_postgres/authority.rs"]
-mod authority;
 mod beside;
 mod certificates;
 #[path = "../fixtures/mod.rs"]
@@ -31,9 +29,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fixtures::names;
-use fixtures::patroni::{Reachable, Template, find_etcd, numbers, patronis};
-use fixtures::{find_postgres, haproxies, ledger, missing, now, timing};
+use fixtures::patroni::{Reachable, Template, numbers, patronis};
+use fixtures::{lacks, lacks_haproxy, lacks_postgres, ledger, missing, now, timing};
 use scenarios::{Scenario, Two};
 use stage::Stage;
 use table::Line;
@@ -58,12 +55,7 @@ fn main() -> ExitCode {
     let name = |version: &str, scenario: &Scenario| format!("{version}/{}", scenario.name);
     let all = std::env::var_os("ROLECALL_ALL").is_some_and(|v| v == "1");
     let wanted = if all { VERSIONS.as_slice() } else { &VERSIONS[..1] };
-    if find_postgres().is_none()
-        || find_etcd().is_none()
-        || haproxies().is_empty()
-        || !names::are_known()
-    {
-        missing("PostgreSQL, etcd, dnsmasq or haproxy");
+    if lacks_postgres() || lacks(&["etcd", "dnsmasq"]) || lacks_haproxy() {
         return ExitCode::SUCCESS;
     }
     if let Some(version) = wanted.iter().find(|v| found.iter().all(|(f, _)| f != **v)) {

@@ -7,10 +7,11 @@ use crate::proxy::{Haproxy, SHIPPED};
 use crate::reference::Mutant;
 use crate::rng::Rng;
 use crate::script::{Script, Stage, printed};
+use crate::share;
 use crate::sim::Settings;
 
 const MINUTES_10: u64 = 600_000;
-/// Seeds of the default run, and the most that a search for a mutant takes.
+/// Seeds of the whole, and the most that a search for a mutant takes.
 const SEEDS: u64 = 120;
 const SEEDS_FOR_A_HOLE: u64 = 400;
 /// Seeds that are played again.
@@ -85,7 +86,7 @@ fn never_two_ready_over_time() {
         assert!(totals.safe());
         return;
     }
-    let seeds = from_env("SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds = from_env("SIM_SEEDS").unwrap_or(share(SEEDS));
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let worker = || {
@@ -129,7 +130,7 @@ fn never_two_ready_over_time() {
 /// The same seed goes the same way again, and so does the script that it was.
 #[test]
 fn a_run_replays() {
-    for seed in 0..REPLAYED {
+    for seed in 0..share(REPLAYED) {
         let stage = stage(seed, None, false);
         let (totals, script) = by_chance(&stage);
         let again = by_chance(&stage);

@@ -3,13 +3,22 @@
 use crate::cluster::{Cluster, Event};
 use crate::reference::Mutant;
 use crate::walk::{Alphabet, Found, Operator, by_chance, events, everything, mutant_yeses, yeses};
+use crate::{share, whole};
 
-/// Events in a row that are walked through exhaustively.
+/// Events in a row that are walked through exhaustively, and for the share. Each one more takes ten times as long.
 const DEPTH: usize = 7;
-/// Where the operator may do anything: one event less, the states are many.
-const CARELESS_DEPTH: usize = 6;
+const SHARED_DEPTH: usize = 5;
 const WALKS: u64 = 20_000;
 const WALK_EVENTS: usize = 60;
+
+fn depth() -> usize {
+    if whole() { DEPTH } else { SHARED_DEPTH }
+}
+
+/// Where the operator may do anything: one event less, the states are many.
+fn careless_depth() -> usize {
+    depth() - 1
+}
 
 /// Healthy, and with a standby that is not registered yet.
 fn roots(size: u8, witness: bool) -> Vec<Cluster> {
@@ -52,7 +61,7 @@ fn walked(roots: &[Cluster], depth: usize, alphabet: Alphabet, operator: Operato
 }
 
 fn safe(size: u8, witness: bool, alphabet: Alphabet) {
-    let found = walked(&roots(size, witness), DEPTH, alphabet, Operator::Careful);
+    let found = walked(&roots(size, witness), depth(), alphabet, Operator::Careful);
     assert_eq!(found.double, None);
 }
 
@@ -82,7 +91,7 @@ fn every_way_of_three_nodes_and_a_witness() {
 fn every_way_after_a_failover() {
     for (size, witness) in [(2, false), (3, true), (3, false)] {
         let roots = [failed_over(size, witness)];
-        let found = walked(&roots, DEPTH, Alphabet::Core, Operator::Careful);
+        let found = walked(&roots, depth(), Alphabet::Core, Operator::Careful);
         assert_eq!((found.double, found.unequal), (None, 0));
     }
 }
@@ -92,14 +101,14 @@ fn every_way_after_a_failover() {
 fn a_careless_operator() {
     for (size, witness) in [(2, false), (3, true), (3, false)] {
         let found =
-            walked(&roots(size, witness), CARELESS_DEPTH, Alphabet::Everything, Operator::Any);
+            walked(&roots(size, witness), careless_depth(), Alphabet::Everything, Operator::Any);
         let events: Vec<Event> = events(&Cluster::healthy(size, witness), Alphabet::Everything)
             .into_iter()
             .filter(|event| !matches!(event, Event::Unregister(..) | Event::RegisterPrimary(_)))
             .collect();
         let roots = roots(size, witness);
         let yeses = |cluster: &Cluster| yeses(cluster, false);
-        let kept = everything(&roots, CARELESS_DEPTH, &events, Operator::Any, &yeses);
+        let kept = everything(&roots, careless_depth(), &events, Operator::Any, &yeses);
         println!(
             "  without unregister and primary register: {} and {}",
             kept.doubles, kept.unequal
@@ -111,7 +120,7 @@ fn a_careless_operator() {
 
 #[test]
 fn long_walks_by_chance() {
-    let each = WALKS / 4;
+    let each = share(WALKS / 4);
     for (at, (size, witness)) in (0..).zip([(4, false), (4, true), (5, false), (5, true)]) {
         let start = Cluster::healthy(size, witness);
         let seeds = at * each..(at + 1) * each;
@@ -132,7 +141,7 @@ fn long_walks_by_chance_of_a_careless_operator() {
     for (size, witness) in [(4, false), (4, true), (5, false)] {
         let start = Cluster::healthy(size, witness);
         let rule = |cluster: &Cluster| yeses(cluster, false);
-        let (found, _) = by_chance(&start, 0..WALKS / 10, WALK_EVENTS, Operator::Any, &rule);
+        let (found, _) = by_chance(&start, 0..share(WALKS / 10), WALK_EVENTS, Operator::Any, &rule);
         println!(
             "{size} nodes, witness {witness}, careless: {} states; two READY in {}, and in {} whose tables list different nodes",
             found.states, found.doubles, found.unequal,
@@ -159,7 +168,7 @@ fn the_walks_would_find_a_hole() {
     let roots = [failed_over(3, false)];
     let events = self::events(&roots[0], Alphabet::Core);
     let mutant = |cluster: &Cluster| mutant_yeses(cluster, Mutant::EveryDeposedLeaves);
-    let found = everything(&roots, CARELESS_DEPTH, &events, Operator::Careful, &mutant);
+    let found = everything(&roots, DEPTH - 1, &events, Operator::Careful, &mutant);
     println!("EveryDeposedLeaves: two READY in {} states after a failover", found.doubles);
     assert!(found.doubles > 0);
 }

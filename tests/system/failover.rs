@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fixtures::{
-    Heard, Shutdown, Write, Written, checker, eventually, find_postgres, missing,
-};
+use crate::fixtures::{Heard, Shutdown, Write, Written, checker, eventually, lacks_postgres};
 use crate::pair::{Pair, no_row_went_astray, programs};
 use crate::shipped_cfg::{PG1, PG2, SOON, on_every_haproxy};
 
@@ -18,8 +16,8 @@ fn failed(writes: &[Write]) -> usize {
 
 #[test]
 fn clients_reach_the_primary_over_a_reload_and_a_switchover() {
-    if find_postgres().is_none() {
-        return missing("postgresql");
+    if lacks_postgres() {
+        return;
     }
     on_every_haproxy(|_, program| {
         let mut pair = Pair::start(program, "3s");

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use crate::fixtures::{Ground, Postgres, Shutdown, eventually, find_postgres, missing};
+use crate::fixtures::{Ground, Postgres, Shutdown, eventually, lacks_postgres};
 
 #[test]
 fn a_standby_follows_its_primary_and_takes_over() {
-    let Some(_) = find_postgres() else { return missing("PostgreSQL") };
+    if lacks_postgres() {
+        return;
+    }
     let ground = Ground::new();
     let mut primary = Postgres::init(&ground, "pg1", ground.host(1));
     primary.start();

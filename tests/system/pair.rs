@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::fixtures::{
     AGENT_PORT, Beat, FRONT_PORT, Ground, Haproxy, Postgres, ROWS, Recorder, Rolecall, Sample,
-    Write, Written, find_postgres, haproxies, held, missing, open_session, sampler, writer,
+    Write, Written, haproxies, held, lacks_postgres, missing, open_session, sampler, writer,
 };
 use crate::shipped_cfg::{CFG, PG1, PG2, SOON, addresses};
 
@@ -141,8 +141,7 @@ pub fn no_row_went_astray(pair: &Pair, writes: &[Write]) {
 
 /// A HAProxy to run and PostgreSQL's server, or `None` after saying what is missing.
 pub fn programs() -> Option<PathBuf> {
-    if find_postgres().is_none() {
-        missing("postgresql");
+    if lacks_postgres() {
         return None;
     }
     let found = haproxies().into_iter().next();

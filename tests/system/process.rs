@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use crate::fixtures::{
     AGENT_PORT, Ground, HTTP_PORT, Heard, Notification, Rolecall, ask, checker, eventually, held,
+    lacks, lacks_namespaces,
 };
 use crate::pair::ROLECALL;
 use crate::shipped_cfg::SOON;
@@ -197,11 +198,17 @@ fn in_namespaces(script: &str, arguments: &[&Path]) -> String {
 
 #[test]
 fn the_readmes_first_command_answers_on_5555_over_ipv4_and_ipv6() {
+    if lacks_namespaces() || lacks(&["ip", "bash"]) {
+        return;
+    }
     assert_eq!(in_namespaces("quick-start.sh", &[]), "READY\nREADY\n");
 }
 
 #[test]
 fn the_journal_gets_a_verdict_change_as_fields() {
+    if lacks_namespaces() || lacks(&["ip", "bash", "journalctl"]) {
+        return;
+    }
     let ground = Ground::new();
     let role = Role::new(&ground, "primary");
     let config = role.config("127.0.0.1:5555".parse().expect("an address"));

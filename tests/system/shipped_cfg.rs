@@ -10,8 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::fixtures::{
-    AGENT_PORT, FRONT_PORT, Ground, Haproxy, PG_PORT, Server, ask, haproxies, held, missing,
-    sampler,
+    AGENT_PORT, FRONT_PORT, Ground, Haproxy, PG_PORT, Server, ask, held, needed_haproxies, sampler,
 };
 
 /// The file as it is shipped.
@@ -73,13 +72,7 @@ impl Drop for Agent {
 
 /// Runs `test` once for every HAProxy here, named in what it prints.
 pub fn on_every_haproxy(test: impl Fn(&Ground, &Path)) {
-    let found = haproxies();
-    for needed in ["2.6", "3."] {
-        if found.iter().all(|(version, _)| !version.starts_with(needed)) {
-            missing(&format!("haproxy {needed}"));
-        }
-    }
-    for (version, program) in found {
+    for (version, program) in needed_haproxies() {
         println!("HAProxy {version}: {}", program.display());
         test(&Ground::new(), &program);
     }

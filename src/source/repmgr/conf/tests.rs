@@ -1,4 +1,4 @@
-//! repmgr.conf, read as repmgr reads it; `tests/source_repmgr/conf.rs` compares the two.
+//! repmgr.conf, read as repmgr reads it; `tests/real/source_repmgr/conf.rs` compares the two.
 
 use super::*;
 use crate::look::error::MOST_DETAIL;

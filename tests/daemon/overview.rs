@@ -1,0 +1,185 @@
+//! `rolecall status`: what a person sees, and what a monitoring plug-in is told.
+
+use std::process::Command;
+
+use crate::fixtures::{AGENT_PORT, Ground, Rolecall, ask, eventually};
+use rolecall::cli::overview::{Health, health, text};
+use serde_json::{Value, json};
+
+const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A node that is well: its one service is asked and ready.
+fn well() -> Value {
+    json!({ "orders_damaged": null, "unknown_questions": [], "nodes": [{
+        "node": "pg1", "role": "primary", "timeline": 3,
+        "sources": [{ "kind": "postgres", "error": null, "lag_bytes": 4096 }],
+        "services": [{
+            "service": "primary", "state": "ready", "detail": "is primary", "order": null,
+            "since_ms": 90_061_000, "seen_ms": 120, "asked": { "last_ms": 700, "by": "10.0.0.9" },
+        }],
+    }] })
+}
+
+/// The same, of which one thing is otherwise.
+fn but(path: &str, value: Value) -> Value {
+    let mut status = well();
+    *status.pointer_mut(path).expect(path) = value;
+    status
+}
+
+const SERVICE: &str = "/nodes/0/services/0";
+
+#[test]
+fn the_table_has_everything_in_one_line_of_each_service() {
+    let table = text(&well(), false);
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split("  ").collect()).collect();
+    let cells = |at: usize| -> Vec<&str> {
+        lines[at].iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect()
+    };
+    let head = ["NODE", "ROLE", "TL", "LAG", "SERVICE", "ANSWER", "WHY", "SINCE", "SEEN", "ASKED"];
+    let row = [
+        "pg1",
+        "primary",
+        "3",
+        "4096 B",
+        "primary",
+        "ready",
+        "is primary",
+        "1 d 1 h",
+        "120 ms",
+        "700 ms by 10.0.0.9",
+    ];
+    assert_eq!((cells(0), cells(1)), (head.to_vec(), row.to_vec()));
+    assert_eq!(lines.len(), 2, "nothing else is to be said: {table}");
+    assert_eq!(health(&well()), Health::Well);
+}
+
+#[test]
+fn a_port_that_nobody_asks_is_said_to_be_one() {
+    let asked = |ms: Value| but(&format!("{SERVICE}/asked/last_ms"), ms);
+    for (ms, said) in [
+        (json!(30_000), None),
+        (json!(30_001), Some("primary/pg1: nobody has asked this port for 30 s")),
+        (json!(3_600_000), Some("primary/pg1: nobody has asked this port for 3600 s")),
+        (json!(null), Some("primary/pg1: nobody has asked this port yet")),
+    ] {
+        let status = asked(ms.clone());
+        assert_eq!(text(&status, false).lines().nth(2), said, "{ms}");
+        let wanted = if said.is_some() { Health::Warning } else { Health::Well };
+        assert_eq!(health(&status), wanted, "{ms}");
+    }
+}
+
+#[test]
+fn the_worst_of_all_is_the_exit_code() {
+    let order = json!({ "order": "maint", "target": "all", "by": "ann (uid 1000)", "why": "disk swap",
+        "ends_ms": 5000, "forced": false });
+    let error =
+        json!({ "reason": "timeout", "detail": "no answer \u{1b}[31mwithin 1 s", "hint": null });
+    let question = |ms| {
+        json!([{ "service": "primary", "question": "pg9", "reason": "unknown_word",
+            "detail": "it names no node or service here", "hint": null, "last_ms": ms,
+            "by": "10.0.0.9", "count": 3 }])
+    };
+    for (path, value, wanted, said) in [
+        (
+            "/unknown_questions".to_owned(),
+            question(2000),
+            Health::Warning,
+            "primary: asked \"pg9\" 3 times, 2 s ago by 10.0.0.9: it names no node or service here\n",
+        ),
+        (
+            "/unknown_questions".to_owned(),
+            question(60_000),
+            Health::Well,
+            "primary: asked \"pg9\" 3 times, 1 min 0 s ago",
+        ),
+        (format!("{SERVICE}/state"), json!("unknown"), Health::Critical, "unknown"),
+        (format!("{SERVICE}/state"), json!("drain"), Health::Warning, "drain"),
+        (format!("{SERVICE}/state"), json!("not_ready"), Health::Well, "not_ready"),
+        (
+            format!("{SERVICE}/order"),
+            order,
+            Health::Warning,
+            "order maint about all by ann (uid 1000), for 5 s more: disk swap\n",
+        ),
+        (
+            "/nodes/0/sources/0/error".to_owned(),
+            error,
+            Health::Warning,
+            // What a terminal would obey is left out.
+            "pg1: postgres: the last look failed: no answer [31mwithin 1 s\n",
+        ),
+        (
+            "/orders_damaged".to_owned(),
+            json!("orders.json could not be read"),
+            Health::Warning,
+            "orders: orders.json could not be read\n",
+        ),
+    ] {
+        let status = but(&path, value);
+        assert_eq!(health(&status), wanted, "{path}");
+        let table = text(&status, false);
+        assert!(table.contains(said) && !table.contains('\u{1b}'), "{table}");
+    }
+    let codes = [Health::Well, Health::Warning, Health::Critical, Health::Unreachable];
+    assert_eq!(codes.map(|health| health as u8), [0, 1, 2, 3]);
+}
+
+#[test]
+fn an_order_about_several_services_is_told_once() {
+    let order = json!({ "order": "drain", "target": "all", "by": "ann", "why": "", "ends_ms": null,
+        "forced": true });
+    let mut status = but(&format!("{SERVICE}/order"), order);
+    let service = status.pointer(SERVICE).expect("a service").clone();
+    status["nodes"][0]["services"].as_array_mut().expect("services").push(service);
+    let table = text(&status, false);
+    let orders: Vec<&str> = table.lines().filter(|line| line.starts_with("order")).collect();
+    assert_eq!(orders, ["order drain about all by ann, by force, until taken back"]);
+}
+
+#[test]
+fn colour_says_nothing_that_words_do_not() {
+    let status = but(&format!("{SERVICE}/state"), json!("unknown"));
+    let coloured = text(&status, true);
+    assert!(coloured.contains("\u{1b}[31munknown"), "{coloured}");
+    let plain = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "");
+    assert_eq!(plain, text(&status, false));
+}
+
+/// On a terminal, which `script` is.
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let ground = Ground::new();
+    let (dir, agent) = (ground.dir().display().to_string(), ground.addr(1, AGENT_PORT));
+    let config = format!(
+        "[control]\nsocket = \"{dir}/c.sock\"\nstate = \"{dir}/orders.json\"\n\
+         [source]\nkind = \"static\"\nrole = \"primary\"\n\
+         [[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"{agent}\"\n"
+    );
+    let mut rolecall = Rolecall::new(&ground, "rolecall", ROLECALL, &config);
+    rolecall.start();
+    let command = format!("{ROLECALL} --config {dir}/rolecall.toml status");
+    let shown = |no_colour: Option<&str>| {
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        script.env_remove("NO_COLOR");
+        script.envs(no_colour.map(|value| ("NO_COLOR", value)));
+        let output = script.output().expect("script");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, quiet) = shown(None);
+    assert_eq!(code, Some(1), "nobody has asked: {quiet}");
+    assert!(quiet.contains("nobody has asked this port yet"), "{quiet}");
+    let asked = ask(agent, PATIENCE);
+    let (code, table) = eventually(PATIENCE, "all is well", || match shown(None) {
+        (Some(0), table) => Ok((0, table)),
+        other => Err((asked.clone(), other)),
+    });
+    assert!(code == 0 && table.contains("\u{1b}[32mready"), "{table}");
+    assert!(!shown(Some("1")).1.contains('\u{1b}'), "NO_COLOR is obeyed");
+    assert!(shown(Some("")).1.contains('\u{1b}'), "an empty one says nothing");
+    let piped = Command::new("sh").args(["-c", &command]).output().expect("sh");
+    assert!(!piped.stdout.contains(&0x1b), "no colour in a pipe");
+}
