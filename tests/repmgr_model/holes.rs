@@ -393,3 +393,31 @@ fn a_standby_that_was_left_out_brings_no_old_primary_back() {
     hole.closed("left out", back);
     hole.closed("left out", any);
 }
+
+/// The primary is lost, and two standbys do not see each other, but both see the third: repmgr elects both,
+/// and each writes the same timeline. The third follows one of them, which is READY; when that one is cut off
+/// as well, it follows the other. There are never two, but what the first one wrote is lost, and nothing that
+/// the servers say tells which came first.
+#[test]
+fn of_two_that_were_elected_at_once_the_second_may_be_ready_after_the_first() {
+    let hole = Hole {
+        nodes: 4,
+        witness: false,
+        settings: Settings::usual(),
+        script: |play| {
+            play.later(10_000, S::Event(E::Part(0b0001)));
+            play.cut(25_000, 1, 2);
+            play.later(30_000, S::Event(E::Elect(2)));
+            play.later(30_500, S::Event(E::Elect(1)));
+            play.later(31_600, S::Event(E::Follow(3, 1)));
+            // Node 2 is READY by now, and its twin has never been.
+            play.later(45_000, S::Event(E::Part(0b0010)));
+            play.heal(45_000, 1, 2);
+            play.cut(45_000, 1, 2);
+            play.later(47_000, S::Event(E::Follow(3, 2)));
+        },
+        until: 70_000,
+    };
+    hole.stays_open("twins", |totals| totals.twins.into());
+    hole.closed("twins", any);
+}

@@ -22,6 +22,10 @@ pub struct Totals {
     /// The same by the vote of a standby that was down at the promotion, attaches to the old primary when it
     /// is started, and whose rolecall nobody could tell: the manual names it.
     pub returned: u32,
+    /// How often a node became READY for the first time since it was promoted, though a twin had been before:
+    /// two standbys were elected beside each other, on one timeline, and what the twin wrote is lost. The
+    /// manual names it.
+    pub twins: u32,
     pub one_written: u64,
     /// When the first of these was, but that of the old worker.
     pub first: Option<u64>,
@@ -112,11 +116,16 @@ impl Sim {
                 && self.cluster.writable(other)
                 && named_by_model(&self.cluster.node(other).rows) == Some(other)
         };
-        let newest =
-            self.cluster.ids().filter(|other| newer(*other)).map(|o| self.promoted[at(o)]).max();
+        let timeline = |of: Id| self.cluster.node(of).timeline;
+        let later: Vec<Id> = self.cluster.ids().filter(|other| newer(*other)).collect();
+        let newest = later.iter().map(|other| self.promoted[at(*other)]).max();
+        let served = self.served[at(id)];
+        let twins = !served && later.iter().all(|other| timeline(*other) == timeline(id));
         self.served[at(id)] |= self.cluster.writable(id);
         if newest.is_some_and(|promoted| self.started_since(promoted, id)) {
             self.totals.returned += 1;
+        } else if newest.is_some() && twins && !self.knows_better(id) {
+            self.totals.twins += 1;
         } else if newest.is_some() || self.knows_better(id) {
             self.totals.deposed += 1;
             self.note_first("READY again beside a registered primary that was promoted later");

@@ -107,7 +107,7 @@ fn never_two_ready_over_time() {
         |part: &dyn Fn(&Totals) -> u64| done.iter().map(|(_, totals)| part(totals)).sum::<u64>();
     let hours = seeds * MINUTES_10 / 3_600_000;
     println!(
-        "{seeds} seeds, {hours} hours: {} faults, {} promotions, one READY {} % of the time; two READY: {} ms by the daemons, two written {} ms, by an old worker {} ms, READY beside a newer rival {}, by a standby that was down {}",
+        "{seeds} seeds, {hours} hours: {} faults, {} promotions, one READY {} % of the time; two READY: {} ms by the daemons, two written {} ms, by an old worker {} ms, READY beside a newer rival {}, by a standby that was down {}, after a twin {}",
         sum(&|t| t.faults.into()),
         sum(&|t| t.promotions.into()),
         100 * sum(&|t| t.one_written) / (seeds * MINUTES_10),
@@ -116,6 +116,7 @@ fn never_two_ready_over_time() {
         sum(&|t| t.two_by_old_worker),
         sum(&|t| t.deposed.into()),
         sum(&|t| t.returned.into()),
+        sum(&|t| t.twins.into()),
     );
     let bad: Vec<_> = done.iter().filter(|(_, t)| !t.safe()).collect();
     if let Some((first, _)) = bad.first() {
