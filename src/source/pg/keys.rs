@@ -181,8 +181,8 @@ enum Next {
 }
 
 impl Bench {
-    /// Of the sources that do not rest the one that has used least, and of its servers the one that
-    /// would have wasted least.
+    /// Of the sources that do not rest, those first whose look still waits; of these the one that has used
+    /// least, and of its servers the one that would have wasted least.
     fn next(&self, now: Stamp) -> Next {
         let mut first = Next::Nothing;
         let mut least = None;
@@ -197,7 +197,7 @@ impl Bench {
                 continue;
             }
             let wasted = locked(&job.keyring.ring).wasted + u64::from(job.wanted.asked.iterations);
-            let rank = (used.all, wasted);
+            let rank = (job.done.is_closed(), used.all, wasted);
             if least.is_none_or(|least| rank < least) {
                 (least, first) = (Some(rank), Next::Job(at));
             }
@@ -219,9 +219,15 @@ mod tests {
         Asked { salt: vec![salt; 16], iterations }
     }
 
+    /// What a look has ordered that is over.
     fn job(keyring: &Keyring, iterations: u32) -> Job {
+        awaited(keyring, iterations).0
+    }
+
+    fn awaited(keyring: &Keyring, iterations: u32) -> (Job, oneshot::Receiver<Keys>) {
         let wanted = Wanted { password: Secret::new("p"), asked: asked(1, iterations) };
-        Job { wanted, keyring: keyring.clone(), done: oneshot::channel().0 }
+        let (done, made) = oneshot::channel();
+        (Job { wanted, keyring: keyring.clone(), done }, made)
     }
 
     #[tokio::test]
@@ -260,6 +266,9 @@ mod tests {
         // A source that has used less goes first, whatever its servers did.
         locked(&greedy.source).all = Duration::from_millis(1);
         assert_eq!(at(vec![job(&fresh, 1), job(&other, 100_000)]), Ok(1));
+        // Whom nobody waits for any more goes last: many looks that were given up delay none that waits.
+        let (used_more, _made) = awaited(&greedy, 100_000);
+        assert_eq!(at(vec![job(&fresh, 1), used_more, job(&other, 1)]), Ok(1));
         let then = now.plus(Duration::from_millis(5));
         locked(&other.source).rests_until = Some(then);
         assert_eq!(at(vec![job(&fresh, 1), job(&other, 1)]), Ok(0));
