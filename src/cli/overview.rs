@@ -21,7 +21,7 @@ pub enum Health {
     Well = 0,
     /// Something wants to be looked at: an order, a failed look, lag, nobody asks, or for nothing here.
     Warning = 1,
-    /// Nothing is known of a node.
+    /// Nothing is known of a node, or two may take writes, or none will.
     Critical = 2,
     /// The daemon cannot be asked.
     Unreachable = 3,
@@ -44,17 +44,20 @@ pub fn health(status: &Value) -> Health {
     }
     for node in list(&status["nodes"]) {
         let troubled = |source: &Value| {
-            source["error"].is_object() || list(&source["repmgrd"]).next().is_some()
+            source["error"].is_object()
+                || source["unlocked"] == Value::Bool(true)
+                || list(&source["repmgrd"]).next().is_some()
         };
         if list(&node["sources"]).any(troubled) {
             worst = worst.max(Health::Warning);
         }
         for service in list(&node["services"]) {
+            let alarm = service["alarm"].as_str();
             worst = worst.max(match service["state"].as_str() {
                 Some("unknown") => Health::Critical,
+                _ if alarm == Some("critical") => Health::Critical,
                 Some("drain") => Health::Warning,
-                // Nothing keeps another one from being so.
-                _ if service["reason"] == "serves_lockless" => Health::Warning,
+                _ if alarm.is_some() => Health::Warning,
                 _ if service["order"].is_object() || quiet(service).is_some() => Health::Warning,
                 _ => Health::Well,
             });
@@ -103,6 +106,11 @@ pub fn text(status: &Value, colour: bool) -> String {
             for repmgrd in list(&source["repmgrd"]) {
                 let (id, detail) = (word(&repmgrd["node_id"]), word(&repmgrd["detail"]));
                 notes.push(format!("{name}: node {id}: {detail}"));
+            }
+            if source["unlocked"] == Value::Bool(true) {
+                notes.push(format!(
+                    "{name}: Patroni knows nobody who holds the leader lock: patronictl list shows who may become the leader"
+                ));
             }
             if let Some(detail) = source["error"]["detail"].as_str() {
                 let kind = word(&source["kind"]);
@@ -170,8 +178,10 @@ fn order(order: &Value) -> Option<String> {
     let why = why.map(|why| format!(": {}", shown(why))).unwrap_or_default();
     let waits = order["waits"] == Value::Bool(true);
     let waits = if waits { ", waits until a look shows the node fit" } else { "" };
+    let given = order["since_ms"].is_u64().then(|| format!(", given {} ago", ago(&order["since_ms"])));
+    let given = given.unwrap_or_default();
     let (wish, target, by) = (of("order"), of("target"), of("by"));
-    Some(format!("order {wish} about {target} by {by}{forced}, {ends}{waits}{why}"))
+    Some(format!("order {wish} about {target} by {by}{given}{forced}, {ends}{waits}{why}"))
 }
 
 /// What the fence does or did, in one line; nothing where it never had to.

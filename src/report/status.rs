@@ -21,7 +21,7 @@ use crate::reply::strays::Stray;
 use crate::verdict::failover::{self, Trouble};
 use crate::verdict::finding::{Finding, findings};
 use crate::verdict::order;
-use crate::verdict::reason::Reason;
+use crate::verdict::reason::{Alarm, Reason};
 use crate::verdict::state::State;
 
 /// The version of the JSON.
@@ -119,6 +119,8 @@ pub struct Source {
     pub error: Option<Explained>,
     /// How many bytes behind, where the source can tell.
     pub lag_bytes: Option<u64>,
+    /// Whether Patroni knows nobody who holds the leader lock; `null` where no Patroni is asked.
+    pub unlocked: Option<bool>,
     /// For a repmgr node that is a candidate: the other nodes that were asked, and whether each answers.
     pub peers: Vec<Peer>,
     /// For a repmgr node: those whose repmgrd is missing, paused or hung, this one among them. The next
@@ -173,6 +175,9 @@ pub struct Service {
     /// Why.
     #[serde(flatten)]
     pub why: Explained,
+    /// How much the reason wants a person; `null` where it wants nobody.
+    #[cfg_attr(test, schemars(extend("enum" = ["warning", "critical", null])))]
+    pub alarm: Option<&'static str>,
     /// How long it has been so; `null` before it was first announced.
     pub since_ms: Option<u64>,
     /// How long it stays so if nothing new is seen; `null`: for ever.
@@ -315,6 +320,7 @@ fn of_source(now: Stamp, kind: &'static str, facts: &SourceFacts) -> Source {
         looked_ms: facts.own.last_look().map(|began| ago(now, began)),
         error: facts.own.failing().map(|(_, error)| failure(error)),
         lag_bytes: good.and_then(|(_, seen)| seen.replay?.lag_bytes),
+        unlocked: good.and_then(|(_, seen)| seen.patroni).map(|patroni| patroni.unlocked),
         peers: peers.collect(),
         repmgrd: failover::troubles(facts).into_iter().map(of_trouble).collect(),
     }
@@ -337,6 +343,7 @@ fn of_service(
         service: service.name.to_string(),
         state: verdict.state.as_str(),
         why: explained(&verdict.reason),
+        alarm: verdict.reason.alarm().map(Alarm::as_str),
         since_ms: since.map(|since| ago(now, since)),
         held: node.is_held(service, &verdict),
         stands_ms: verdict.until.map(|until| ago(until, now)),

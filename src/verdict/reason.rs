@@ -124,6 +124,25 @@ pub enum Reason {
     Rival(NodeId),
 }
 
+/// How much a reason wants a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Alarm {
+    /// Somebody should look at it in working hours.
+    Warning,
+    /// Somebody has to be woken up: two servers may take writes, or nobody will.
+    Critical,
+}
+
+impl Alarm {
+    /// As `/status` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// What is unusual about a node that serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Circumstance {
@@ -232,6 +251,44 @@ impl Reason {
         matches!(self, Self::ServesIn(_, Circumstance::Lockless))
     }
 
+    /// How much this wants a person, whatever the state is that it stands behind: a standby at the port for
+    /// writes wants nobody, a second primary does though HAProxy is told MAINT.
+    pub fn alarm(&self) -> Option<Alarm> {
+        match self {
+            Self::ReadOnly
+            | Self::OwnRow { .. }
+            | Self::SeveralPrimaries
+            | Self::NoMajority { .. }
+            | Self::NewerTimeline { .. }
+            | Self::DeposedBy(_)
+            | Self::Rival(_) => Some(Alarm::Critical),
+            Self::ServesIn(
+                _,
+                Circumstance::Lockless | Circumstance::Failsafe | Circumstance::Unlocked,
+            )
+            | Self::NoLock
+            | Self::NotHolder
+            | Self::NotRunning(_)
+            | Self::LagLimit
+            | Self::LagBytes(_)
+            | Self::LagTime(_)
+            | Self::LagUnknown
+            | Self::LagNotTold(_)
+            | Self::OldTimeline(_)
+            | Self::NodeUnknown
+            | Self::NotRegistered(_)
+            | Self::OtherNode { .. }
+            | Self::NoStandby { .. }
+            | Self::NotStreaming
+            | Self::StreamUnknown
+            | Self::UpstreamSilent(_)
+            | Self::ReplayPaused
+            | Self::Stale
+            | Self::Failed(_) => Some(Alarm::Warning),
+            _ => None,
+        }
+    }
+
     /// What an operator can do about it, where there is something to do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -304,9 +361,11 @@ impl Reason {
             }
             Self::Stopping(_) => Some("`on_stop` of the service says so; start rolecall again"),
             Self::LagLimit => Some("see patronictl list, and what keeps replay back"),
-            Self::ServesIn(_, Circumstance::Unlocked | Circumstance::Failsafe) => {
-                Some("bring the consensus store back")
-            }
+            Self::ServesIn(_, Circumstance::Failsafe) => Some("bring the consensus store back"),
+            Self::ServesIn(_, Circumstance::Unlocked) => Some(
+                "patronictl list: where it answers and shows no leader, no member may become it (the tag \
+                 nofailover, too much lag); where it does not, bring the consensus store back",
+            ),
             Self::ServesIn(_, Circumstance::PendingRestart) => Some("patronictl restart"),
             Self::Stale => Some("no look has finished for longer than it may take: see the log"),
             _ => None,

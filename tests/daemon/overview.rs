@@ -74,7 +74,7 @@ fn a_port_that_nobody_asks_is_said_to_be_one() {
 #[test]
 fn the_worst_of_all_is_the_exit_code() {
     let order = json!({ "order": "maint", "target": "all", "by": "ann (uid 1000)", "why": "disk swap",
-        "ends_ms": 5000, "forced": false });
+        "since_ms": 7_200_000, "ends_ms": 5000, "forced": false });
     let error =
         json!({ "reason": "timeout", "detail": "no answer \u{1b}[31mwithin 1 s", "hint": null });
     let question = |ms| {
@@ -98,11 +98,32 @@ fn the_worst_of_all_is_the_exit_code() {
         (format!("{SERVICE}/state"), json!("unknown"), Health::Critical, "unknown"),
         (format!("{SERVICE}/state"), json!("drain"), Health::Warning, "drain"),
         (format!("{SERVICE}/state"), json!("not_ready"), Health::Well, "not_ready"),
+        // A split brain: HAProxy is told MAINT, and a person is wanted.
+        (
+            SERVICE.to_owned(),
+            json!({ "service": "primary", "state": "not_ready", "reason": "deposed", "alarm": "critical",
+                "detail": "node 3 has it as a failed primary", "asked": { "last_ms": 700 } }),
+            Health::Critical,
+            "node 3 has it as a failed primary",
+        ),
+        (
+            SERVICE.to_owned(),
+            json!({ "service": "primary", "state": "not_ready", "reason": "lag_bytes", "alarm": "warning",
+                "detail": "8 bytes behind", "asked": { "last_ms": 700 } }),
+            Health::Warning,
+            "8 bytes behind",
+        ),
+        (
+            "/nodes/0/sources/0".to_owned(),
+            json!({ "kind": "patroni", "error": null, "unlocked": true }),
+            Health::Warning,
+            "pg1: Patroni knows nobody who holds the leader lock: patronictl list shows who may",
+        ),
         (
             format!("{SERVICE}/order"),
             order,
             Health::Warning,
-            "order maint about all by ann (uid 1000), for 5 s more: disk swap\n",
+            "order maint about all by ann (uid 1000), given 2 h 0 min ago, for 5 s more: disk swap\n",
         ),
         (
             "/nodes/0/sources/0/error".to_owned(),
