@@ -178,7 +178,8 @@ fn order(order: &Value) -> Option<String> {
     let why = why.map(|why| format!(": {}", shown(why))).unwrap_or_default();
     let waits = order["waits"] == Value::Bool(true);
     let waits = if waits { ", waits until a look shows the node fit" } else { "" };
-    let given = order["since_ms"].is_u64().then(|| format!(", given {} ago", ago(&order["since_ms"])));
+    let given =
+        order["since_ms"].is_u64().then(|| format!(", given {} ago", ago(&order["since_ms"])));
     let given = given.unwrap_or_default();
     let (wish, target, by) = (of("order"), of("target"), of("by"));
     Some(format!("order {wish} about {target} by {by}{given}{forced}, {ends}{waits}{why}"))

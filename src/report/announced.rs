@@ -3,6 +3,7 @@
 //! A reader of the journal sees no fields, so each message says all that a person needs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -14,6 +15,7 @@ use crate::look::stamp::Stamp;
 use crate::verdict::decide::Verdict;
 use crate::verdict::lock::Cut;
 use crate::verdict::order::Order;
+use crate::verdict::reason::Alarm;
 use crate::verdict::state::State;
 
 /// What was last said of a node to the services, in the order of the configuration.
@@ -30,6 +32,20 @@ pub struct Announced {
     pub verdict: Verdict,
     /// Since when it is this state that is said.
     pub since: Stamp,
+    /// The reason that the log was told last, and when.
+    pub logged: (&'static str, Stamp),
+}
+
+/// The least time between two lines of the log about the reasons of one state.
+pub const BETWEEN_REASONS: Duration = Duration::from_secs(5);
+
+impl Announced {
+    /// Whether the log is to be told of another reason for the same state: at most one in
+    /// [`BETWEEN_REASONS`], so that looks which fail in turns do not fill it; the last one is told in any case.
+    pub fn has_news(&self, now: Stamp) -> bool {
+        let (reason, when) = self.logged;
+        reason != self.verdict.reason.label() && now.since(when) >= BETWEEN_REASONS
+    }
 }
 
 /// Another verdict; `role` is the one that was last seen. `handed_over`: a repmgr node is confirmed as
@@ -55,6 +71,21 @@ pub fn log_change(now: Stamp, from: State, role: Option<Role>, handed_over: bool
         verdict.state,
         verdict.reason
     );
+}
+
+/// Another reason for the same state: loudly where somebody has to be woken up.
+pub fn log_reason(new: &Announced) {
+    let Announced { node, service, verdict, .. } = new;
+    let (reason, hint) = (verdict.reason.label(), verdict.reason.hint());
+    let (node, service) = (&**node, &**service);
+    let said = format_args!(
+        "{service} of {node} is still {}, and now because of this: {}",
+        verdict.state, verdict.reason
+    );
+    match verdict.reason.alarm() {
+        Some(Alarm::Critical) => warn!(node, service, reason, hint, "{said}"),
+        _ => info!(node, service, reason, hint, "{said}"),
+    }
 }
 
 /// The one situation in which two nodes can be READY with Patroni, if nobody asked for more.

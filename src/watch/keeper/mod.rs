@@ -419,11 +419,11 @@ impl Keeper {
         let now = self.clock.now();
         let facts = self.facts.borrow();
         let known = &facts.nodes[at];
-        let judge = |service: &ServiceFacts| Announced {
-            node: known.name.clone(),
-            service: service.name.clone(),
-            verdict: known.verdict(now, service),
-            since: now,
+        let judge = |service: &ServiceFacts| {
+            let verdict = known.verdict(now, service);
+            let logged = (verdict.reason.label(), now);
+            let (node, service) = (known.name.clone(), service.name.clone());
+            Announced { node, service, verdict, since: now, logged }
         };
         let mut current: Vec<_> = known.services.iter().map(judge).collect();
         let handed_over =
@@ -437,7 +437,14 @@ impl Keeper {
             let old = node.said.iter().find(|old| old.service == new.service);
             let from = old.map_or(State::Unknown, |old| old.verdict.state);
             match old {
-                Some(old) if from == new.verdict.state => new.since = old.since,
+                Some(old) if from == new.verdict.state => {
+                    (new.since, new.logged) = (old.since, old.logged);
+                    if new.has_news(now) {
+                        announced::log_reason(new);
+                        new.logged = (new.verdict.reason.label(), now);
+                    }
+                    changed |= new.logged != old.logged;
+                }
                 _ => {
                     announced::log_change(now, from, role, handed_over, new);
                     self.metrics.changed(&new.node, &new.service, new.verdict.state);

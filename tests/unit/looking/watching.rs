@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Role;
+use rolecall::report::announced::BETWEEN_REASONS;
 use rolecall::verdict::order::{Order, Target};
 use rolecall::verdict::state::State;
 use rolecall::verdict::state::Wish;
@@ -147,6 +148,29 @@ async fn another_reason_for_the_same_state_is_announced_and_since_stays() {
     world.pass(INTERVAL).await;
     assert!(said().1 > since);
     assert_eq!(world.says(), READY);
+}
+
+/// Looks that fail in turns say the same state for two reasons in turns: the log is told of one every few
+/// seconds, and of the last one in any case.
+#[tokio::test(start_paused = true)]
+async fn the_log_is_told_of_another_reason_for_the_same_state_and_not_of_each() {
+    let source = Scripted::new([Does::Says(Role::Replica)]);
+    let world = World::watching_as("reasons", &[("a", &source)]).await;
+    for _ in 0..15 {
+        source.now_does(Does::Fails(ErrorKind::ServerDown));
+        world.pass(INTERVAL).await;
+        source.now_does(Does::Says(Role::Replica));
+        world.pass(INTERVAL).await;
+    }
+    let told = |said: &str| logged("reasons", said).len();
+    let still = "primary of reasons is still not_ready, and now because of this: ";
+    assert!((2..=7).contains(&told(still)), "{} in 30 s", told(still));
+    source.now_does(Does::Fails(ErrorKind::ServerDown));
+    world.pass(BETWEEN_REASONS + INTERVAL).await;
+    assert_eq!(logged("reasons", still).last().expect("a line")["reason"], "server_down");
+    let before = told(still);
+    world.pass(10 * BETWEEN_REASONS).await;
+    assert_eq!(told(still), before, "nothing new");
 }
 
 /// Whoever waits for an announcement is not woken for nothing.
