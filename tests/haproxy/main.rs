@@ -4,6 +4,7 @@
 //! `ROLECALL_ALL=1` takes every HAProxy there is, and each file that has lines for resolvers with them
 //! too. The system tests have the same files before real PostgreSQL, repmgr and Patroni.
 
+mod by_hand;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod hung;
@@ -105,6 +106,15 @@ fn a_rolecall_that_hangs_is_forgotten_as_soon_as_settle_reckons() {
             scope.spawn(move || {
                 hung::play(patterns::of("repmgr.cfg"), (&version, &program), runs);
             });
+        }
+    });
+}
+
+#[test]
+fn an_agent_that_somebody_calls_down_stays_so_until_he_lifts_it_or_a_full_answer_does() {
+    std::thread::scope(|scope| {
+        for (version, program) in programs() {
+            scope.spawn(move || by_hand::play(patterns::of("repmgr.cfg"), (&version, &program)));
         }
     });
 }
