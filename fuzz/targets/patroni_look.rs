@@ -9,6 +9,7 @@ use rolecall::look::error::{MOST_DETAIL, SourceError};
 use rolecall::source::RoleSource as _;
 use rolecall::source::patroni::Patroni;
 use rolecall::source::resolve::Resolver;
+use rolecall::verdict::policy::Hysteresis;
 use rolecall_fuzz::{cleaned, run, target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,7 +43,7 @@ type Stage = (TcpListener, [Patroni; 2]);
 fn stage() -> Stage {
     let listener = run(TcpListener::bind("127.0.0.1:0")).expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let limit = config::PatroniLag { max: 1 << 20, resume: 1 << 19 };
+    let limit = Hysteresis { max: 1 << 20, resume: 1 << 19 };
     let asked = [None, Some(limit)].map(|lag| {
         let settings = config::Patroni { lag, ..config::Patroni::at(&url) };
         Patroni::new(&settings, Resolver::system()).expect("a URL")

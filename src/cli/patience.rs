@@ -34,8 +34,7 @@ pub struct Overrated {
 impl Overrated {
     /// What is wrong with the `failover_after` of a source, by what a look at its server showed.
     pub fn of(source: &Source, seen: &Observation) -> Option<Self> {
-        let Kind::Repmgr(repmgr) = &source.kind else { return None };
-        let chosen = repmgr.failover_after?;
+        let chosen = source.kind.settings().failover_after()?;
         let waits = seen.repmgr.as_ref()?.failover_after?;
         (chosen > waits).then_some(Self { chosen, waits })
     }

@@ -1,16 +1,10 @@
 //! What others may do to a configuration: a network that nothing verifies, and files that others may read.
 //!
-//! What the network may do follows from what [`crate::source::pg`] takes for a proof: a verified certificate
-//! ends all of it; SCRAM ends the impostor, and not whoever passes a login on; without either, whoever
-//! answers is believed.
+//! Which of it befalls a source is asked of its kind; here is how it is said.
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-
-use crate::config::conninfo::{ChannelBinding, Method, SslMode};
-use crate::config::{Kind, PasswordFrom, Postgres, Source};
-use crate::look::place::Place;
 
 /// What an unverified network may do to a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +13,8 @@ pub struct Exposure {
     pub kind: &'static str,
     /// The worst of it.
     pub risk: Risk,
+    /// The line that ends it.
+    pub hint: &'static str,
 }
 
 /// What whoever can answer in the place of a server, or change what passes, comes to.
@@ -35,36 +31,19 @@ pub enum Risk {
 }
 
 impl Exposure {
-    /// What the network may do to this source, if something.
-    pub fn of(source: &Source) -> Option<Self> {
-        let kind = source.kind.as_str();
-        let risk = match &source.kind {
-            Kind::Patroni(patroni) => (!verifies(&patroni.url)).then_some(Risk::Role),
-            Kind::Postgres(server) if server.conninfo.places().all(Place::is_here) => None,
-            Kind::Postgres(server) => of_server(server, Risk::Role),
-            // The other nodes are asked with the same login.
-            Kind::Repmgr(repmgr) => of_server(&repmgr.server, Risk::Vote),
-            Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => None,
-        };
-        risk.map(|risk| Self { kind, risk })
-    }
-
-    /// The line that ends it.
-    pub fn hint(self) -> &'static str {
-        match (self.kind, self.risk) {
-            ("patroni", _) => {
-                "give Patroni's REST API a certificate (restapi.certfile), and set url = \"https://...\" and \
-                 ca_file = \"FILE\""
-            }
-            (_, Risk::Relay) => {
+    /// Of a source that logs into PostgreSQL.
+    pub(crate) fn of_login(kind: &'static str, risk: Risk) -> Self {
+        let hint = match risk {
+            Risk::Relay => {
                 "add sslmode=verify-full sslrootcert=FILE to `conninfo`, or channel_binding=require where \
                  the servers' certificates are nobody's you know"
             }
-            (_, Risk::Password | Risk::Role | Risk::Vote) => {
+            Risk::Password | Risk::Role | Risk::Vote => {
                 "add sslmode=verify-full sslrootcert=FILE to `conninfo`; or have every pg_hba.conf say \
                  scram-sha-256 and give the password by `passfile`, with no other method in `require_auth`"
             }
-        }
+        };
+        Self { kind, risk, hint }
     }
 }
 
@@ -87,38 +66,6 @@ impl fmt::Display for Exposure {
             }
         })
     }
-}
-
-/// Whether whoever answers at this URL has to prove himself, or is on this host.
-fn verifies(url: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(url) else { return true };
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    let here = address.map_or(host == "localhost", |address| address.is_loopback());
-    here || url.scheme() == "https"
-}
-
-fn of_server(server: &Postgres, believed: Risk) -> Option<Risk> {
-    let conninfo = &server.conninfo;
-    let always =
-        matches!(conninfo.tls.mode, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull);
-    if always && conninfo.tls.verifies() {
-        return None;
-    }
-    let names = |method| conninfo.require_auth.is_some_and(|require| require.names(method));
-    let allows_none = conninfo.require_auth.is_none_or(|require| require.allows(Method::None));
-    let has_password = conninfo.password.is_some()
-        || conninfo.passfile.is_some()
-        || server.password != PasswordFrom::Nowhere;
-    if conninfo.channel_binding == ChannelBinding::Require {
-        // Bound to the certificate that the server of the password has.
-        return None;
-    }
-    if has_password && (names(Method::Password) || names(Method::Md5)) {
-        return Some(Risk::Password);
-    }
-    let impostor = names(Method::None) || (!has_password && allows_none);
-    Some(if impostor { believed } else { Risk::Relay })
 }
 
 /// A file with a secret that others may read.
@@ -148,44 +95,17 @@ impl fmt::Display for OpenFile {
     }
 }
 
-/// The files with the secrets of a source that others may read.
-pub fn open_files(source: &Source) -> Vec<OpenFile> {
-    let client = |client: &Option<crate::config::conninfo::ClientCertificate>, key| {
-        client.as_ref().and_then(|client| open(key, &client.key, OTHERS))
-    };
-    match &source.kind {
-        Kind::Patroni(patroni) => client(&patroni.tls.client, "key_file").into_iter().collect(),
-        Kind::Postgres(server) => of_login(server),
-        Kind::Repmgr(repmgr) => {
-            let release = repmgr.release.as_ref();
-            let release = release.and_then(|it| open("release_key_file", &it.key_file, OTHERS));
-            of_login(&repmgr.server).into_iter().chain(release).collect()
-        }
-        Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => Vec::new(),
-    }
+/// The file, where anybody but its owner and its group may read it.
+pub(crate) fn open(key: &'static str, path: &Path) -> Option<OpenFile> {
+    open_to(key, path, OTHERS)
 }
 
-/// The same, of what one server is logged into with.
-pub fn of_login(server: &Postgres) -> Vec<OpenFile> {
-    let password = match (&server.password, &server.conninfo.passfile) {
-        (PasswordFrom::File(path), _) => open("password_credential", path, OTHERS),
-        (PasswordFrom::Passfile(path), _) | (PasswordFrom::Nowhere, Some(path)) => {
-            open("passfile", path, ANYBODY)
-        }
-        (PasswordFrom::Nowhere, None) => None,
-    };
-    let key = server.conninfo.tls.client.as_ref();
-    let key = key.and_then(|client| open("sslkey", &client.key, OTHERS));
-    password.into_iter().chain(key).collect()
+/// A passfile, where anybody but its owner may do anything with it.
+pub(crate) fn open_passfile(path: &Path) -> Option<OpenFile> {
+    open_to("passfile", path, ANYBODY)
 }
 
-/// The configuration itself, where a `conninfo` in it has a password.
-pub fn open_config(path: &Path, servers: &[&Postgres]) -> Option<OpenFile> {
-    let secret = servers.iter().any(|server| server.conninfo.password.is_some());
-    if secret { open("conninfo", path, OTHERS) } else { None }
-}
-
-fn open(key: &'static str, path: &Path, to: u32) -> Option<OpenFile> {
+fn open_to(key: &'static str, path: &Path, to: u32) -> Option<OpenFile> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     (mode & to != 0).then(|| OpenFile { key, path: path.to_owned(), mode })
 }

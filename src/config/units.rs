@@ -11,13 +11,31 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use crate::config::Address;
-use crate::config::document::{Fault, quote, wrong_type};
+use crate::config::address::Address;
+use crate::config::document::{Fault, Table, quote, wrong_type};
 use crate::look::role::Role;
 use crate::reply::routes::Listen;
 
-/// Reads a string by `parse`; `expected` and `hint` are said of a value that is no string.
+/// What is said of a value that should be a string.
+const QUOTES: &str = "write it in double quotes";
+
+/// Any absolute path.
+pub const PATH: &str = "a path that begins with `/`";
+
+/// The words for roles.
+pub const ROLE: &str =
+    "one of primary, replica, sync_replica, quorum_replica, async_replica, standby_leader";
+
+/// Reads a string by `parse`; `expected` is said of a value that is no string.
 pub fn string<T>(
+    expected: &'static str,
+    parse: impl Fn(&str) -> Result<T, Fault>,
+) -> impl Fn(&DeValue<'_>) -> Result<T, Fault> {
+    string_or(expected, QUOTES, parse)
+}
+
+/// The same with another hint.
+pub fn string_or<T>(
     expected: &'static str,
     hint: &'static str,
     parse: impl Fn(&str) -> Result<T, Fault>,
@@ -28,13 +46,35 @@ pub fn string<T>(
     }
 }
 
+/// Reports a key that must be there and is not.
+pub fn or_missing<T>(
+    table: &Table<'_>,
+    key: &str,
+    value: Option<T>,
+    expected: &str,
+    hint: &str,
+) -> Option<T> {
+    if value.is_none() && !table.has(key) {
+        table.report(key, Fault::new("missing", expected, hint));
+    }
+    value
+}
+
+/// Reads any text that can be handed to a program.
+pub fn text(text: &str) -> Result<String, Fault> {
+    if text.contains('\0') {
+        return Err(Fault::new("holds a NUL", "text without NUL", "no program can be given one"));
+    }
+    Ok(text.to_owned())
+}
+
 /// Reads one of these words.
 pub fn word<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T, Fault> {
     move |value| {
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let Some(text) = value.as_str() else {
             let expected = format!("one of {}", known.join(", "));
-            return Err(wrong_type(value, &expected, "write it in double quotes"));
+            return Err(wrong_type(value, &expected, QUOTES));
         };
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         found.ok_or_else(|| Fault::unknown(format!("{} is not known", quote(text)), text, &known))

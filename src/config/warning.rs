@@ -1,22 +1,19 @@
-//! What a configuration may say and will still surprise somebody.
+//! What a configuration may say and will still surprise somebody, in words. `config/review.rs` finds it.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use humantime::format_duration;
 
-use crate::config::exposure::{self, Exposure, OpenFile};
-use crate::config::{Config, Control, Kind, Node, PasswordFrom, Postgres, Source};
-use crate::look::role::Role;
-use crate::reply::routes::Listen;
-use crate::verdict::last_word::{LAST_ASKS, MAX_LASTS};
-use crate::verdict::lock::USUAL_TIMES;
+use crate::config::exposure::{Exposure, OpenFile};
+use crate::verdict::last_word::LAST_ASKS;
 use crate::verdict::state::Word;
 
 /// Longest restart of rolecall that HAProxy's companion check must sit out: the daemon itself needs
 /// a fraction of it, a busy host the rest.
-const RESTART: Duration = Duration::from_secs(1);
+pub(crate) const RESTART: Duration = Duration::from_secs(1);
 
 /// Something to be said once, at start and by `check`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +90,13 @@ pub enum Warning {
 }
 
 impl Warning {
+    /// Of a file that is named and not there. It may come later; one that is there and cannot be seen by this user
+    /// is not missing.
+    pub(crate) fn of_missing(key: &'static str, path: &Path) -> Option<Self> {
+        let missing = std::fs::metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+        missing.then(|| Self::NoFile { key, path: path.to_owned() })
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -130,7 +134,7 @@ impl Warning {
             Self::ShortLastWord { .. } => {
                 "lower `agent-inter` of HAProxy, and tell it to [haproxy]; it cannot be said for longer"
             }
-            Self::Network(exposure) => exposure.hint(),
+            Self::Network(exposure) => exposure.hint,
             Self::OpenFile(_) => {
                 "let rolecall's user alone read it: chown it to root:rolecall with chmod 0640, a passfile to \
                  rolecall with chmod 0600"
@@ -223,194 +227,5 @@ impl fmt::Display for Warning {
             ),
             Self::NoFile { key, path } => write!(f, "{key}: {} is not there", path.display()),
         }
-    }
-}
-
-/// Everything to be said of a configuration, each once, whichever node it is about.
-pub fn warnings(config: &Config) -> Vec<Warning> {
-    let primaries = config.services.iter().any(|s| s.roles.contains(&Role::Primary));
-    let mut warnings = Vec::new();
-    for node in &config.nodes {
-        of_node(node, primaries, &mut warnings);
-    }
-    let span = config.haproxy.agent_inter.saturating_mul(config.haproxy.check_fall);
-    if span < RESTART {
-        warnings.push(Warning::ShortFall { span });
-    }
-    if config.services.iter().any(|service| service.agent_send) {
-        warnings.push(Warning::AgentSend);
-    }
-    for service in &config.services {
-        if service.agent_send && service.answering.allow.is_empty() {
-            warnings.push(Warning::OpenQuestions { service: service.name.clone() });
-        }
-        if let Some(last) = service.answering.last_word {
-            let (service, word, inter) =
-                (service.name.clone(), last.word, config.haproxy.agent_inter);
-            // A shorter one was chosen by somebody; this is all that can be had.
-            if last.lasts == MAX_LASTS && last.lasts < inter * LAST_ASKS {
-                let (service, lasts) = (service.clone(), last.lasts);
-                warnings.push(Warning::ShortLastWord { service, lasts, inter });
-            }
-            warnings.push(Warning::LastWord { service, word });
-        }
-    }
-    for source in config.nodes.iter().flat_map(|node| &node.sources) {
-        of_source(source, &mut warnings);
-    }
-    of_release(config, &mut warnings);
-    let sources = || config.nodes.iter().flat_map(|node| &node.sources);
-    warnings.extend(sources().filter_map(Exposure::of).map(Warning::Network));
-    let fence = config.fence.iter().flat_map(|fence| exposure::of_login(&fence.server));
-    let files = sources().flat_map(exposure::open_files).chain(fence);
-    warnings.extend(files.map(Warning::OpenFile));
-    // The unit makes the usual one.
-    let usual = Control::default();
-    let dir = config.control.as_ref().and_then(|control| control.state.parent());
-    if let Some(dir) = dir.filter(|dir| usual.state.parent() != Some(*dir)) {
-        no_file("directory of `state`", dir, &mut warnings);
-    }
-    let asks = |source: &Source| matches!(source.kind, Kind::Postgres(_) | Kind::Repmgr(_));
-    let unread = unread(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    if sources().any(asks) && !unread.is_empty() {
-        warnings.push(Warning::Environment(unread));
-    }
-    let mut each = Vec::new();
-    for warning in warnings {
-        if !each.contains(&warning) {
-            each.push(warning);
-        }
-    }
-    each
-}
-
-/// The variables of libpq (PostgreSQL manual, "Environment Variables") that are set and change a connection.
-/// `PGSERVICEFILE` and `PGSYSCONFDIR` are read.
-fn unread(is_set: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    const OF_LIBPQ: [&str; 24] = [
-        "PGHOST",
-        "PGHOSTADDR",
-        "PGPORT",
-        "PGDATABASE",
-        "PGUSER",
-        "PGPASSWORD",
-        "PGPASSFILE",
-        "PGREQUIREAUTH",
-        "PGCHANNELBINDING",
-        "PGSERVICE",
-        "PGOPTIONS",
-        "PGSSLMODE",
-        "PGSSLNEGOTIATION",
-        "PGSSLCERT",
-        "PGSSLKEY",
-        "PGSSLCERTMODE",
-        "PGSSLROOTCERT",
-        "PGSSLCRL",
-        "PGSSLCRLDIR",
-        "PGSSLSNI",
-        "PGREQUIREPEER",
-        "PGSSLMINPROTOCOLVERSION",
-        "PGSSLMAXPROTOCOLVERSION",
-        "PGTARGETSESSIONATTRS",
-    ];
-    OF_LIBPQ.into_iter().filter(|name| is_set(name)).collect()
-}
-
-fn of_node(node: &Node, primaries: bool, warnings: &mut Vec<Warning>) {
-    let postgres = |source: &Source| matches!(source.kind, Kind::Postgres(_));
-    if primaries && node.sources.iter().all(postgres) {
-        warnings.push(Warning::PostgresAlone);
-    }
-    // Where its server is on this host, repmgr.conf may say it; a look finds out.
-    let impatient = |source: &Source| {
-        matches!(&source.kind, Kind::Repmgr(repmgr)
-            if repmgr.failover_after.is_none() && !repmgr.server.conninfo.place.is_here())
-    };
-    if primaries && node.sources.iter().any(impatient) {
-        warnings.push(Warning::NoFailoverAfter);
-    }
-}
-
-/// Whether a rolecall beside its own node can be let ahead, and lets others ahead. One for many nodes is
-/// no node's own.
-fn of_release(config: &Config, warnings: &mut Vec<Warning>) {
-    let [node] = config.nodes.as_slice() else { return };
-    let primaries = config.services.iter().any(|of| of.roles.contains(&Role::Primary));
-    for source in node.sources.iter().filter(|_| primaries) {
-        let Kind::Repmgr(repmgr) = &source.kind else { continue };
-        let heard = config.http.iter().flat_map(|http| &http.listen).any(|listen| match listen {
-            Listen::At(addr) => !addr.ip().is_loopback(),
-            Listen::Everywhere(_) => true,
-        });
-        match &repmgr.release {
-            None => warnings.push(Warning::NoRelease),
-            Some(_) if !heard => warnings.push(Warning::ReleaseUnheard),
-            Some(_) => {}
-        }
-    }
-}
-
-fn of_source(source: &Source, warnings: &mut Vec<Warning>) {
-    let look = source.interval + source.timeout;
-    let memory = match source.kind {
-        // Its answers are leases that outlive two looks.
-        Kind::Repmgr(_) => source.life(),
-        _ => source.hold.max(look),
-    };
-    if memory < source.timeout * 2 {
-        let kind = source.kind.as_str();
-        warnings.push(Warning::ShortMemory { kind, memory, timeout: source.timeout });
-    }
-    match &source.kind {
-        Kind::Patroni(_) => {
-            let (hold, most) = (source.hold, USUAL_TIMES.longest(source.memory));
-            if source.hold_chosen && hold > most {
-                warnings.push(Warning::LongHold { hold, most });
-            }
-        }
-        Kind::Postgres(postgres) => no_password(postgres, warnings),
-        Kind::Repmgr(repmgr) => {
-            no_password(&repmgr.server, warnings);
-            if let Some(release) = &repmgr.release {
-                no_file("release_key_file", &release.key_file, warnings);
-            }
-        }
-        Kind::Command(argv) => {
-            if let Some(program) = argv.first() {
-                no_file("command", Path::new(program), warnings);
-            }
-        }
-        Kind::Tcp(_) => {}
-        Kind::Static(_) => warnings.push(Warning::StaticRole),
-    }
-}
-
-fn no_password(server: &Postgres, warnings: &mut Vec<Warning>) {
-    match &server.password {
-        PasswordFrom::Nowhere => {}
-        PasswordFrom::Passfile(path) => no_file("passfile", path, warnings),
-        PasswordFrom::File(path) => no_file("password_credential", path, warnings),
-    }
-}
-
-/// A file may come later; one that is there and cannot be seen by this user is not missing.
-fn no_file(key: &'static str, path: &Path, warnings: &mut Vec<Warning>) {
-    let missing = std::fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
-    if missing {
-        warnings.push(Warning::NoFile { key, path: path.to_owned() });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_psql_would_take_from_the_environment_is_named() {
-        assert_eq!(unread(|_| false), Vec::<&str>::new());
-        let set = unread(|name| ["PGSSLMODE", "PGHOST", "PGSERVICEFILE"].contains(&name));
-        assert_eq!(set, ["PGHOST", "PGSSLMODE"]);
-        let said = Warning::Environment(set).to_string();
-        assert!(said.starts_with("PGHOST, PGSSLMODE in the environment"), "{said}");
     }
 }

@@ -104,8 +104,8 @@ impl Source {
                 Self::Postgres(Box::new(postgres))
             }
             Kind::Tcp(tcp) => Self::Tcp(tcp::Tcp::new(tcp, resolver)),
-            Kind::Command(argv) => Self::Command(command::Command::new(argv.clone())),
-            Kind::Static(role) => Self::Static(fixed::Fixed(*role)),
+            Kind::Command(command) => Self::Command(command::Command::new(command.argv.clone())),
+            Kind::Static(fixed) => Self::Static(fixed::Fixed(fixed.role)),
         })
     }
 }
@@ -113,13 +113,7 @@ impl Source {
 /// The key of a source that systemd shows to the daemon alone, and so not to this process. The
 /// credentials of a unit are hidden from what `ExecReload=` starts (systemd 252 and 257).
 pub fn shown_to_the_daemon_alone(source: &config::Source) -> Option<&Path> {
-    let client = match &source.kind {
-        Kind::Patroni(patroni) => &patroni.tls.client,
-        Kind::Repmgr(repmgr) => &repmgr.server.conninfo.tls.client,
-        Kind::Postgres(postgres) => &postgres.conninfo.tls.client,
-        Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => &None,
-    };
-    let key = client.as_ref()?.key.as_path();
+    let key = source.kind.settings().client_certificate()?.key.as_path();
     let denied = || File::open(key).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     (key.starts_with("/run/credentials") && denied()).then_some(key)
 }

@@ -5,7 +5,8 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Kind, Source};
+use crate::config::Source;
+use crate::config::kind::settings::At;
 use crate::host::own_address::is_here;
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::place::Place;
@@ -17,16 +18,10 @@ use crate::source::resolve::Resolver;
 /// # Errors
 /// [`ErrorKind::Elsewhere`] where it does not, [`ErrorKind::Unresolved`] where that cannot be known.
 pub async fn of_source(source: &Source, resolver: &Resolver) -> Result<(), SourceError> {
-    match &source.kind {
-        Kind::Repmgr(repmgr) => of_place(&repmgr.server.conninfo.place, resolver).await,
-        Kind::Postgres(postgres) => of_place(&postgres.conninfo.place, resolver).await,
-        Kind::Patroni(patroni) => {
-            let url = reqwest::Url::parse(&patroni.url).ok();
-            let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
-            of_host(host.trim_start_matches('[').trim_end_matches(']'), resolver).await
-        }
-        Kind::Tcp(tcp) => of_host(&tcp.address.host, resolver).await,
-        Kind::Command(_) | Kind::Static(_) => Ok(()),
+    match source.kind.settings().at() {
+        At::Here => Ok(()),
+        At::Server(place) => of_place(place, resolver).await,
+        At::Host(host) => of_host(&host, resolver).await,
     }
 }
 
@@ -59,7 +54,7 @@ fn of_address(addr: IpAddr) -> Result<(), SourceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Patroni;
+    use crate::config::{Kind, Patroni};
     use std::time::Duration;
 
     #[tokio::test]

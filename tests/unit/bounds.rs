@@ -28,7 +28,8 @@ fn constants() -> BTreeMap<(String, String), String> {
         let text = std::fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for part in code.split('\n').filter_map(|line| {
-            let line = line.strip_prefix("pub ").unwrap_or(line);
+            let line =
+                ["pub ", "pub(crate) "].iter().find_map(|it| line.strip_prefix(it)).unwrap_or(line);
             line.strip_prefix("const ")
         }) {
             let Some((name, rest)) = part.split_once(": ") else { continue };

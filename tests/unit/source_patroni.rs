@@ -16,6 +16,7 @@ use rolecall::look::role::Role;
 use rolecall::source::RoleSource;
 use rolecall::source::patroni::{MAX_BODY, Patroni};
 use rolecall::source::resolve::Resolver;
+use rolecall::verdict::policy::Hysteresis;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -522,7 +523,7 @@ async fn rotated_files_are_used_and_broken_ones_change_nothing() {
 #[tokio::test]
 async fn a_replica_over_its_limit_is_asked_for_the_lower_mark() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let lag = Some(config::PatroniLag { max: 16, resume: 12 });
+    let lag = Some(Hysteresis { max: 16, resume: 12 });
     let url = format!("http://{}", listener.local_addr().unwrap());
     let settings = config::Patroni { lag, ..config::Patroni::at(&url) };
     let mut source = Patroni::new(&settings, Resolver::system()).unwrap();

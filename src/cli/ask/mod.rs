@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::cli::patience::{self, Overrated};
-use crate::config::{self, Config, Kind, Node, Source as Configured};
+use crate::config::{Config, Node, Source as Configured};
 use crate::host::clock::{Clock, wall_clock};
 use crate::host::failure::Failure;
 use crate::look::error::SourceError;
@@ -149,9 +149,7 @@ async fn releases(
     resolver: &Resolver,
     clock: &Clock,
 ) -> BTreeMap<NodeId, (Stamp, Option<Release>)> {
-    let Kind::Repmgr(config::Repmgr { release: Some(release), .. }) = &configured.kind else {
-        return BTreeMap::new();
-    };
+    let Some(release) = configured.kind.settings().releasing() else { return BTreeMap::new() };
     let Some(me) = own.repmgr.as_ref().and_then(|said| said.me) else { return BTreeMap::new() };
     let gone = |id| facts.peers.get(&id).is_some_and(|peer: &Snapshot| peer.failing().is_some());
     let data = |row: &&Row| row.registered != Registered::Witness && gone(row.id);

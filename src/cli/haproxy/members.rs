@@ -95,9 +95,9 @@ pub async fn found(
 /// says when the others change.
 fn old_worker(config: &Config) -> OldWorker {
     let sources = config.nodes.iter().flat_map(|node| &node.sources);
-    let known = |source: &Configured| match &source.kind {
-        Kind::Repmgr(repmgr) => repmgr.failover_after.map(|after| after + repmgr.settle),
-        _ => None,
+    let known = |source: &Configured| {
+        let settings = source.kind.settings();
+        Some(settings.failover_after()? + settings.settle())
     };
     let of = sources.map(|source| match known(source) {
         Some(successor) => OldWorker { successor, known: true },

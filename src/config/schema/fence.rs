@@ -4,12 +4,11 @@ use std::path::Path;
 
 use crate::config::conninfo::Conninfo;
 use crate::config::document::{Fault, Table, quote};
-use crate::config::schema::source::{CONNINFO, postgres};
+use crate::config::server::{CONNINFO, keys};
 use crate::config::units::{network, string};
-use crate::config::{Fence, Haproxy, Kind, Node, Postgres, Service, Source, Whose};
+use crate::config::{Fence, Haproxy, Node, Postgres, Service, Whose};
 use crate::look::role::Role;
 
-const QUOTES: &str = "write it in double quotes";
 const CLIENTS: &str = "a network or an address";
 const ROLE: &str = "the name of a role of PostgreSQL";
 
@@ -29,7 +28,7 @@ pub fn fence(
         return None;
     }
     let whose = whose(&table);
-    let (conninfo, password) = postgres(&table, credentials);
+    let (conninfo, password) = keys(&table, credentials);
     table.finish();
     if root.has("node") {
         let what = "stands beside [[node]]";
@@ -47,7 +46,8 @@ pub fn fence(
         return None;
     }
     let first = nodes.first()?;
-    let asked = first.sources.iter().find_map(|source| Some((source, server(source)?)));
+    let asked =
+        first.sources.iter().find_map(|source| Some((source, source.kind.settings().server()?)));
     let source = asked.map(|(source, _)| source).or(first.sources.first())?;
     let default = asked.map(|(_, server)| server);
     let server = match (table.has("conninfo"), default) {
@@ -83,14 +83,6 @@ pub fn fence(
     Some(Fence { whose: whose?, server, rhythm: source.rhythm(), heard: haproxy.agent_inter })
 }
 
-fn server(source: &Source) -> Option<&Postgres> {
-    match &source.kind {
-        Kind::Repmgr(repmgr) => Some(&repmgr.server),
-        Kind::Postgres(postgres) => Some(postgres),
-        Kind::Patroni(_) | Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => None,
-    }
-}
-
 /// What acts does not try one after the other.
 fn one_host(table: &Table<'_>, server: &Postgres) -> Option<()> {
     if server.conninfo.others.is_empty() {
@@ -118,8 +110,8 @@ fn same_port(table: &Table<'_>, server: &Postgres, source: Option<&Postgres>) ->
 
 /// Whose sessions; `None` only where a problem was reported.
 fn whose(table: &Table<'_>) -> Option<Whose> {
-    let clients = table.take_all("clients", string(CLIENTS, QUOTES, network));
-    let roles = table.take_all("roles", string(ROLE, QUOTES, role));
+    let clients = table.take_all("clients", string(CLIENTS, network));
+    let roles = table.take_all("roles", string(ROLE, role));
     let hint = "addresses of the HAProxys, or roles that only their clients have";
     let expected = "`clients` or `roles`";
     match (table.has("clients"), table.has("roles")) {

@@ -1,13 +1,12 @@
 //! The configuration file and the flags that replace parts of it, read into a [`Config`] or into
 //! every problem they have.
 //!
-//! One file for each of the large tables (`node`, `source` with `[defaults]`, `service`, `fence`), two for parts of
-//! them (`pool`, `repmgr`); the small tables are read here.
+//! One file for each of the large tables (`node`, `source` with `[defaults]`, `service`, `fence`), one for a part of
+//! one (`pool`); the small tables are read here. The keys of a kind of source stand in [`crate::config::kind`].
 
 mod fence;
 mod node;
 mod pool;
-mod repmgr;
 mod service;
 mod source;
 
@@ -23,16 +22,18 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::conninfo::Conninfo;
 use crate::config::document::{Document, Fault, Problem, Table};
-use crate::config::exposure::open_config;
+use crate::config::exposure;
+use crate::config::kind::KINDS;
+use crate::config::review::warnings;
 use crate::config::schema::fence::fence;
 use crate::config::schema::node::{check_clash, nodes};
 use crate::config::schema::service::{addresses, allow, services, values};
 use crate::config::secret::Secret;
 use crate::config::units::{duration, integer, path, string, version, word};
-use crate::config::warning::{Warning, warnings};
+use crate::config::warning::Warning;
 use crate::config::{
-    Config, Control, HTTP_PORT, Haproxy, Http, Kind, Log, LogFormat, LogTo, OLDEST, PAGES,
-    POKE_SOCKET, PatroniLag, Postgres, Service,
+    Config, Control, HTTP_PORT, Haproxy, Http, Log, LogFormat, LogTo, OLDEST, PAGES, POKE_SOCKET,
+    Postgres, Service,
 };
 use crate::host::unix_socket;
 use crate::reply::routes::Listen;
@@ -75,21 +76,16 @@ pub struct Flags {
 impl Flags {
     /// The flags as a table of a source's keys, and `listen`.
     fn table(&self) -> DeTable<'_> {
-        let kind = self.source.as_deref().or_else(|| {
-            let implied = [
-                (self.url.is_some(), "patroni"),
-                (self.conninfo.is_some(), "postgres"),
-                (self.role.is_some(), "static"),
-            ];
-            implied.into_iter().find_map(|(given, kind)| given.then_some(kind))
-        });
-        let values = [
-            ("kind", kind),
+        let keys = [
             ("url", self.url.as_deref()),
             ("conninfo", self.conninfo.as_ref().map(Secret::expose)),
             ("role", self.role.as_deref()),
-            ("listen", self.listen.as_deref()),
         ];
+        let given = |flag| keys.iter().any(|(key, value)| flag == Some(*key) && value.is_some());
+        let mut implied = KINDS.iter().map(|kind| kind.profile).filter(|it| given(it.flag));
+        let kind = self.source.as_deref().or_else(|| implied.next().map(|profile| profile.word));
+        let rest = [("kind", kind), ("listen", self.listen.as_deref())];
+        let values = keys.into_iter().chain(rest);
         let mut table = DeTable::new();
         for (key, value) in values {
             if let Some(value) = value {
@@ -137,9 +133,12 @@ pub fn load(
     match String::from_utf8(text) {
         Ok(text) => {
             let mut loaded = read(&file, &text, flags, credentials)?;
-            let open = open_config(wanted, &logins(&loaded.config));
+            let secret = |server: &&Postgres| server.conninfo.password.is_some();
             // What the flags say stands in no file.
-            if let Some(open) = open.filter(|_| flags.conninfo.is_none()) {
+            if flags.conninfo.is_none()
+                && logins(&loaded.config).iter().any(secret)
+                && let Some(open) = exposure::open("conninfo", wanted)
+            {
                 loaded.warnings.push(Warning::OpenFile(open));
             }
             Ok(loaded)
@@ -157,12 +156,10 @@ pub fn load(
 /// Every server that is logged into.
 fn logins(config: &Config) -> Vec<&Postgres> {
     let sources = config.nodes.iter().flat_map(|node| &node.sources);
-    let of_sources = sources.filter_map(|source| match &source.kind {
-        Kind::Postgres(server) => Some(server),
-        Kind::Repmgr(repmgr) => Some(&repmgr.server),
-        Kind::Patroni(_) | Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => None,
-    });
-    of_sources.chain(config.fence.as_ref().map(|fence| &fence.server)).collect()
+    sources
+        .filter_map(|source| source.kind.settings().server())
+        .chain(config.fence.as_ref().map(|fence| &fence.server))
+        .collect()
 }
 
 /// The bytes of a file, one more than [`MAX_FILE`] at most. A pipe or a device, on which a reader
@@ -235,12 +232,9 @@ fn sections(root: &Table<'_>, flags: &Table<'_>, credentials: Option<&Path>) -> 
     // be several limits, with which Patroni cannot be asked in one look.
     let mut limits = services.iter().filter_map(|service| service.lag?.bytes);
     let first = limits.next();
-    let one = first.filter(|first| limits.all(|other| other == *first));
-    let lag = one.map(|bytes| PatroniLag { max: bytes.max, resume: bytes.resume });
+    let limit = first.filter(|first| limits.all(|other| other == *first));
     for source in nodes.iter_mut().flat_map(|node| &mut node.sources) {
-        if let Kind::Patroni(patroni) = &mut source.kind {
-            patroni.lag = lag;
-        }
+        source.kind.settings_mut().take_limit(limit);
     }
     Some(Config { haproxy, nodes, services, http, control, fence, log })
 }
@@ -252,18 +246,15 @@ fn control(root: &Table<'_>) -> Option<Control> {
         return None;
     }
     let default = Control::default();
-    let quotes = "write it in double quotes";
-    let file = || string("the path of a file, from `/` on", quotes, path);
-    let socket = || string("the path of a socket, from `/` on", quotes, socket);
+    let file = || string("the path of a file, from `/` on", path);
+    let socket = || string("the path of a socket, from `/` on", socket);
     let at = table.take("socket", socket()).unwrap_or(default.socket);
     // Beside the other one: a second daemon on this host must not need to name both.
     let poke = table.take("poke", socket()).unwrap_or_else(|| at.with_file_name(POKE_SOCKET));
     let control = Control {
         socket: at,
-        mode: table
-            .take("mode", string("a mode such as \"0660\"", quotes, mode))
-            .unwrap_or(default.mode),
-        group: table.take("group", string("the name of a group", quotes, group)),
+        mode: table.take("mode", string("a mode such as \"0660\"", mode)).unwrap_or(default.mode),
+        group: table.take("group", string("the name of a group", group)),
         state: table.take("state", file()).unwrap_or(default.state),
         poke,
     };
@@ -330,7 +321,7 @@ fn haproxy(table: &Table<'_>) -> Haproxy {
         version: table
             .take(
                 "version",
-                string(r#"a version such as "2.6""#, "write it in double quotes", |text| {
+                string(r#"a version such as "2.6""#, |text| {
                     let version = version(text)?;
                     if version >= OLDEST {
                         return Ok(version);

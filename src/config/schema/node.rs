@@ -12,7 +12,6 @@ use crate::verdict::order::Target;
 const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
 const NAME: &str = r#"a name such as "pg1""#;
 const SOURCE: &str = r#"such as source = { kind = "patroni", url = "http://10.0.0.1:8008" }"#;
-const QUOTES: &str = "write it in double quotes";
 
 /// Nodes as they are written.
 pub struct Written<'d> {
@@ -85,7 +84,7 @@ fn node<'d>(
     haproxy: &Haproxy,
     before: &[String],
 ) -> WrittenNode<'d> {
-    let read = string(NAME, QUOTES, name);
+    let read = string(NAME, name);
     let name = table.need("name", NAME, "it stands in logs and questions", &read);
     if let Some(name) = name.as_ref().filter(|name| before.contains(name)) {
         let what = format!("`{name}` is the name of another node");
@@ -96,7 +95,7 @@ fn node<'d>(
     }
     let cluster = table.take("cluster", read);
     let listens = table.table("listen");
-    let asked = listens.take_each(string(LISTEN, QUOTES, listen)).into_iter();
+    let asked = listens.take_each(string(LISTEN, listen)).into_iter();
     let asked = asked.map(|(service, spot, listen)| Asked { service, spot, listen });
     let written = table.tables("source");
     let missing = written.is_empty();

@@ -4,6 +4,7 @@ use toml::de::DeValue;
 
 use crate::config::Kind;
 use crate::config::document::{Fault, Table, wrong_type};
+use crate::config::kind::settings::{Lag, Sees};
 use crate::config::units::word;
 use crate::look::role::Role;
 use crate::look::tags::Tags;
@@ -18,21 +19,21 @@ pub fn pool(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Pool {
     let replication_state = table.take("replication_state", word(&states));
     let tags = tags(table);
     let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
-    let seen = |can: fn(&Kind) -> bool| {
+    let seen = |can: fn(Sees) -> bool| {
+        let can = |kind: &Kind| can(kind.settings().profile().sees);
         kinds.iter().all(|kinds| kinds.is_empty() || kinds.iter().any(can))
     };
-    let follows: fn(&Kind) -> bool = |kind| kind.counts_lag() || matches!(kind, Kind::Patroni(_));
     for (key, seen, blind, expected, primary) in [
         (
             "tags",
-            seen(|kind| matches!(kind, Kind::Patroni(_))),
+            seen(|sees| sees.tags),
             "no source here has tags, which are Patroni's",
             "a source of kind patroni for every node",
             "a tag would leave writes nobody once another node leads",
         ),
         (
             "replication_state",
-            seen(follows),
+            seen(|sees| sees.lag != Lag::Unseen),
             "no source here can see whether a replica streams",
             "a source of kind patroni, postgres or repmgr for every node",
             "a primary streams from nobody",

@@ -5,10 +5,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::config::document::{Fault, Placed, Spot, Table};
+use crate::config::kind::settings::{Lag, Replicas};
 use crate::config::schema::node::{Written, check_clash, check_free};
+use crate::config::schema::pool;
 use crate::config::schema::source::HOLD;
-use crate::config::schema::{pool, repmgr};
-use crate::config::units::{boolean, duration, listen, name, network, role, size, string, word};
+use crate::config::units::{
+    ROLE, boolean, duration, listen, name, network, role, size, string, word,
+};
 use crate::config::{AGENT_PORT, Haproxy, Kind, Service};
 use crate::look::role::Role;
 use crate::reply::routes::{Answering, Listen};
@@ -18,9 +21,6 @@ use crate::verdict::policy::{Hysteresis, LagLimit, OnLag, Pool};
 use crate::verdict::state::Word;
 
 pub const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
-const ROLE: &str =
-    "one of primary, replica, sync_replica, quorum_replica, async_replica, standby_leader";
-const QUOTES: &str = "write it in double quotes";
 
 /// Longest `max_lag_time`: a replica that is older is no copy, it is a backup.
 const MAX_LAG_TIME: Duration = Duration::from_secs(24 * 3600);
@@ -34,7 +34,7 @@ pub fn services<'d>(
     haproxy: &Haproxy,
     listeners: &mut Vec<Listen>,
 ) -> Option<Vec<Service>> {
-    let flag = flags.take_all("listen", string(LISTEN, QUOTES, listen));
+    let flag = flags.take_all("listen", string(LISTEN, listen));
     let mut names = Vec::new();
     let tables = root.tables("service");
     let services = if tables.is_empty() {
@@ -56,11 +56,11 @@ pub fn services<'d>(
         nodes.check_names(&names);
     }
     nodes.check_clashes(listeners);
-    let by_patroni = |kinds: &Vec<Kind>| {
-        kinds.iter().any(|kind| matches!(kind, Kind::Patroni(_)))
-            && !kinds.iter().any(Kind::counts_lag)
+    let by_one_limit = |kinds: &Vec<Kind>| {
+        let sees = |lag| kinds.iter().any(|kind| kind.settings().profile().sees.lag == lag);
+        sees(Lag::OverLimit) && !sees(Lag::Counted)
     };
-    if nodes.kinds().iter().any(by_patroni) {
+    if nodes.kinds().iter().any(by_one_limit) {
         check_one_limit(services.iter().flatten(), &tables);
     }
     services
@@ -147,7 +147,7 @@ fn service<'d>(
         "name",
         "a name such as \"primary\"",
         "it stands in logs and commands",
-        string("a name such as \"primary\"", QUOTES, name),
+        string("a name such as \"primary\"", name),
     );
     if let Some(name) = &name {
         if names.contains(name) {
@@ -178,13 +178,11 @@ fn service<'d>(
     let allow = allow(table);
     let wording = wording(table, serving.contains(&Role::Primary));
     let hold = table.take("hold", duration(HOLD.0..=HOLD.1));
-    let repmgr = kinds.iter().flatten().find_map(|kind| match kind {
-        Kind::Repmgr(repmgr) if serving.contains(&Role::Primary) => Some(repmgr),
-        _ => None,
-    });
-    if let Some(fault) = hold.zip(repmgr).and_then(|(hold, repmgr)| repmgr::too_long(hold, repmgr))
-    {
-        table.report("hold", fault);
+    if let Some(hold) = hold.filter(|_| serving.contains(&Role::Primary)) {
+        let mut kinds = kinds.iter().flatten();
+        if let Some(fault) = kinds.find_map(|kind| kind.settings().refuses_hold(hold)) {
+            table.report("hold", fault);
+        }
     }
     let pool = pool::pool(table, serving, kinds);
     let lag = lag(table, serving, kinds);
@@ -232,15 +230,16 @@ fn roles(table: &Table<'_>, kinds: &[Vec<Kind>]) -> Option<Vec<Role>> {
     if !table.has("roles") {
         table.report("roles", Fault::new("missing", ROLE, hint));
     }
-    let roles = table.take_all("roles", string(ROLE, QUOTES, role))?;
+    let roles = table.take_all("roles", string(ROLE, role))?;
     if roles.is_empty() {
         table.report("roles", Fault::new("empty", ROLE, hint));
         return None;
     }
     // Beside a Patroni that tells them apart, PostgreSQL bears out that the node is in recovery.
-    let told = |kinds: &[Kind]| kinds.iter().any(|kind| matches!(kind, Kind::Patroni(_)));
+    let tells = |kind: &Kind, how| kind.settings().profile().sees.replicas == how;
+    let told = |kinds: &[Kind]| kinds.iter().any(|kind| tells(kind, Replicas::Apart));
     let mut untold = kinds.iter().filter(|kinds| !told(kinds)).flatten();
-    let blind = untold.find(|kind| matches!(kind, Kind::Postgres(_) | Kind::Repmgr(_)));
+    let blind = untold.find(|kind| tells(kind, Replicas::Alike));
     for (spot, role) in &roles {
         let plain = matches!(role, Role::Primary | Role::Replica);
         if let Some(kind) = blind.filter(|_| !plain) {
@@ -261,7 +260,7 @@ fn wording(table: &Table<'_>, serves_primary: bool) -> Option<Wording> {
         };
     }
     let reply = table.table("reply");
-    let line = string("the words of one line", QUOTES, |text| Ok(text.to_owned()));
+    let line = string("the words of one line", |text| Ok(text.to_owned()));
     let hint = r#"such as { ready = "up ready", not_ready = "maint up" }"#;
     let ready = reply.need("ready", "what puts a node in service", hint, &line);
     let not_ready = reply.need("not_ready", "what takes a node out of service", hint, &line);
@@ -285,7 +284,7 @@ fn wording(table: &Table<'_>, serves_primary: bool) -> Option<Wording> {
 
 /// Who may ask; nobody said: everybody.
 pub fn allow(table: &Table<'_>) -> Vec<IpNet> {
-    let allow = table.take_all("allow", string("a network or an address", QUOTES, network));
+    let allow = table.take_all("allow", string("a network or an address", network));
     let hint = "leave it out where everybody may ask; \"127.0.0.0/8\" is this host alone";
     check_filled(table, "allow", allow.as_ref(), hint);
     allow.map(values).unwrap_or_default()
@@ -293,7 +292,7 @@ pub fn allow(table: &Table<'_>) -> Vec<IpNet> {
 
 /// Where it is listened on, with the places; `None` where nothing is said or it is wrong.
 pub fn addresses<'d>(table: &Table<'d>) -> Option<Placed<'d, Listen>> {
-    let written = table.take_all("listen", string(LISTEN, QUOTES, listen));
+    let written = table.take_all("listen", string(LISTEN, listen));
     check_filled(table, "listen", written.as_ref(), "nobody could ask");
     written
 }
@@ -322,14 +321,15 @@ fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Option<LagLimi
     };
 
     let only_primaries = !roles.is_empty() && roles.iter().all(|role| *role == Role::Primary);
-    let times = |kind: &Kind| kind.counts_lag();
-    let counts = |kind: &Kind| times(kind) || matches!(kind, Kind::Patroni(_));
-    let seen = |can: &dyn Fn(&Kind) -> bool| {
+    let seen = |can: fn(Lag) -> bool| {
+        let can = |kind: &Kind| can(kind.settings().profile().sees.lag);
         kinds.iter().all(|kinds| kinds.is_empty() || kinds.iter().any(can))
     };
+    let in_bytes = seen(|lag| lag != Lag::Unseen);
+    let in_time = seen(|lag| lag == Lag::Counted);
     for (key, seen, source) in [
-        ("max_lag", seen(&counts), "a source of kind patroni, postgres or repmgr"),
-        ("max_lag_time", seen(&times), "a source of kind postgres or repmgr"),
+        ("max_lag", in_bytes, "a source of kind patroni, postgres or repmgr"),
+        ("max_lag_time", in_time, "a source of kind postgres or repmgr"),
     ] {
         if !table.has(key) {
             continue;

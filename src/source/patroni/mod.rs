@@ -33,7 +33,7 @@ use reqwest::Url;
 use tokio::time::timeout;
 use tracing::info;
 
-use crate::config::{self, Address, PatroniLag};
+use crate::config::{self, Address};
 use crate::host::clock::Clock;
 use crate::host::own_address;
 use crate::look::error::{ErrorKind, SourceError};
@@ -43,6 +43,7 @@ use crate::look::stamp::Stamp;
 use crate::source::RoleSource;
 use crate::source::resolve::Resolver;
 use crate::source::web::Wanted;
+use crate::verdict::policy::Hysteresis;
 use answer::{HELD, NOT_HELD};
 use client::Client;
 use own_port::OwnPort;
@@ -86,7 +87,7 @@ pub const TIMES_HINT: &str = "let rolecall read /config of Patroni's REST API, a
 pub struct Patroni {
     client: Client,
     url: Url,
-    lag: Option<PatroniLag>,
+    lag: Option<Hysteresis>,
     /// The replica was over its limit when it was last seen: it is asked for the lower mark now.
     over_lag: bool,
     times: Option<Times>,

@@ -5,7 +5,6 @@ use std::future::pending;
 use tokio::sync::mpsc;
 
 use super::Keeper;
-use crate::config::Kind;
 use crate::look::error::ErrorKind;
 use crate::look::release::Release;
 use crate::look::snapshot::SourceFacts;
@@ -43,8 +42,7 @@ impl Keeper {
         drop(facts);
         let source = &self.nodes[at].watched[index].source;
         let (electorate, rhythm) = (source.electorate()?, source.rhythm());
-        let Kind::Repmgr(repmgr) = &source.kind else { return None };
-        let key = Key::read(&repmgr.release.as_ref()?.key_file);
+        let key = Key::read(&source.kind.settings().releasing()?.key_file);
         let key = key.inspect_err(announced::log_no_release).ok()?;
         if !key.asked(question) {
             return None;

@@ -259,7 +259,7 @@ impl Keeper {
             let lag_matters = node.services.iter().any(|serving| serving.policy.lag.is_some());
             for (at, watched) in taken.iter_mut().enumerate() {
                 watched.lag_matters = lag_matters;
-                let url = watched.source.kind.patroni_url();
+                let url = watched.source.kind.settings().lock_url();
                 if let (Some(records), Some(url)) = (&self.records, url) {
                     let held = watched.facts.holder;
                     watched.facts.holder = held.or_else(|| records.held((&node.name, at, url)));
@@ -380,7 +380,7 @@ impl Keeper {
             let node = &self.nodes[at];
             for (source, watched) in node.watched.iter().enumerate() {
                 if let Some((url, held)) =
-                    watched.source.kind.patroni_url().zip(watched.facts.holder)
+                    watched.source.kind.settings().lock_url().zip(watched.facts.holder)
                 {
                     records.keep_held((&node.name, source, url), held);
                 }

@@ -2,7 +2,7 @@
 
 use rolecall::config::schema::{Flags, read};
 use rolecall::config::secret::Secret;
-use rolecall::config::{Kind, PasswordFrom, Postgres, Source};
+use rolecall::config::{Fixed, Kind, PasswordFrom, Postgres, Source};
 use rolecall::look::role::Role;
 use rolecall::reply::routes::Listen;
 
@@ -44,10 +44,13 @@ fn every_source_can_be_a_flag() {
     for (flags, kind) in [
         (Flags { source: flag("patroni"), ..none.clone() }, patroni),
         (Flags { conninfo: Some(Secret::new("host=db1")), ..none.clone() }, postgres),
-        (Flags { role: flag("replica"), ..none.clone() }, Kind::Static(Role::Replica)),
+        (
+            Flags { role: flag("replica"), ..none.clone() },
+            Kind::Static(Fixed { role: Role::Replica }),
+        ),
         (
             Flags { source: flag("static"), role: flag("primary"), ..none },
-            Kind::Static(Role::Primary),
+            Kind::Static(Fixed { role: Role::Primary }),
         ),
     ] {
         let config = read("test.toml", "", &flags, None).expect("a configuration").config;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use rolecall::config::{Kind, Rhythm, Source};
+use rolecall::config::{Command, Kind, Rhythm, Source};
 use rolecall::facts::Facts;
 use rolecall::host::clock::Clock;
 use rolecall::look::error::{ErrorKind, SourceError};
@@ -298,7 +298,7 @@ pub async fn settle() {
 }
 
 pub fn configured(name: &str, interval: Duration) -> Source {
-    let kind = Kind::Command(vec![name.to_owned()]);
+    let kind = Kind::Command(Command { argv: vec![name.to_owned()] });
     Source {
         kind,
         interval,
