@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use humantime::format_duration;
-use tokio::time::timeout;
 
-use crate::config::{Config, Kind, Source};
+use crate::config::{Config, Source as Configured};
 use crate::look::observation::Observation;
-use crate::source::RoleSource as _;
-use crate::source::repmgr::Repmgr;
+use crate::source::Source;
 use crate::source::resolve::Resolver;
+use crate::source::role_source::look;
 use crate::verdict::policy::most_hold;
 
 /// Longest wait for one server: who checks a file waits for it.
@@ -33,7 +32,7 @@ pub struct Overrated {
 
 impl Overrated {
     /// What is wrong with the `failover_after` of a source, by what a look at its server showed.
-    pub fn of(source: &Source, seen: &Observation) -> Option<Self> {
+    pub fn of(source: &Configured, seen: &Observation) -> Option<Self> {
         let chosen = source.kind.settings().failover_after()?;
         let waits = seen.repmgr.as_ref()?.failover_after?;
         (chosen > waits).then_some(Self { chosen, waits })
@@ -58,12 +57,14 @@ pub async fn overrated(config: &Config) -> Vec<(String, Overrated)> {
     let sources =
         config.nodes.iter().flat_map(|node| node.sources.iter().map(move |of| (node, of)));
     let asked = sources.map(async |(node, source)| {
-        let Kind::Repmgr(repmgr) = &source.kind else { return None };
-        if repmgr.failover_after.is_none() || !repmgr.server.conninfo.place.is_here() {
+        let settings = source.kind.settings();
+        settings.failover_after()?;
+        if !settings.server()?.conninfo.place.is_here() {
             return None;
         }
-        let mut own = Repmgr::new(repmgr, WITHIN, Resolver::system()).ok()?;
-        let seen = timeout(WITHIN, own.observe()).await.ok()?.ok()?;
+        let soon = Configured { timeout: WITHIN, ..source.clone() };
+        let mut own = Source::new(&soon, &Resolver::system()).ok()?;
+        let seen = look(&mut own, WITHIN).await.ok()?;
         Some((node.name.clone(), Overrated::of(source, &seen)?))
     });
     join_all(asked).await.into_iter().flatten().collect()

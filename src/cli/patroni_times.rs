@@ -5,11 +5,11 @@ use std::time::Duration;
 use humantime::format_duration;
 use tokio::time::timeout;
 
-use crate::config::{Config, Kind, Node, Source};
+use crate::config::{Config, Node, Source as Configured};
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::patroni::Times;
-use crate::source::patroni::Patroni;
 use crate::source::resolve::Resolver;
+use crate::source::{RoleSource as _, Source};
 use crate::verdict::lock::Cut;
 
 /// Longest wait for one Patroni: who checks a file waits for it.
@@ -49,10 +49,10 @@ fn answered(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Status | ErrorKind::Malformed | ErrorKind::TooLong)
 }
 
-async fn times(source: &Source) -> Option<Result<Times, SourceError>> {
-    let Kind::Patroni(patroni) = &source.kind else { return None };
-    let mut asked = Patroni::new(patroni, Resolver::system()).ok()?;
-    timeout(WITHIN, asked.ask_times()).await.ok()
+async fn times(source: &Configured) -> Option<Result<Times, SourceError>> {
+    source.kind.settings().lock_url()?;
+    let mut asked = Source::new(source, &Resolver::system()).ok()?;
+    timeout(WITHIN, asked.lock_times()).await.ok()?
 }
 
 fn of_source(config: &Config, node: &Node, at: usize, times: Times) -> Vec<String> {

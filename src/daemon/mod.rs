@@ -8,7 +8,6 @@ pub mod logging;
 mod signals;
 pub mod systemd;
 
-use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,9 +19,9 @@ use tokio::time::{Interval, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::config::Control;
 use crate::config::schema::Loaded;
 use crate::config::warning::Warning;
-use crate::config::{self, Config, Control, Node, Rhythm, Service};
 use crate::control::desk::Desk;
 use crate::daemon::logging::Logging;
 use crate::daemon::signals::{Asked, LastWords, Signals, log_at_once, said};
@@ -34,20 +33,16 @@ use crate::port::agent;
 use crate::port::http::{self, Pages};
 use crate::port::open::{Bound, Ports};
 use crate::port::sockets::{self, Inherited};
-use crate::reply::asks::Asks;
 use crate::report::metrics::{Exposed, Metrics};
 use crate::report::view::View;
 use crate::source::releasing::{QUESTIONS_WAITING, Question};
-use crate::source::repmgr::Repmgr;
 use crate::source::resolve::Resolver;
-use crate::source::{Source, release};
 use crate::watch::fencing::{self, Fenced};
 use crate::watch::keeper::Keeper;
-use crate::watch::plan::{Plan, Planned, PlannedNode, Serving};
+use crate::watch::plan::Plan;
+use crate::watch::planner::Planner;
 use crate::watch::poke::{self, Door, Poke};
-use crate::watch::poller::{self, Spread};
 use crate::watch::record::Records;
-use crate::watch::watched::{StartPeer, StartRelease};
 
 /// How long stopping waits for the pollers to let go of what they hold.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
@@ -120,10 +115,9 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let daemon = Daemon {
         load,
         logging,
-        resolver,
+        planner: Planner::new(resolver, view.clock.clone()),
         fences,
         view,
-        asks: BTreeMap::new(),
         plans,
         held,
         ports,
@@ -156,9 +150,6 @@ fn internal(what: &str, error: &dyn std::error::Error) -> Failure {
     Failure::new(Exit::Internal, format_args!("{what}: {error}"))
 }
 
-/// Who asked, by node and service.
-type AsksOf = BTreeMap<(String, String), Arc<Asks>>;
-
 /// A configuration that was read and whose plan is not in force yet.
 struct Coming {
     loaded: Loaded,
@@ -169,13 +160,11 @@ struct Coming {
 struct Daemon<'a> {
     load: &'a Load<'a>,
     logging: Logging,
-    resolver: Resolver,
+    planner: Planner,
     /// Says what is fenced.
     fences: watch::Sender<fencing::Settings>,
     /// What every port answers from.
     view: View,
-    /// Who asked each service about each node, over reloads.
-    asks: AsksOf,
     plans: mpsc::Sender<Plan>,
     /// The sockets that the service manager holds; each must stay a service's.
     held: Vec<SocketAddr>,
@@ -294,77 +283,13 @@ impl Daemon<'_> {
 
     /// Hands the keeper what to watch and judge; the ports follow when that is in force.
     async fn plan(&mut self, loaded: Loaded, sockets: Vec<Bound>) -> Result<(), Failure> {
-        let config = &loaded.config;
-        let mut spread = Spread::over(config);
-        let answering = |service: &Service| Arc::new(service.answering.clone());
-        let answering: Vec<_> = config.services.iter().map(answering).collect();
-        let asks = self.asks_of(config);
-        let node = |node: &Node| {
-            let sources = node.sources.iter();
-            let sources = sources.map(|source| self.planned(source, spread.next(source)));
-            let serving = |(service, answering): (&Service, &Arc<_>)| Serving {
-                name: service.name.as_str().into(),
-                policy: Arc::new(service.policy(node)),
-                answering: Arc::clone(answering),
-                asks: Arc::clone(&asks[&(node.name.clone(), service.name.clone())]),
-            };
-            Ok(PlannedNode {
-                name: node.name.as_str().into(),
-                cluster: node.cluster.as_deref().map(Arc::from),
-                kinds: node.sources.iter().map(|source| source.kind.as_str()).collect(),
-                sources: sources.collect::<Result<_, Failure>>()?,
-                services: config.services.iter().zip(&answering).map(serving).collect(),
-            })
-        };
-        let nodes = config.nodes.iter().map(node).collect::<Result<_, Failure>>()?;
-        let (told, in_force) = oneshot::channel();
-        let http_allow = config.http.as_ref().map(|http| http.allow.as_slice().into());
-        let plan = Plan { nodes, routes: config.routes(), http_allow, in_force: told };
-        self.asks = asks;
+        let (plan, in_force) = self.planner.plan(&loaded.config)?;
         self.plans
             .send(plan)
             .await
             .map_err(|_| Failure::new(Exit::Internal, "the keeper ended"))?;
         self.coming = Some(Coming { loaded, sockets, in_force });
         Ok(())
-    }
-
-    /// The counts of every service about every node; those that are there go on.
-    fn asks_of(&self, config: &Config) -> AsksOf {
-        let pairs = config.nodes.iter().flat_map(|node| {
-            config.services.iter().map(|service| (node.name.clone(), service.name.clone()))
-        });
-        pairs
-            .map(|pair| {
-                let asks = self.asks.get(&pair).cloned().unwrap_or_default();
-                (pair, asks)
-            })
-            .collect()
-    }
-
-    /// A source, ready to be looked at; its second look comes `phase` after the first.
-    fn planned(&self, source: &config::Source, phase: Duration) -> Result<Planned, Failure> {
-        let built = Source::new(source, &self.resolver)?;
-        let (rhythm, clock) = (source.rhythm(), self.view.clock.clone());
-        let (start_peer, start_release) = match (&built, &source.kind) {
-            (Source::Repmgr(repmgr), config::Kind::Repmgr(keys)) => {
-                let peer = start_peer(Repmgr::clone(repmgr), rhythm, clock.clone());
-                let release = keys.release.as_ref().map(|release| {
-                    start_release(release, self.resolver.clone(), rhythm, clock.clone())
-                });
-                (Some(peer), release)
-            }
-            _ => (None, None),
-        };
-        Ok(Planned {
-            source: source.clone(),
-            start: Box::new(move |id, report, poked| {
-                tokio::spawn(poller::run(built, rhythm, phase, clock, id, report, poked))
-                    .abort_handle()
-            }),
-            start_peer,
-            start_release,
-        })
     }
 
     /// The coming configuration is in force: open its new ports, close those it left out.
@@ -400,32 +325,6 @@ impl Daemon<'_> {
         self.view.counted.reloaded(true, wall_clock());
         systemd::ready();
     }
-}
-
-/// Starts pollers of the other nodes of a repmgr cluster, in the own one's rhythm: what one answer
-/// may be used for rests on both.
-fn start_peer(own: Repmgr, rhythm: Rhythm, clock: Clock) -> StartPeer {
-    Box::new(move |row, id, report, poked| {
-        let peer = own.peer(row);
-        let looking = poller::run(peer, rhythm, rhythm.interval, clock.clone(), id, report, poked);
-        tokio::spawn(looking).abort_handle()
-    })
-}
-
-/// Starts asking the rolecalls of other nodes to give way, in the same rhythm.
-fn start_release(
-    release: &config::Releasing,
-    resolver: Resolver,
-    rhythm: Rhythm,
-    clock: Clock,
-) -> StartRelease {
-    let config::Releasing { key_file, port } = release.clone();
-    Box::new(move |row, (from, without), id, report, poked| {
-        let asked = release::Asked::new(row, from, port, key_file.clone(), resolver.clone());
-        let asked = asked.saying(without);
-        let asking = poller::run(asked, rhythm, rhythm.interval, clock.clone(), id, report, poked);
-        tokio::spawn(asking).abort_handle()
-    })
 }
 
 /// Ends when the coming plan is in force; never where none is coming.

@@ -33,7 +33,7 @@ use crate::look::error::{ErrorKind, SourceError};
 use crate::look::observation::Observation;
 use crate::look::role::{ROLES, Role};
 use crate::look::text;
-use crate::source::RoleSource;
+use crate::source::role_source::RoleSource;
 
 /// Most bytes of stdout that are read; a word needs twenty.
 const MAX_OUTPUT: usize = 4 * 1024;

@@ -3,7 +3,7 @@
 use crate::look::error::SourceError;
 use crate::look::observation::Observation;
 use crate::look::role::Role;
-use crate::source::RoleSource;
+use crate::source::role_source::RoleSource;
 
 /// Always this role; no look of it fails.
 #[derive(Debug, Clone, Copy)]

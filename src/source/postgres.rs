@@ -15,11 +15,11 @@ use crate::host::clock::Clock;
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::observation::{Expiry, Lack, Observation};
 use crate::look::stamp::Stamp;
-use crate::source::RoleSource;
 use crate::source::pg::Connector;
 use crate::source::pg::hosts::{Answered, Hosts};
 use crate::source::pg::role::{self, LEAST, RoleRow, STARTED, is_lack};
 use crate::source::resolve::Resolver;
+use crate::source::role_source::RoleSource;
 
 /// How long a server that lacks a part of what is asked is asked for its role alone: it may be upgraded.
 const LACKING: Duration = Duration::from_secs(300);

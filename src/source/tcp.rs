@@ -7,10 +7,10 @@ use crate::config;
 use crate::look::error::{MOST_DETAIL, SourceError};
 use crate::look::observation::Observation;
 use crate::look::text;
-use crate::source::RoleSource;
 use crate::source::pg::greeting::{Greeting, greet};
 use crate::source::port::Port;
 use crate::source::resolve::Resolver;
+use crate::source::role_source::RoleSource;
 
 /// A connection, and one question, a look.
 pub struct Tcp {

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::config::{Config, Rhythm, Source};
 use crate::host::clock::Clock;
-use crate::look::error::{ErrorKind, SourceError};
+use crate::look::error::SourceError;
 use crate::look::observation::Observation;
 use crate::look::stamp::Stamp;
-use crate::source::RoleSource;
+use crate::source::role_source::RoleSource;
+pub use crate::source::role_source::look;
 
 /// Time between the beginnings of two looks of a source that was poked.
 const POKED_INTERVAL: Duration = Duration::from_millis(75);
@@ -75,20 +76,6 @@ pub struct Look {
 /// Tells a keeper's pollers apart, over reloads too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PollerId(pub u64);
-
-/// Looks once, within the deadline. The source's future is dropped when its time is up.
-pub async fn look<S: RoleSource>(
-    source: &mut S,
-    deadline: Duration,
-) -> Result<Observation, SourceError> {
-    if let Ok(result) = timeout(deadline, source.observe()).await {
-        return result;
-    }
-    let within = humantime::format_duration(deadline);
-    let waited = source.waited_for().map_or_else(String::new, |what| format!(": {what}"));
-    let what = format_args!("no answer within {within}{waited}");
-    Err(SourceError::new(ErrorKind::Timeout, what))
-}
 
 /// Looks at a source for ever, one look at a time, and reports each. Ends when nobody listens.
 ///

@@ -53,12 +53,23 @@ const PURE: [&str; 4] = ["look", "verdict", "reply", "facts"];
 const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
-/// What a source may share with others in its folder.
-const SHARED_BY_SOURCES: [&str; 8] =
-    ["pg", "passfile", "tls", "resolve", "dial", "web", "port", "releasing"];
+/// What a source may share with others in its folder, and the settings of a kind with others in theirs.
+const SHARED_BY_SOURCES: [&str; 10] = [
+    "pg",
+    "passfile",
+    "tls",
+    "resolve",
+    "dial",
+    "web",
+    "port",
+    "releasing",
+    "members",
+    "role_source",
+];
+const SHARED_BY_SETTINGS: [&str; 1] = ["settings"];
 
-/// The kinds of source, as the configuration calls them, and their files.
-const KINDS: [&str; 6] = ["patroni", "repmgr", "postgres", "tcp", "command", "fixed"];
+/// Where kinds of source are registered; nobody else knows which there are.
+const REGISTRIES: [&str; 2] = ["config::kind", "source"];
 
 /// Lines of the description at the head of a folder.
 const DESCRIBED_IN: std::ops::RangeInclusive<usize> = 3..=8;
@@ -207,22 +218,78 @@ fn impure(files: &Files) -> Vec<String> {
     words.collect()
 }
 
+/// The kinds of source, by the files of their settings; the file or folder of who looks has the same name.
+fn kinds(files: &Files) -> Vec<&str> {
+    let kinds = files.keys().filter_map(|file| file.strip_prefix("config::kind::"));
+    kinds.filter(|kind| !SHARED_BY_SETTINGS.contains(kind)).collect()
+}
+
 /// What breaks the fifth rule: a kind of source that names another.
 fn kinds_that_name_each_other(files: &Files) -> Vec<String> {
+    let kinds = kinds(files);
     let mut wrong = Vec::new();
     for (file, code) in files {
-        let Some(kind) = KINDS.iter().find(|kind| is_in(file, &format!("source::{kind}"))) else {
-            continue;
-        };
-        for path in named(file, code) {
-            let Some(within) = path.strip_prefix("source::").map(folder) else { continue };
-            let is_file = within.starts_with(char::is_lowercase);
-            if is_file && within != *kind && !SHARED_BY_SOURCES.contains(&within) {
-                wrong.push(format!("{file} names {path}"));
+        for (above, shared) in
+            [("source::", SHARED_BY_SOURCES.as_slice()), ("config::kind::", &SHARED_BY_SETTINGS)]
+        {
+            let own = file.strip_prefix(above).map(folder);
+            let Some(kind) = own.filter(|own| kinds.contains(own)) else { continue };
+            for path in named(file, code) {
+                let Some(within) = path.strip_prefix(above).map(folder) else { continue };
+                let is_file = within.starts_with(char::is_lowercase);
+                if is_file && within != kind && !shared.contains(&within) {
+                    wrong.push(format!("{file} names {path}"));
+                }
             }
         }
     }
     wrong
+}
+
+/// The variants of `Kind`, as its registry has them.
+fn variants(files: &Files) -> Vec<&str> {
+    let registry = &files["config::kind"];
+    let body = registry.split("pub enum Kind {").nth(1).and_then(|rest| rest.split('}').next());
+    let lines = body.expect("the enum").lines().map(str::trim);
+    lines.filter_map(|line| line.split_once('(').map(|(variant, _)| variant)).collect()
+}
+
+/// What breaks the sixth rule: each place outside the registries that names a kind of source by its variant, opens
+/// the enum, or compares with the word for a kind.
+fn places_that_know_a_kind(files: &Files) -> Vec<String> {
+    let variants = variants(files);
+    let words: Vec<String> = kinds(files)
+        .iter()
+        .map(|kind| {
+            let settings = &files[&format!("config::kind::{kind}")];
+            let word = settings.split("word: ").nth(1).expect("the word of a kind");
+            word.split(',').next().unwrap_or_default().to_owned()
+        })
+        .collect();
+    let mut places = Vec::new();
+    for (file, code) in files {
+        if REGISTRIES.contains(&file.as_str()) {
+            continue;
+        }
+        for line in code.lines() {
+            let opens = ["impl Kind", "Kind::*", "use Kind"].iter().any(|way| line.contains(way));
+            let names = variants.iter().map(|variant| format!("Kind::{variant}")).any(|name| {
+                line.match_indices(&name).any(|(at, _)| {
+                    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+                    !line[..at].ends_with(is_word) && !line[at + name.len()..].starts_with(is_word)
+                })
+            });
+            let own = file.starts_with("config::kind::");
+            let compares = words.iter().any(|word| {
+                let ways = [format!("== {word}"), format!("{word} =>"), format!("{word} |")];
+                ways.iter().any(|way| line.contains(way))
+            });
+            if opens || names || (compares && !own) {
+                places.push(format!("{file}: {}", line.trim()));
+            }
+        }
+    }
+    places
 }
 
 /// A change that breaks a rule: one more line in a file.
@@ -297,9 +364,42 @@ fn what_decides_knows_no_runtime_no_input_and_no_clock() {
 
 #[test]
 fn no_kind_of_source_names_another() {
-    assert_eq!(kinds_that_name_each_other(&files()), Vec::<String>::new());
-    let broken = with("source::patroni", "use crate::source::repmgr::Repmgr;");
-    assert_eq!(kinds_that_name_each_other(&broken).len(), 1);
+    let files = files();
+    assert_eq!(kinds_that_name_each_other(&files), Vec::<String>::new());
+    for kind in kinds(&files) {
+        let there = files.contains_key(&format!("source::{kind}"));
+        assert!(there, "nobody looks for config::kind::{kind}");
+    }
+    for (file, line) in [
+        ("source::patroni", "use crate::source::repmgr::Repmgr;"),
+        ("source::pg", "use crate::source::repmgr::Repmgr;"),
+        ("config::kind::repmgr", "use crate::config::kind::postgres::PROFILE;"),
+    ] {
+        let broken = usize::from(file != "source::pg");
+        assert_eq!(kinds_that_name_each_other(&with(file, line)).len(), broken, "{file}");
+    }
+}
+
+/// Whoever adds a kind finds every place that must know it by the compiler's errors in the two registries.
+#[test]
+fn only_the_registries_know_which_kinds_of_source_there_are() {
+    assert_eq!(variants(&files()).len(), kinds(&files()).len());
+    assert_eq!(places_that_know_a_kind(&files()), Vec::<String>::new());
+    for (file, line) in [
+        ("daemon", "if let config::Kind::Repmgr(keys) = &source.kind {}"),
+        ("config::exposure", "matches!(kind, Kind::Patroni(_))"),
+        ("config::node", "impl Kind {"),
+        ("cli::ask", "use crate::config::Kind::*;"),
+        ("report::status", "if kind == \"patroni\" {"),
+        ("config::review", "match kind.as_str() { \"tcp\" => {} }"),
+    ] {
+        let broken = with(file, &format!("\n{line}\n"));
+        assert_eq!(places_that_know_a_kind(&broken).len(), 1, "{file}: {line}");
+    }
+    for line in ["ErrorKind::Command", "kind: Kind::of(x)", "\"patroni\": seen.patroni"] {
+        let fine = with("cli::ask", &format!("\n{line}\n"));
+        assert_eq!(places_that_know_a_kind(&fine), Vec::<String>::new(), "{line}");
+    }
 }
 
 /// `make mutants` changes what stands there; a file that has moved must not be passed over in silence.

@@ -22,9 +22,9 @@ use crate::look::release::Release;
 use crate::look::repmgr::{Attached, NodeId, Registered, Row};
 use crate::look::snapshot::{Snapshot, SourceFacts};
 use crate::look::stamp::Stamp;
-use crate::source::Source;
 use crate::source::release::Asked;
 use crate::source::resolve::Resolver;
+use crate::source::{RoleSource as _, Source, role_source};
 use crate::verdict::decide::{Verdict, decide};
 use crate::verdict::failover;
 use crate::verdict::handover::{self, Way};
@@ -32,7 +32,6 @@ use crate::verdict::policy::Policy;
 use crate::verdict::quorum::{self, Round};
 use crate::verdict::standing::Standing;
 use crate::verdict::state::State;
-use crate::watch::poller;
 use crate::watch::watched::others;
 
 pub use running::Running;
@@ -113,15 +112,15 @@ async fn look(
     clock: &Clock,
 ) -> Looked {
     let began = clock.now();
-    let seen = poller::look(source, configured.timeout).await;
+    let seen = role_source::look(source, configured.timeout).await;
     let took = clock.now().since(began).as_millis();
     let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
     let mut facts = SourceFacts::default();
     facts.record_own(clock.now(), began, seen.clone());
-    if let (Source::Repmgr(own), Ok(seen)) = (&*source, &seen) {
+    if let (Some(peer_of), Ok(seen)) = (source.peers(), &seen) {
         let peers = others(seen, lag_matters).into_iter().map(async |row| {
             let began = clock.now();
-            let looked = poller::look(&mut own.peer(row), configured.timeout).await;
+            let looked = role_source::look(&mut peer_of(row), configured.timeout).await;
             let mut snapshot = Snapshot::default();
             snapshot.record(began, looked);
             (row.id, snapshot)
@@ -158,7 +157,7 @@ async fn releases(
         let began = clock.now();
         let (port, file) = (release.port, release.key_file.clone());
         let mut asked = Asked::new(row, me, port, file, resolver.clone());
-        let said = poller::look(&mut asked, configured.timeout).await;
+        let said = role_source::look(&mut asked, configured.timeout).await;
         let said = said.ok().and_then(|said| said.release.as_deref().cloned());
         (row.id, (began, said))
     });

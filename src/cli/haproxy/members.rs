@@ -5,29 +5,20 @@
 //! rolecall is asked about all of them, on the host where HAProxy runs unless it listens elsewhere.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use tokio::time::timeout;
 
 use crate::cli::haproxy::front::{Agent, Front, Pool, Server, Serves, server_names};
 use crate::config::old_worker::OldWorker;
-use crate::config::{Config, Kind, LOCAL, Node, OLDEST, Service, Source as Configured};
+use crate::config::{Config, LOCAL, Node, OLDEST, Service, Source as Configured};
 use crate::host::failure::{Exit, Failure};
-use crate::look::error::{ErrorKind, SourceError};
-use crate::look::place::Place;
-use crate::look::repmgr::Registered;
 use crate::look::role::Role;
 use crate::reply::routes::Listen;
-use crate::source::Source;
-use crate::source::patroni::{Member as Listed, Patroni};
+use crate::source::members::{Member as Listed, reached};
 use crate::source::resolve::Resolver;
+use crate::source::{RoleSource as _, Source};
 use crate::verdict::lock::USUAL_SPAN;
 use crate::verdict::state::State;
-use crate::watch::poller;
-
-/// Longest wait for Patroni's `/cluster`, which asks the consensus store.
-const CLUSTER_WITHIN: Duration = Duration::from_secs(5);
 
 const TEMPLATE: &str = "take a file of haproxy/, which comes with rolecall, and put in your addresses; \
                         or name every server as a [[node]]";
@@ -113,120 +104,45 @@ async fn listed(
     resolver: &Resolver,
     left_out: &mut Vec<String>,
 ) -> Result<(&'static str, Vec<Member>), Failure> {
+    let mut unusable = None;
     for source in &node.sources {
-        let (from, members) = match &source.kind {
-            Kind::Repmgr(_) => ("repmgr.nodes", of_table(source, resolver).await?),
-            Kind::Patroni(_) => {
-                ("Patroni's /cluster", of_patroni(source, resolver, left_out).await?)
+        let mut asked = match Source::new(source, resolver) {
+            Ok(asked) => asked,
+            // Another one may know them.
+            Err(failure) => {
+                unusable = unusable.or(Some(failure));
+                continue;
             }
-            Kind::Postgres(_) | Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => continue,
         };
-        if members.is_empty() {
-            let what = format_args!("{from} has no server yet");
+        let Some(members) = asked.members(source.timeout).await.transpose()? else { continue };
+        left_out.extend(members.left_out);
+        if members.servers.is_empty() {
+            let what = format_args!("{} has no server yet", members.from);
             return Err(Failure::new(Exit::Unavailable, what).hint("run it once the cluster is up"));
         }
-        return Ok((from, members));
+        let servers = members.servers.into_iter().map(|listed| Member::of(listed, None));
+        return Ok((members.from, servers.collect()));
     }
     let kind = node.sources.first().map_or("none", |source| source.kind.as_str());
     let what =
         format_args!("a source of kind {kind} does not know the other servers of its cluster");
-    Err(Failure::new(Exit::Config, what).hint(TEMPLATE))
+    Err(unusable.unwrap_or_else(|| Failure::new(Exit::Config, what).hint(TEMPLATE)))
 }
 
-/// The rows of `repmgr.nodes`, by one look, without the witness: it takes writes and holds no data.
-async fn of_table(source: &Configured, resolver: &Resolver) -> Result<Vec<Member>, Failure> {
-    let seen = poller::look(&mut Source::new(source, resolver)?, source.timeout).await;
-    let seen = seen.map_err(|error| unavailable("repmgr.nodes", &error))?;
-    let table = seen.repmgr.iter().flat_map(|said| said.table.iter());
-    let servers = table.filter(|row| row.registered != Registered::Witness);
-    let member = |row: &crate::look::repmgr::Row| {
-        let place = row.places.first().ok_or_else(|| {
-            let what = format_args!("the row of {} in repmgr.nodes leads nowhere", row.id);
-            let hint = "register it again with a connection string that psql takes";
-            Failure::new(Exit::Unavailable, what).hint(hint)
-        })?;
-        let (host, port) = reached(place, &format!("{} of repmgr.nodes", row.id))?;
-        Ok(Member { name: row.name.to_string(), host, port, node: None })
-    };
-    servers.map(member).collect()
-}
-
-/// The members of a Patroni cluster that say where they are.
-async fn of_patroni(
-    source: &Configured,
-    resolver: &Resolver,
-    left_out: &mut Vec<String>,
-) -> Result<Vec<Member>, Failure> {
-    let mut members = Vec::new();
-    for listed in cluster(source, resolver).await? {
-        let Listed { name, host, port, .. } = listed;
-        match host {
-            Some(host) => members.push(Member { name, host, port, node: None }),
-            None => left_out.push(format!("{name:?} has told Patroni no address yet")),
-        }
-    }
-    Ok(members)
-}
-
-async fn cluster(source: &Configured, resolver: &Resolver) -> Result<Vec<Listed>, Failure> {
-    let Kind::Patroni(patroni) = &source.kind else { return Ok(Vec::new()) };
-    let patroni = Patroni::new(patroni, resolver.clone());
-    let mut patroni = patroni.map_err(|error| Failure::new(Exit::Config, error))?;
-    let asked = timeout(CLUSTER_WITHIN, patroni.ask_members()).await;
-    let asked = asked.unwrap_or_else(|_| {
-        let within = humantime::format_duration(CLUSTER_WITHIN);
-        Err(SourceError::new(ErrorKind::Timeout, format_args!("no answer within {within}")))
-    });
-    asked.map_err(|error| unavailable("Patroni's /cluster", &error))
-}
-
-/// Where one of the configured nodes is reached by clients: as its source reaches it, or as its Patroni
-/// says.
+/// Where one of the configured nodes is reached by clients: as its source reaches it, or as its source says.
 async fn of_node(at: usize, node: &Node, resolver: &Resolver) -> Result<Member, Failure> {
     let name = &node.name;
     for source in &node.sources {
-        let (host, port) = match &source.kind {
-            Kind::Repmgr(repmgr) => {
-                reached(&repmgr.server.conninfo.place, &format!("node {name}"))?
-            }
-            Kind::Postgres(postgres) => reached(&postgres.conninfo.place, &format!("node {name}"))?,
-            Kind::Patroni(patroni) => {
-                let members = cluster(source, resolver).await?;
-                let own = members.iter().find(|member| member.is_at(&patroni.url));
-                let own = own.or_else(|| members.iter().find(|member| member.name == *name));
-                let place = own.and_then(|own| Some((own.host.clone()?, own.port)));
-                place.ok_or_else(|| {
-                    let what = format_args!(
-                        "node {name}: its Patroni's /cluster has no member at its `url` or of its \
-                         name that says where PostgreSQL is"
-                    );
-                    Failure::new(Exit::Config, what).hint(
-                        "give the node the member's name, or the `url` that Patroni itself has",
-                    )
-                })?
-            }
-            Kind::Tcp(_) | Kind::Command(_) | Kind::Static(_) => continue,
+        let found = match source.kind.settings().server() {
+            Some(server) => Some(reached(&server.conninfo.place, &format!("node {name}"))?),
+            None => Source::new(source, resolver)?.reached(name).await.transpose()?,
         };
-        return Ok(Member { name: name.clone(), host, port, node: Some(at) });
+        if let Some(found) = found {
+            return Ok(Member::of(Listed { name: name.clone(), at: found }, Some(at)));
+        }
     }
     let what = format_args!("node {name}: its source does not know where PostgreSQL is");
     Err(Failure::new(Exit::Config, what).hint(TEMPLATE))
-}
-
-/// Host and port that HAProxy can connect to.
-fn reached(place: &Place, whose: &str) -> Result<(String, u16), Failure> {
-    let host = place.hostaddr.map_or_else(|| place.name().to_owned(), |addr| addr.to_string());
-    if place.socket_dir().is_some() {
-        let what = format_args!("{whose} is reached by the socket in {host}");
-        let hint = "HAProxy needs an address: give its `conninfo` a host";
-        return Err(Failure::new(Exit::Config, what).hint(hint));
-    }
-    Ok((host, place.port))
-}
-
-fn unavailable(what: &str, error: &SourceError) -> Failure {
-    Failure::new(Exit::Unavailable, format_args!("{what}: {}: {error}", error.kind.label()))
-        .hint(error.kind.hint())
 }
 
 /// One pool for every service that HAProxy can ask about some member, of every cluster.
@@ -280,6 +196,11 @@ fn listens(config: &Config, port: u16) -> bool {
 }
 
 impl Member {
+    fn of(listed: Listed, node: Option<usize>) -> Self {
+        let Listed { name, at: (host, port) } = listed;
+        Self { name, host, port, node }
+    }
+
     /// The cluster that the configuration has for it.
     fn cluster<'c>(&self, config: &'c Config) -> Option<&'c String> {
         config.nodes.get(self.node?)?.cluster.as_ref()

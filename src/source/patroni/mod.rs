@@ -22,6 +22,7 @@
 
 mod answer;
 mod client;
+mod cluster;
 mod members;
 mod own_port;
 mod tags;
@@ -35,13 +36,15 @@ use tracing::info;
 
 use crate::config::{self, Address};
 use crate::host::clock::Clock;
+use crate::host::failure::Failure;
 use crate::host::own_address;
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::observation::Observation;
 use crate::look::patroni::Times;
 use crate::look::stamp::Stamp;
-use crate::source::RoleSource;
+use crate::source::members::{Members, Reached};
 use crate::source::resolve::Resolver;
+use crate::source::role_source::RoleSource;
 use crate::source::web::Wanted;
 use crate::verdict::policy::Hysteresis;
 use answer::{HELD, NOT_HELD};
@@ -226,6 +229,18 @@ impl RoleSource for Patroni {
     async fn between_looks(&mut self) {
         self.learn_times().await;
         self.learn_port().await;
+    }
+
+    async fn lock_times(&mut self) -> Option<Result<Times, SourceError>> {
+        Some(self.ask_times().await)
+    }
+
+    async fn members(&mut self, _: Duration) -> Option<Result<Members, Failure>> {
+        Some(self.cluster().await)
+    }
+
+    async fn reached(&mut self, node: &str) -> Option<Result<Reached, Failure>> {
+        Some(self.own_place(node).await)
     }
 }
 

@@ -23,15 +23,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, Identity};
+use crate::host::failure::{Exit, Failure};
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::observation::{Expiry, Observation};
 use crate::look::place::Place;
 use crate::look::repmgr::{Answer, Attached, NodeId, Registered, Row, row};
-use crate::source::RoleSource;
+use crate::source::members::{Member, Members, reached, unavailable};
 use crate::source::pg::Connector;
 use crate::source::pg::hosts::{Answered, Hosts};
 use crate::source::pg::role::{RoleRow, STARTED};
 use crate::source::resolve::Resolver;
+use crate::source::role_source::{Peers, RoleSource, Source, look};
 use crate::verdict::policy::{TwoNode, usual_hold};
 use address::Aliases;
 pub use answer::MAX_ROWS;
@@ -232,6 +234,38 @@ impl RoleSource for Repmgr {
 
     fn waited_for(&self) -> Option<String> {
         self.hosts.waited_for()
+    }
+
+    fn peers(&self) -> Option<Peers> {
+        let own = self.clone();
+        Some(Box::new(move |row| Source::of(own.peer(row))))
+    }
+
+    async fn members(&mut self, limit: Duration) -> Option<Result<Members, Failure>> {
+        Some(self.registered(limit).await)
+    }
+}
+
+/// What lists the servers of the cluster.
+const FROM: &str = "repmgr.nodes";
+
+impl Repmgr {
+    /// The rows of its table, by one look, without the witness: it takes writes and holds no data.
+    async fn registered(&mut self, limit: Duration) -> Result<Members, Failure> {
+        let seen = look(self, limit).await.map_err(|error| unavailable(FROM, &error))?;
+        let table = seen.repmgr.iter().flat_map(|said| said.table.iter());
+        let servers = table.filter(|row| row.registered != Registered::Witness);
+        let servers = servers.map(|row| {
+            let place = row.places.first().ok_or_else(|| {
+                let what = format_args!("the row of {} in {FROM} leads nowhere", row.id);
+                let hint = "register it again with a connection string that psql takes";
+                Failure::new(Exit::Unavailable, what).hint(hint)
+            })?;
+            let at = reached(place, &format!("{} of {FROM}", row.id))?;
+            Ok(Member { name: row.name.to_string(), at })
+        });
+        let servers = servers.collect::<Result<_, Failure>>()?;
+        Ok(Members { from: FROM, servers, left_out: Vec::new() })
     }
 }
 
