@@ -22,21 +22,12 @@ use std::time::Duration;
 
 use crate::facts::{NodeFacts, ServiceFacts};
 use crate::look::error::{ErrorKind, SourceError};
+use crate::look::kind::Shows;
 use crate::look::role::Role;
 use crate::look::stamp::Stamp;
 use crate::verdict::order;
 use crate::verdict::reason::Reason;
 use crate::verdict::state::State;
-
-/// The kinds of source that ask the server itself whether it is in recovery, Patroni among them while
-/// it says `running`. A program's word may mean anything.
-const ASK_THE_SERVER: [&str; 3] = ["patroni", "repmgr", "postgres"];
-
-/// Of these a refused connection says that no server is there.
-const CONNECT: [&str; 2] = ["repmgr", "postgres"];
-
-/// The kind of source that asks PostgreSQL's own port beside its service.
-const BESIDE: &str = "patroni";
 
 /// Longest hold that repmgr.conf can give a primary, where nobody chose one.
 const LONGEST_READ: Duration = Duration::from_secs(15);
@@ -155,16 +146,18 @@ fn standing(now: Stamp, node: &NodeFacts) -> Standing {
 fn in_recovery(now: Stamp, node: &NodeFacts) -> bool {
     let Some(service) = for_primaries(node).next() else { return true };
     let mut nothing = false;
-    for ((kind, source), trust) in node.kinds.iter().zip(&node.sources).zip(&service.policy.trust) {
+    for ((kind, source), trust) in node.each_source().zip(&service.policy.trust) {
         match (source.own.failing(), source.own.good()) {
             (Some((_, error)), _) => {
-                nothing |= error.kind == ErrorKind::ServerDown && CONNECT.contains(kind);
-                // Patroni's word for where PostgreSQL is; a pooler's port says nothing of the server.
-                nothing |= error.kind == ErrorKind::PortRefused && *kind == BESIDE;
+                nothing |= match kind.shows {
+                    Shows::Server => error.kind == ErrorKind::ServerDown,
+                    Shows::ManagedServer => error.kind == ErrorKind::PortRefused,
+                    Shows::Nothing => false,
+                };
             }
             (None, Some((_, seen))) if seen.role == Some(Role::Primary) => return false,
             (None, Some((began, seen))) => {
-                let counts = now.since(began) <= trust.look && ASK_THE_SERVER.contains(kind);
+                let counts = now.since(began) <= trust.look && kind.shows != Shows::Nothing;
                 nothing |= counts && seen.role.is_some() && seen.not_running.is_none();
             }
             (None, None) => {}

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::look::kind::SourceKind;
 use crate::look::role::Role;
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
@@ -58,8 +59,8 @@ pub struct NodeFacts {
     pub name: Arc<str>,
     /// The cluster it belongs to, where that is said.
     pub cluster: Option<Arc<str>>,
-    /// The kinds of its sources, as the configuration calls them.
-    pub kinds: Arc<[&'static str]>,
+    /// The kinds of its sources, in the order of these.
+    pub kinds: Arc<[SourceKind]>,
     /// One for each source, in the order of the configuration.
     pub sources: Vec<SourceFacts>,
     /// One for each service, in the order of the configuration.
@@ -112,6 +113,11 @@ impl NodeFacts {
         let by_looks = !matches!(verdict.reason, Reason::Ordered(_) | Reason::Stopping(_));
         let failing = |source: &SourceFacts| source.own.failing().is_some();
         lets_in && by_looks && self.sources.iter().take(service.policy.trust.len()).any(failing)
+    }
+
+    /// Each of its sources, with its kind.
+    pub fn each_source(&self) -> impl Iterator<Item = (SourceKind, &SourceFacts)> {
+        self.kinds.iter().copied().zip(&self.sources)
     }
 
     /// The same by what is seen alone.

@@ -5,6 +5,7 @@
 //! no I/O, no runtime, no clock.
 
 pub mod error;
+pub mod kind;
 pub mod lease;
 pub mod observation;
 pub mod patroni;

@@ -357,9 +357,9 @@ fn reasons(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
 }
 
 fn ages(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
-    node.kinds.iter().zip(&node.sources).try_for_each(|(kind, source)| {
+    node.each_source().try_for_each(|(kind, source)| {
         let Some((began, _)) = source.own.good() else { return Ok(()) };
-        let labels = [("node", &*node.name), ("source", kind)];
+        let labels = [("node", &*node.name), ("source", kind.word)];
         lines.gauge(&labels, &now.since(began).as_secs_f64())
     })
 }
@@ -415,12 +415,12 @@ fn orders(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
 }
 
 fn certificates(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
-    node.kinds.iter().zip(&node.sources).try_for_each(|(kind, source)| {
+    node.each_source().try_for_each(|(kind, source)| {
         let Some((_, seen)) = source.own.good() else { return Ok(()) };
         let expiry = seen.expiry;
         [("peer", expiry.peer), ("own", expiry.own)].into_iter().try_for_each(|(whose, end)| {
             let Some(end) = end else { return Ok(()) };
-            lines.gauge(&[("node", &*node.name), ("source", kind), ("whose", whose)], &end)
+            lines.gauge(&[("node", &*node.name), ("source", kind.word), ("whose", whose)], &end)
         })
     })
 }

@@ -294,14 +294,13 @@ fn of_node(now: Stamp, node: &NodeFacts, since: impl Fn(&str, &str) -> Option<St
         let since = since(&node.name, &service.name);
         of_service(now, node, service, since)
     });
-    let sources = node.kinds.iter().zip(&node.sources);
     let seen = || node.sources.iter().filter_map(|source| Some(source.own.good()?.1));
     Node {
         node: node.name.to_string(),
         cluster: node.cluster.as_deref().map(str::to_owned),
         role: seen().find_map(|seen| seen.role).map(Role::as_str),
         timeline: seen().find_map(|seen| seen.timeline).map(|timeline| timeline.0),
-        sources: sources.map(|(kind, facts)| of_source(now, kind, facts)).collect(),
+        sources: node.each_source().map(|(kind, facts)| of_source(now, kind.word, facts)).collect(),
         services: services.collect(),
     }
 }

@@ -34,8 +34,6 @@ pub struct PlannedNode {
     pub name: Arc<str>,
     /// The cluster it belongs to, where that is said.
     pub cluster: Option<Arc<str>>,
-    /// The kinds of its sources.
-    pub kinds: Arc<[&'static str]>,
     /// The sources, in the order of the policies' `trust`. One that asks the same place as a source
     /// already watched keeps its facts, and its poller where the rhythm is the same too.
     pub sources: Vec<Planned>,
@@ -89,8 +87,6 @@ pub struct StagedNode {
     pub name: Arc<str>,
     /// The cluster it belongs to.
     pub cluster: Option<Arc<str>>,
-    /// The kinds of its sources.
-    pub kinds: Arc<[&'static str]>,
     /// Its services.
     pub services: Vec<Serving>,
     /// Which of the present nodes it goes on from.
@@ -134,7 +130,6 @@ impl Staged {
                 sources: sources.collect(),
                 name: node.name,
                 cluster: node.cluster,
-                kinds: node.kinds,
                 services: node.services,
                 before,
             }

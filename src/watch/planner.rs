@@ -55,7 +55,6 @@ impl Planner {
             Ok(PlannedNode {
                 name: node.name.as_str().into(),
                 cluster: node.cluster.as_deref().map(Arc::from),
-                kinds: node.sources.iter().map(|source| source.kind.as_str()).collect(),
                 sources: sources.collect::<Result<_, Failure>>()?,
                 services: services.collect(),
             })

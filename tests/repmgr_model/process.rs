@@ -360,7 +360,6 @@ fn planned(
     PlannedNode {
         name: node.name.as_str().into(),
         cluster: None,
-        kinds: vec!["repmgr"; node.sources.len()].into(),
         sources: node.sources.iter().map(source).collect(),
         services: config
             .services

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rolecall::facts::{Facts, NodeFacts, ServiceFacts};
 use rolecall::host::clock::Clock;
 use rolecall::host::descriptors::Shares;
+use rolecall::look::kind::{Shows, SourceKind};
 use rolecall::look::observation::Observation;
 use rolecall::look::role::Role;
 use rolecall::look::snapshot::{Snapshot, SourceFacts};
@@ -69,7 +70,7 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
     NodeFacts {
         name: "n1".into(),
         cluster: None,
-        kinds: ["static"].into(),
+        kinds: [SourceKind { word: "static", shows: Shows::Nothing }].into(),
         sources,
         services: vec![service],
     }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rolecall::config::kind::KINDS;
 use rolecall::facts::fence::{Due, Record, Watch};
 use rolecall::facts::{NodeFacts, ServiceFacts};
 use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::kind::SourceKind;
 use rolecall::look::observation::Observation;
 use rolecall::look::role::Role;
 use rolecall::look::snapshot::{Snapshot, SourceFacts};
@@ -66,6 +68,12 @@ fn service(roles: &[Role], sources: usize) -> ServiceFacts {
     }
 }
 
+/// As a configured source of this kind is known.
+fn known_as(word: &'static str) -> SourceKind {
+    let kind = KINDS.iter().find(|kind| kind.profile.word == word).expect("a kind");
+    SourceKind { word, shows: kind.profile.sees.server }
+}
+
 /// A node with these sources, each looked at so, one after the other, and one service for primaries.
 fn node(sources: &[(&'static str, &[(u64, Looked)])]) -> NodeFacts {
     let seen = |looks: &[(u64, Looked)]| {
@@ -78,7 +86,7 @@ fn node(sources: &[(&'static str, &[(u64, Looked)])]) -> NodeFacts {
     NodeFacts {
         name: "local".into(),
         cluster: None,
-        kinds: sources.iter().map(|(kind, _)| *kind).collect(),
+        kinds: sources.iter().map(|(kind, _)| known_as(kind)).collect(),
         sources: sources.iter().map(|(_, looks)| seen(looks)).collect(),
         services: vec![service(&[Role::Primary], sources.len())],
     }

@@ -8,6 +8,7 @@ use crate::config::kind::settings::{
 };
 use crate::config::units::{or_missing, string_or, text};
 use crate::config::warning::Warning;
+use crate::look::kind::Shows;
 
 const COMMAND: &str = "an array of the program's absolute path and its arguments";
 const HINT: &str = r#"such as ["/usr/local/bin/myrole", "--quiet"]; no shell reads it"#;
@@ -18,7 +19,13 @@ pub(crate) const PROFILE: Profile = Profile {
     flag: None,
     timeout: TIMEOUT,
     hold: HOLD,
-    sees: Sees { role: true, replicas: Replicas::AsSaid, lag: Lag::Unseen, tags: false },
+    sees: Sees {
+        role: true,
+        replicas: Replicas::AsSaid,
+        lag: Lag::Unseen,
+        tags: false,
+        server: Shows::Nothing,
+    },
     check_defaults: |table, _| {
         keys(table);
     },

@@ -6,6 +6,7 @@ use crate::config::kind::settings::{
 };
 use crate::config::units::{ROLE, or_missing, role, string};
 use crate::config::warning::Warning;
+use crate::look::kind::Shows;
 use crate::look::role::Role;
 
 pub(crate) const PROFILE: Profile = Profile {
@@ -14,7 +15,13 @@ pub(crate) const PROFILE: Profile = Profile {
     flag: Some("role"),
     timeout: TIMEOUT,
     hold: HOLD,
-    sees: Sees { role: true, replicas: Replicas::AsSaid, lag: Lag::Unseen, tags: false },
+    sees: Sees {
+        role: true,
+        replicas: Replicas::AsSaid,
+        lag: Lag::Unseen,
+        tags: false,
+        server: Shows::Nothing,
+    },
     check_defaults: |table, _| {
         keys(table);
     },

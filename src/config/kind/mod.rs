@@ -21,6 +21,7 @@ use crate::config::kind::repmgr::Repmgr;
 use crate::config::kind::settings::{Profile, Settings};
 use crate::config::kind::tcp::Tcp;
 use crate::config::server::Postgres;
+use crate::look::kind::SourceKind;
 
 /// The settings of a source, by its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +94,12 @@ impl Kind {
             (Self::Repmgr(one), Self::Repmgr(other)) => one.goes_on_from(other),
             _ => self == other,
         }
+    }
+
+    /// As what it saw is judged and told by it.
+    pub(crate) fn known_as(&self) -> SourceKind {
+        let profile = self.settings().profile();
+        SourceKind { word: profile.word, shows: profile.sees.server }
     }
 
     /// The word for this kind in the configuration.

@@ -15,6 +15,7 @@ use crate::config::kind::settings::{
 use crate::config::rhythm::Times;
 use crate::config::units::{PATH, address, boolean, path, patroni_url, string};
 use crate::config::warning::Warning;
+use crate::look::kind::Shows;
 use crate::verdict::lock::USUAL_TIMES;
 use crate::verdict::policy::{Hysteresis, Lock};
 
@@ -44,7 +45,13 @@ pub(crate) const PROFILE: Profile = Profile {
     flag: Some("url"),
     timeout: TIMEOUT,
     hold: HOLD,
-    sees: Sees { role: true, replicas: Replicas::Apart, lag: Lag::OverLimit, tags: true },
+    sees: Sees {
+        role: true,
+        replicas: Replicas::Apart,
+        lag: Lag::OverLimit,
+        tags: true,
+        server: Shows::ManagedServer,
+    },
     check_defaults: |table, _| {
         keys(table, true);
     },

@@ -10,6 +10,7 @@ use crate::config::kind::settings::{
 };
 use crate::config::server::{self, Postgres};
 use crate::config::warning::Warning;
+use crate::look::kind::Shows;
 use crate::look::place::Place;
 
 pub(crate) const PROFILE: Profile = Profile {
@@ -18,7 +19,13 @@ pub(crate) const PROFILE: Profile = Profile {
     flag: Some("conninfo"),
     timeout: TIMEOUT,
     hold: HOLD,
-    sees: Sees { role: true, replicas: Replicas::Alike, lag: Lag::Counted, tags: false },
+    sees: Sees {
+        role: true,
+        replicas: Replicas::Alike,
+        lag: Lag::Counted,
+        tags: false,
+        server: Shows::Server,
+    },
     check_defaults: |table, credentials| {
         server::keys(table, credentials);
     },

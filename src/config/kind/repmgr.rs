@@ -19,6 +19,7 @@ use crate::config::rhythm::Times;
 use crate::config::server::{self, Postgres};
 use crate::config::units::{boolean, duration, integer, path, string, word};
 use crate::config::warning::Warning;
+use crate::look::kind::Shows;
 use crate::look::repmgr::NodeId;
 use crate::verdict::policy::{Electorate, TwoNode, most_hold, usual_hold};
 
@@ -52,7 +53,13 @@ pub(crate) const PROFILE: Profile = Profile {
     timeout: TIMEOUT,
     // It follows from the other keys.
     hold: Duration::ZERO,
-    sees: Sees { role: true, replicas: Replicas::Alike, lag: Lag::Counted, tags: false },
+    sees: Sees {
+        role: true,
+        replicas: Replicas::Alike,
+        lag: Lag::Counted,
+        tags: false,
+        server: Shows::Server,
+    },
     // Those of the server are checked by kind `postgres`.
     check_defaults: |table, _| {
         keys(table);

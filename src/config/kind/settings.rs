@@ -13,6 +13,7 @@ use crate::config::haproxy::Haproxy;
 use crate::config::rhythm::Times;
 use crate::config::server::Postgres;
 use crate::config::warning::Warning;
+use crate::look::kind::Shows;
 use crate::look::place::Place;
 use crate::verdict::policy::{Electorate, Hysteresis, Lock};
 
@@ -53,6 +54,8 @@ pub struct Sees {
     pub lag: Lag,
     /// Its tags.
     pub tags: bool,
+    /// Whether the server itself is there, and in recovery.
+    pub server: Shows,
 }
 
 /// How well the kinds of replica are told apart.

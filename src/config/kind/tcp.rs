@@ -4,6 +4,7 @@ use crate::config::address::Address;
 use crate::config::document::Table;
 use crate::config::kind::settings::{At, HOLD, Lag, Profile, Replicas, Sees, Settings, TIMEOUT};
 use crate::config::units::{address, or_missing, string, text};
+use crate::look::kind::Shows;
 
 const ADDRESS: &str = "HOST:PORT";
 
@@ -13,7 +14,13 @@ pub(crate) const PROFILE: Profile = Profile {
     flag: None,
     timeout: TIMEOUT,
     hold: HOLD,
-    sees: Sees { role: false, replicas: Replicas::AsSaid, lag: Lag::Unseen, tags: false },
+    sees: Sees {
+        role: false,
+        replicas: Replicas::AsSaid,
+        lag: Lag::Unseen,
+        tags: false,
+        server: Shows::Nothing,
+    },
     check_defaults: |table, _| {
         keys(table);
     },

@@ -272,7 +272,7 @@ impl Keeper {
                 cuts: Vec::new(),
                 next: None,
             };
-            published.push(self.begin(now, node, kept.sources()));
+            published.push(self.begin(now, node, &kept));
             self.nodes.push(kept);
         }
         self.facts.send_replace(Facts { nodes: published, routes, http_allow });
@@ -287,7 +287,9 @@ impl Keeper {
     }
 
     /// The first facts of a node under a new plan, with the memory that its services have.
-    fn begin(&self, now: Stamp, node: StagedNode, sources: Vec<SourceFacts>) -> NodeFacts {
+    fn begin(&self, now: Stamp, node: StagedNode, kept: &Node) -> NodeFacts {
+        let sources = kept.sources();
+        let kinds = kept.watched.iter().map(|watched| watched.source.kind.known_as()).collect();
         let facts = self.facts.borrow();
         let before = node.before.and_then(|at| facts.nodes.get(at));
         let seen_before = before.map_or(&[][..], |before| &before.sources);
@@ -311,7 +313,7 @@ impl Keeper {
             ServiceFacts { name, policy, standing, answering, asks, orders, last_word }
         });
         let services = services.collect();
-        NodeFacts { name: node.name, cluster: node.cluster, kinds: node.kinds, sources, services }
+        NodeFacts { name: node.name, cluster: node.cluster, kinds, sources, services }
     }
 
     fn fold(&mut self, look: Look, report: &mpsc::Sender<Look>) {

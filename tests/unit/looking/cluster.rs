@@ -129,7 +129,6 @@ impl Cluster {
         PlannedNode {
             name: format!("n{number}").into(),
             cluster: None,
-            kinds: ["repmgr"].into(),
             sources: vec![self.source(number, node.sources[0].clone())],
             services: services.collect(),
         }

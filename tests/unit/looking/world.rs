@@ -230,7 +230,6 @@ impl World {
         PlannedNode {
             name: name.into(),
             cluster: None,
-            kinds: vec!["command"; sources.len()].into(),
             sources: sources.collect(),
             services: vec![Serving {
                 name: "primary".into(),

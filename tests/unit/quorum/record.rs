@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rolecall::facts::{NodeFacts, ServiceFacts};
+use rolecall::look::kind::{Shows, SourceKind};
 use rolecall::look::snapshot::SourceFacts;
 use rolecall::reply::routes::Answering;
 use rolecall::reply::wording::Wording;
@@ -108,7 +109,7 @@ fn a_yes_that_was_counted_is_kept_until_the_node_gives_way() {
     let node = |standing, source| NodeFacts {
         name: ABOUT.0.into(),
         cluster: None,
-        kinds: ["repmgr"].into(),
+        kinds: [SourceKind { word: "repmgr", shows: Shows::Server }].into(),
         sources: vec![source],
         services: vec![ServiceFacts {
             name: ABOUT.1.into(),
