@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use rolecall::config::kind::KINDS;
+
 /// What each folder may name of this crate beside itself: a folder, or one file of it. In the order of lib.rs.
 const ROWS: [(&str, &[&str]); 13] = [
     ("look", &[]),
@@ -384,6 +386,7 @@ fn no_kind_of_source_names_another() {
 #[test]
 fn only_the_registries_know_which_kinds_of_source_there_are() {
     assert_eq!(variants(&files()).len(), kinds(&files()).len());
+    assert_eq!(variants(&files()).len(), KINDS.len(), "a kind has no row in the registry");
     assert_eq!(places_that_know_a_kind(&files()), Vec::<String>::new());
     for (file, line) in [
         ("daemon", "if let config::Kind::Repmgr(keys) = &source.kind {}"),

@@ -5,6 +5,7 @@
 mod agent;
 mod bounds;
 mod config;
+mod example;
 mod fence_rule;
 mod layers;
 mod lease;
