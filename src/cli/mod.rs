@@ -4,14 +4,13 @@
 //! its own, `ask` with it and then looks itself; `check`, `haproxy`, `man` and `completions` need none.
 
 pub mod ask;
+mod check;
+mod failover_after;
 pub mod haproxy;
+mod lock_times;
 pub mod manual;
 pub mod overview;
-mod patience;
-mod patroni_times;
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,19 +25,16 @@ use crate::cli::ask::Running;
 use crate::cli::haproxy::members;
 use crate::cli::overview::Health;
 use crate::config::document::Problem;
+use crate::config::kind::KINDS;
 use crate::config::schema::{self, Flags, Loaded};
 use crate::config::secret::Secret;
 use crate::config::{Config, Control, units};
 use crate::control::protocol::{self, Question};
 use crate::daemon;
 use crate::daemon::logging;
-use crate::host::accounts;
 use crate::host::failure::{Exit, Failure};
-use crate::source::patroni::TIMES_HINT;
-use crate::source::resolve::Resolver;
-use crate::source::{self, Source};
 use crate::verdict::state::State;
-use crate::watch::{fencing, poke};
+use crate::watch::poke;
 
 /// Answers HAProxy's agent-check with the role of a PostgreSQL node: READY or MAINT.
 #[derive(Parser)]
@@ -135,8 +131,7 @@ struct Ordering {
 /// Flags that stand in for a configuration file.
 #[derive(Args)]
 struct Run {
-    /// Kind of the one source: patroni, repmgr, postgres, tcp, command or static; replaces every [source].
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", help = kinds_help())]
     source: Option<String>,
     /// Patroni's REST API.
     #[arg(long, value_name = "URL")]
@@ -150,6 +145,13 @@ struct Run {
     /// Where the first service is asked: ADDRESS:PORT, or PORT for every address.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+}
+
+fn kinds_help() -> String {
+    let words: Vec<&str> = KINDS.iter().map(|kind| kind.profile.word).collect();
+    let (last, others) = words.split_last().unwrap_or((&"", &[]));
+    let kinds = format!("{} or {last}", others.join(", "));
+    format!("Kind of the one source: {kinds}; replaces every [source]")
 }
 
 /// Parses the command line, runs what it says, and returns the exit code.
@@ -240,68 +242,7 @@ impl Cli {
 
     fn check(&self) -> Result<ExitCode, Failure> {
         let loaded = self.load(&Flags::default())?;
-        let resolver = Resolver::system();
-        let sources = loaded.config.nodes.iter().flat_map(|node| &node.sources);
-        let (mut hidden, mut unusable) = (BTreeSet::new(), Vec::new());
-        for source in sources {
-            if let Some(key) = source::shown_to_the_daemon_alone(source) {
-                hidden.insert(key);
-            } else if let Err(failure) = Source::new(source, &resolver) {
-                unusable.push(failure.to_string());
-            }
-        }
-        if !unusable.is_empty() {
-            return Err(Failure::new(Exit::Config, unusable.join("\n")));
-        }
-        // The daemon does not start without it.
-        if let Some(group) =
-            loaded.config.control.as_ref().and_then(|control| control.group.as_ref())
-        {
-            accounts::group(group)?;
-        }
-        let runtime = runtime()?;
-        let times = runtime.block_on(patroni_times::ask(&loaded.config));
-        if !times.held_too_long.is_empty() {
-            return Err(Failure::new(Exit::Config, times.held_too_long.join("\n")));
-        }
-        let fence = runtime.block_on(fencing::check(&loaded.config));
-        let overrated = runtime.block_on(patience::overrated(&loaded.config));
-        // A name look-up that hangs must not keep the answer from being printed.
-        runtime.shutdown_background();
-        let unsure = fence.map_err(|error| {
-            Failure::new(Exit::Config, format_args!("fence: {error}")).hint(error.kind.hint())
-        })?;
-        let mut said = String::new();
-        for unknown in times.unknown {
-            let _ = writeln!(said, "warning: {unknown}\n  hint: {TIMES_HINT}");
-        }
-        for (node, overrated) in overrated {
-            let _ = writeln!(said, "warning: {node}: {overrated}\n  hint: {}", patience::HINT);
-        }
-        if let Some(error) = unsure {
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                said,
-                "warning: fence: whether it can end sessions is not known: {error}\n  hint: {}",
-                error.kind.hint()
-            );
-        }
-        for warning in &loaded.warnings {
-            // Writing to a string cannot fail.
-            let _ = writeln!(said, "warning: {warning}\n  hint: {}", warning.hint());
-        }
-        for key in hidden {
-            let _ = writeln!(
-                said,
-                "warning: {} is shown to the daemon alone, so that its source is not checked here\n  \
-                 hint: see in the log whether the daemon takes it",
-                key.display()
-            );
-        }
-        let _ = match self.config_file() {
-            Some(file) => writeln!(said, "{}: ok", file.display()),
-            None => writeln!(said, "no configuration file, the built-in defaults: ok"),
-        };
+        let said = check::check(&loaded, self.config_file(), runtime()?)?;
         print(&said)?;
         Ok(ExitCode::SUCCESS)
     }

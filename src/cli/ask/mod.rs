@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::cli::patience::{self, Overrated};
+use crate::cli::failover_after::{self, Overrated};
 use crate::config::{Config, Node, Source as Configured};
 use crate::host::clock::{Clock, wall_clock};
 use crate::host::failure::Failure;
@@ -210,7 +210,8 @@ impl OfNode {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "  source {} ({} ms): {said}", look.kind, look.took_ms);
             if let Some(overrated) = &look.overrated {
-                let _ = writeln!(out, "    warning: {overrated}\n    hint: {}", patience::HINT);
+                let _ =
+                    writeln!(out, "    warning: {overrated}\n    hint: {}", failover_after::HINT);
             }
             out.push_str(&look.cluster());
         }

@@ -15,6 +15,8 @@ use crate::verdict::lock::Cut;
 /// Longest wait for one Patroni: who checks a file waits for it.
 const WITHIN: Duration = Duration::from_secs(1);
 
+pub use crate::source::patroni::TIMES_HINT as HINT;
+
 /// What was found out by asking the Patronis of a configuration. One that does not answer is passed over:
 /// it may be stopped while a file is checked.
 #[derive(Default)]
