@@ -18,7 +18,7 @@ pub use crate::source::repmgr::fuzzing as repmgr;
 /// # Errors
 /// It is damaged.
 pub fn orders(text: &[u8], boot: &str, now: Stamp, wall: i64) -> std::io::Result<Vec<Arc<Order>>> {
-    crate::control::file::read(text, boot, now, wall)
+    crate::control::order_file::read(text, boot, now, wall)
 }
 
 /// What a program said that ended with this code.

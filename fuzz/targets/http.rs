@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use rolecall::host::places::Places;
+use rolecall::host::seats::Seats;
 use rolecall::source::releasing::Key;
 use rolecall_fuzz::stage::{Stage, key};
 use rolecall_fuzz::{one_line, run, target};
@@ -22,7 +22,7 @@ target!(|data| {
         let Some((may, request)) = data.split_first() else { return };
         let pages = &stage.pages;
         let peer = "192.0.2.1:1".parse().expect("an address");
-        let places = Places::new(1);
+        let places = Seats::new(1);
         let place = places.take(std::net::IpAddr::from([192, 0, 2, 1]), || false, || ());
         let place = (may % 2 == 0).then_some(&place);
         let questions = &mut stage.questions;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rolecall::host::places::Places;
+use rolecall::host::seats::Seats;
 use rolecall::port::asking::Asker;
 use rolecall::report::view::View;
 use rolecall_fuzz::stage::Stage;
@@ -19,7 +19,7 @@ target!(|data| {
         stage.look();
         let View { facts, clock, counted, .. } = &stage.pages.view;
         let asker = Asker::new(stage.addr, facts.clone(), clock.clone(), counted.clone());
-        let (asker, places) = (Arc::new(asker), Places::new(1));
+        let (asker, places) = (Arc::new(asker), Seats::new(1));
         let place = places.take(None, || false, || ());
         let said = run(async {
             let (mut client, server) = duplex(8192);

@@ -41,7 +41,7 @@ pub use crate::config::node::{Node, Source};
 pub use crate::config::rhythm::Rhythm;
 pub use crate::config::server::{PasswordFrom, Postgres};
 pub use crate::config::service::Service;
-use crate::reply::routes::{Asked, Listen, Routes};
+use crate::reply::routes::{Listen, Route, Routes};
 
 /// The name of the socket that wakes rolecall up, in the runtime directory that systemd makes.
 pub const POKE_SOCKET: &str = "poke.sock";
@@ -147,11 +147,11 @@ impl Config {
             for listen in &service.listen {
                 let node = (self.nodes.len() == 1).then_some(0);
                 let agent_send = service.agent_send;
-                routes.add(*listen, Asked { node, service: at, agent_send });
+                routes.add(*listen, Route { node, service: at, agent_send });
             }
             for (node, of) in self.nodes.iter().enumerate() {
                 for listen in of.listen.get(&service.name).into_iter().flatten() {
-                    let asked = Asked { node: Some(node), service: at, agent_send: false };
+                    let asked = Route { node: Some(node), service: at, agent_send: false };
                     routes.add(*listen, asked);
                 }
             }

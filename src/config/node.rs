@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::kind::Kind;
-use crate::config::rhythm::{Rhythm, Times};
+use crate::config::rhythm::{Rhythm, Timing};
 use crate::reply::routes::Listen;
 use crate::verdict::policy::Electorate;
 
@@ -43,8 +43,8 @@ pub struct Source {
 
 impl Source {
     /// A source of this kind, looked at in these times.
-    pub(crate) fn new(kind: Kind, times: Times) -> Self {
-        let Times { rhythm: Rhythm { interval, timeout }, hold, hold_chosen, beside, memory } =
+    pub(crate) fn new(kind: Kind, times: Timing) -> Self {
+        let Timing { rhythm: Rhythm { interval, timeout }, hold, hold_chosen, beside, memory } =
             times;
         Self { kind, interval, timeout, hold, hold_chosen, beside, memory }
     }
@@ -55,9 +55,9 @@ impl Source {
     }
 
     /// All its times.
-    pub fn times(&self) -> Times {
+    pub fn times(&self) -> Timing {
         let &Self { hold, hold_chosen, beside, memory, .. } = self;
-        Times { rhythm: self.rhythm(), hold, hold_chosen, beside, memory }
+        Timing { rhythm: self.rhythm(), hold, hold_chosen, beside, memory }
     }
 
     /// The rule by which its node is the primary, where that is not the node's own word.

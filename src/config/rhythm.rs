@@ -37,7 +37,7 @@ impl Rhythm {
 
 /// The times of one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
+pub struct Timing {
     /// How often it is looked at.
     pub rhythm: Rhythm,
     /// How long the last yes stands once looks fail.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::control::file::OrderFile;
+use crate::control::order_file::OrderFile;
 use crate::control::protocol::MOST_READY;
 use crate::facts::{Facts, NodeFacts, ServiceFacts};
 use crate::host::clock::Clock;

@@ -26,7 +26,7 @@ use crate::control::book::{Ending, OrderBook, Refused};
 use crate::control::protocol::{BECOME, CLIENT, QUESTION, Question};
 use crate::host::clock::Clock;
 use crate::host::failure::{Exit, Failure};
-use crate::host::places::{Place, Places};
+use crate::host::seats::{Seat, Seats};
 use crate::host::seldom::Seldom;
 use crate::host::{accounts, unix_socket};
 use crate::look::stamp::Stamp;
@@ -48,7 +48,7 @@ pub struct Desk {
     clock: Clock,
     me: u32,
     /// Those that are served, by their users.
-    places: Places<u32>,
+    places: Seats<u32>,
     /// Held while something is changed.
     changing: Mutex<()>,
     /// Warnings of what clients do.
@@ -65,7 +65,7 @@ impl Desk {
         let (clock, by_group) = (view.clock.clone(), config.group.is_some());
         let (book, orders) = OrderBook::open(&config.state, view)?;
         let me = rustix::process::geteuid().as_raw();
-        let (places, changing, odd) = (Places::new(clients), Mutex::default(), Mutex::default());
+        let (places, changing, odd) = (Seats::new(clients), Mutex::default(), Mutex::default());
         Ok((Self { listener, by_group, book, clock, me, places, changing, odd }, orders))
     }
 
@@ -117,7 +117,7 @@ impl Desk {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn client(&self, mut stream: &UnixStream, place: &Place<u32>) {
+    fn client(&self, mut stream: &UnixStream, place: &Seat<u32>) {
         let answer = match self.who(stream) {
             Ok(who) => match hear(stream, &self.clock, place) {
                 Ok((question, until)) => self.answer(question, &who, stream, until),
@@ -225,7 +225,7 @@ fn has_asked(stream: &UnixStream, how: RecvFlags) -> Result<bool, Errno> {
 fn hear(
     mut stream: &UnixStream,
     clock: &Clock,
-    place: &Place<u32>,
+    place: &Seat<u32>,
 ) -> io::Result<(Question, Option<Stamp>)> {
     let until = clock.now().plus(CLIENT);
     let mut heard = Vec::new();

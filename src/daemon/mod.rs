@@ -24,7 +24,7 @@ use crate::config::schema::Loaded;
 use crate::config::warning::Warning;
 use crate::control::desk::Desk;
 use crate::daemon::logging::Logging;
-use crate::daemon::signals::{Asked, LastWords, Signals, log_at_once, said};
+use crate::daemon::signals::{LastWords, Signals, Told, log_at_once, said};
 use crate::facts::{Facts, beats, longest_last_word};
 use crate::host::clock::{Clock, wall_clock};
 use crate::host::descriptors::Shares;
@@ -205,14 +205,14 @@ impl Daemon<'_> {
                     }
                 }
                 asked = signals.next() => match asked {
-                    Asked::Stop if last_words.is_some() => {
+                    Told::Stop if last_words.is_some() => {
                         log_at_once();
                         return Ok(());
                     }
-                    Asked::Stop => last_words = Some(self.say_last_words()),
-                    Asked::Reload if last_words.is_some() => info!("not reloaded: stopping"),
-                    Asked::Reload if self.coming.is_some() => self.reload_again = true,
-                    Asked::Reload => self.reload().await,
+                    Told::Stop => last_words = Some(self.say_last_words()),
+                    Told::Reload if last_words.is_some() => info!("not reloaded: stopping"),
+                    Told::Reload if self.coming.is_some() => self.reload_again = true,
+                    Told::Reload => self.reload().await,
                 },
                 changed = self.view.announced.changed() => match changed {
                     Ok(()) => systemd::status(&self.view.announced.borrow_and_update()),
@@ -234,7 +234,7 @@ impl Daemon<'_> {
                     Some(ended) => port_ended(ended)?,
                     None => break,
                 },
-                asked = signals.next() => if let Asked::Stop = asked {
+                asked = signals.next() => if let Told::Stop = asked {
                     log_at_once();
                     break;
                 }

@@ -8,7 +8,7 @@ use tokio::time::Sleep;
 use tracing::info;
 
 /// What a signal asks for.
-pub enum Asked {
+pub enum Told {
     /// SIGTERM or SIGINT.
     Stop,
     /// SIGHUP
@@ -36,11 +36,11 @@ impl Signals {
     }
 
     /// The next one.
-    pub async fn next(&mut self) -> Asked {
+    pub async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.term.recv() => Asked::Stop,
-            _ = self.int.recv() => Asked::Stop,
-            _ = self.hup.recv() => Asked::Reload,
+            _ = self.term.recv() => Told::Stop,
+            _ = self.int.recv() => Told::Stop,
+            _ = self.hup.recv() => Told::Reload,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::look::role::Role;
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
 use crate::reply::asks::Asks;
-use crate::reply::routes::{Answering, Asked, Routes};
+use crate::reply::routes::{Answering, Route, Routes};
 use crate::verdict::decide::{Verdict, decide};
 use crate::verdict::last_word::LastWord;
 use crate::verdict::lock::Cut;
@@ -41,7 +41,7 @@ pub struct Facts {
 impl Facts {
     /// The node and the service that are asked for where nothing else is said. Where several nodes
     /// may be meant the node is any of them: only how the service is answered may be read then.
-    pub fn asked(&self, asked: Asked) -> Option<(&NodeFacts, &ServiceFacts)> {
+    pub fn asked(&self, asked: Route) -> Option<(&NodeFacts, &ServiceFacts)> {
         let node = self.nodes.get(asked.node.unwrap_or(0))?;
         Some((node, node.services.get(asked.service)?))
     }

@@ -9,7 +9,7 @@ pub mod descriptors;
 pub mod failure;
 pub mod own_address;
 pub mod own_file;
-pub mod places;
+pub mod seats;
 pub mod seldom;
 pub mod small_file;
 pub mod unix_socket;

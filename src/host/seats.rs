@@ -1,4 +1,4 @@
-//! Places for those who are listened to at one time.
+//! Seats for those who are listened to at one time.
 //!
 //! There is always room for one more. Where all places are taken, one ends that has said nothing yet and
 //! has been there the longest: of those who came from where most came from, so that one address cannot
@@ -6,9 +6,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Places for those who come from a `K`. Clones are the same places.
+/// Seats for those who come from a `K`. Clones are the same places.
 #[derive(Clone)]
-pub struct Places<K>(Arc<Mutex<Inner<K>>>);
+pub struct Seats<K>(Arc<Mutex<Inner<K>>>);
 
 struct Inner<K> {
     most: usize,
@@ -27,14 +27,14 @@ struct Taken<K> {
 }
 
 /// One place; free again once it is dropped.
-pub struct Place<K> {
+pub struct Seat<K> {
     id: u64,
-    places: Places<K>,
+    places: Seats<K>,
     /// Another one was ended for it.
     pub made_room: bool,
 }
 
-impl<K: PartialEq + Copy> Places<K> {
+impl<K: PartialEq + Copy> Seats<K> {
     /// This many; one at least.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Mutex::new(Inner { most: most.max(1), next: 0, taken: Vec::new() })))
@@ -47,7 +47,7 @@ impl<K: PartialEq + Copy> Places<K> {
         from: K,
         asked: impl Fn() -> bool + Send + 'static,
         end: impl FnOnce() + Send + 'static,
-    ) -> Place<K> {
+    ) -> Seat<K> {
         let mut inner = self.inner();
         let goes = (inner.taken.len() >= inner.most).then(|| inner.silent_goes(from));
         let gone = goes.map(|at| inner.taken.remove(at));
@@ -60,11 +60,11 @@ impl<K: PartialEq + Copy> Places<K> {
         if let Some(gone) = gone {
             (gone.end)();
         }
-        Place { id, places: self.clone(), made_room }
+        Seat { id, places: self.clone(), made_room }
     }
 }
 
-impl<K> Places<K> {
+impl<K> Seats<K> {
     /// How many are taken.
     pub fn taken(&self) -> usize {
         self.inner().taken.len()
@@ -106,7 +106,7 @@ impl<K: PartialEq + Copy> Inner<K> {
     }
 }
 
-impl<K> Place<K> {
+impl<K> Seat<K> {
     /// Whoever has the place has said what it wants.
     pub fn spoke(&self) {
         if let Some(taken) = self.places.inner().taken.iter_mut().find(|of| of.id == self.id) {
@@ -115,7 +115,7 @@ impl<K> Place<K> {
     }
 }
 
-impl<K> Drop for Place<K> {
+impl<K> Drop for Seat<K> {
     fn drop(&mut self) {
         self.places.inner().taken.retain(|taken| taken.id != self.id);
     }
@@ -131,20 +131,20 @@ mod tests {
 
     type Ended = Arc<AtomicBool>;
 
-    fn take(places: &Places<u8>, from: u8) -> (Place<u8>, Ended) {
+    fn take(places: &Seats<u8>, from: u8) -> (Seat<u8>, Ended) {
         let ended = Ended::default();
         let end = Arc::clone(&ended);
         (places.take(from, || false, move || end.store(true, Ordering::Relaxed)), ended)
     }
 
-    fn ended(of: &[(Place<u8>, Ended)]) -> Vec<usize> {
+    fn ended(of: &[(Seat<u8>, Ended)]) -> Vec<usize> {
         let ended = of.iter().enumerate().filter(|(_, (_, ended))| ended.load(Ordering::Relaxed));
         ended.map(|(at, _)| at).collect()
     }
 
     #[test]
     fn the_oldest_silent_one_of_the_crowd_makes_room() {
-        let places = Places::new(4);
+        let places = Seats::new(4);
         let mut here: Vec<_> = [7, 1, 1, 1].map(|from| take(&places, from)).into();
         assert!(ended(&here).is_empty());
         here[1].0.spoke();
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn one_that_spoke_goes_only_where_nobody_is_silent() {
-        let places = Places::new(2);
+        let places = Seats::new(2);
         let mut here: Vec<_> = [1, 1].map(|from| take(&places, from)).into();
         for (place, _) in &here {
             place.spoke();
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn one_that_has_asked_and_was_not_heard_yet_is_not_silent() {
-        let places = Places::new(3);
+        let places = Seats::new(3);
         let ended = Ended::default();
         let end = Arc::clone(&ended);
         let asked = places.take(1, || true, move || end.store(true, Ordering::Relaxed));
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_once_it_is_dropped() {
-        let places = Places::new(1);
+        let places = Seats::new(1);
         drop(take(&places, 1));
         let (_second, ended) = take(&places, 2);
         assert_eq!(places.taken(), 1);
@@ -198,7 +198,7 @@ mod tests {
         fn whoever_comes_has_room_and_no_crowd_drives_out_one_that_is_alone(
             most in 2usize..6, crowd in proptest::collection::vec(1u8..3, 0..40)
         ) {
-            let places = Places::new(most);
+            let places = Seats::new(most);
             let mut here = vec![take(&places, 9)];
             for from in crowd {
                 here.push(take(&places, from));

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use crate::facts::Facts;
 use crate::host::clock::Clock;
 use crate::host::descriptors::Shares;
-use crate::host::places::Places;
+use crate::host::seats::Seats;
 use crate::host::seldom::Seldom;
 use crate::look::stamp::Stamp;
 use crate::port::asking::{Asker, tell_stranger};
@@ -69,7 +69,7 @@ pub struct Port {
 #[derive(Clone)]
 pub struct Room {
     /// Those whose questions are read, by their addresses.
-    pub asking: Places<Option<IpAddr>>,
+    pub asking: Seats<Option<IpAddr>>,
     /// Those that are read to their end. Without a permit the line is still written, and the connection
     /// closed at once. A HAProxy that checks 1,000 times a second keeps about ten here.
     pub lingering: Arc<Semaphore>,
@@ -79,7 +79,7 @@ impl Room {
     /// As much as the process can have open.
     pub fn of(shares: &Shares) -> Self {
         let lingering = Arc::new(Semaphore::new(shares.lingering));
-        Self { asking: Places::new(shares.asking), lingering }
+        Self { asking: Seats::new(shares.asking), lingering }
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use crate::facts::Facts;
 use crate::host::clock::Clock;
-use crate::host::places::Place;
+use crate::host::seats::Seat;
 use crate::look::stamp::Stamp;
 use crate::port::awake::look_first_if_slow;
 use crate::port::question::named;
@@ -61,7 +61,7 @@ impl Asker {
         began: Stamp,
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: Option<IpAddr>,
-        place: &Place<Option<IpAddr>>,
+        place: &Seat<Option<IpAddr>>,
     ) {
         let question = read(&mut stream).await;
         look_first_if_slow(began, &self.clock, &self.facts).await;

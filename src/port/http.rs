@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use crate::config::PAGES;
 use crate::facts::beats;
 use crate::host::descriptors::Shares;
-use crate::host::places::{Place, Places};
+use crate::host::seats::{Seat, Seats};
 use crate::host::seldom::Seldom;
 use crate::look::repmgr::NodeId;
 use crate::look::role::{Role, Timeline};
@@ -77,7 +77,7 @@ pub struct Pages {
 #[derive(Clone)]
 pub struct Room {
     /// Those who may ask, by their addresses.
-    asking: Places<IpAddr>,
+    asking: Seats<IpAddr>,
     /// Those who may not ask and are told so; one more is closed. They take no place of the others.
     strangers: Arc<Semaphore>,
 }
@@ -86,7 +86,7 @@ impl Room {
     /// As much as the process can have open.
     pub fn of(shares: &Shares) -> Self {
         let strangers = Arc::new(Semaphore::new(shares.strangers));
-        Self { asking: Places::new(shares.http), strangers }
+        Self { asking: Seats::new(shares.http), strangers }
     }
 }
 
@@ -188,7 +188,7 @@ impl Pages {
         began: Stamp,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: SocketAddr,
-        place: Option<&Place<IpAddr>>,
+        place: Option<&Seat<IpAddr>>,
     ) {
         let may = place.is_some();
         // What is decided here may be a READY, and is written later: see `Spoken`.

@@ -1,7 +1,7 @@
 //! The sockets that say it: the agent's ports, agent-send's questions, and HTTP.
 //!
 //! Each connection reads the published facts, has the verdict made at that moment, and writes one answer. Nothing
-//! here looks at a server or changes a fact (a candidate's question, `/release/`, is handed to the keeper); room is bounded by `host::places`.
+//! here looks at a server or changes a fact (a candidate's question, `/release/`, is handed to the keeper); room is bounded by `host::seats`.
 
 pub mod agent;
 pub mod asking;

@@ -1,7 +1,7 @@
 //! What the words of agent-send mean: `NODE`, `SERVICE` or `NODE SERVICE`.
 
 use crate::facts::{Facts, NodeFacts, ServiceFacts};
-use crate::reply::routes::Asked;
+use crate::reply::routes::Route;
 use crate::reply::strays::Unknown;
 
 /// Bytes of a question, without the end of its line.
@@ -12,7 +12,7 @@ const MOST: usize = 64;
 pub fn named<'f>(
     question: &[u8],
     facts: &'f Facts,
-    asked: Asked,
+    asked: Route,
 ) -> Result<(&'f NodeFacts, &'f ServiceFacts), Unknown> {
     let line = question.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if line.len() > MOST {

@@ -64,7 +64,7 @@ pub fn allowed(allow: &[IpNet], peer: Option<IpAddr>) -> bool {
 
 /// What is asked at one address: places in the order of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
+pub struct Route {
     /// About which node; `None`: the question has to say it.
     pub node: Option<usize>,
     /// Which service, where the question says no other.
@@ -75,16 +75,16 @@ pub struct Asked {
 
 /// What is asked at every address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Routes(BTreeMap<SocketAddr, Asked>);
+pub struct Routes(BTreeMap<SocketAddr, Route>);
 
 impl Routes {
     /// This is asked wherever a socket for `listen` may be bound.
-    pub fn add(&mut self, listen: Listen, asked: Asked) {
+    pub fn add(&mut self, listen: Listen, asked: Route) {
         self.0.extend(listen.candidates().into_iter().map(|addr| (addr, asked)));
     }
 
     /// What is asked at the socket bound to `addr`.
-    pub fn at(&self, addr: SocketAddr) -> Option<Asked> {
+    pub fn at(&self, addr: SocketAddr) -> Option<Route> {
         self.0.get(&addr).copied()
     }
 }

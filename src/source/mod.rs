@@ -10,7 +10,6 @@ pub mod members;
 pub mod passfile;
 pub mod patroni;
 pub mod pg;
-pub mod port;
 pub mod postgres;
 pub mod release;
 pub mod releasing;
@@ -18,6 +17,7 @@ pub mod repmgr;
 pub mod resolve;
 pub mod role_source;
 pub mod tcp;
+pub mod tcp_port;
 pub mod tls;
 mod web;
 

@@ -29,7 +29,7 @@ const HELD: u16 = 200;
 const USUAL_LOOK: Duration = Duration::from_secs(1);
 
 /// Where the rolecall of another node may answer, and as whom it is asked.
-pub struct Asked {
+pub struct ReleaseSource {
     node: NodeId,
     from: NodeId,
     places: Arc<[Place]>,
@@ -42,7 +42,7 @@ pub struct Asked {
     next: usize,
 }
 
-impl Asked {
+impl ReleaseSource {
     /// The rolecall beside the server of this row, asked by node `from`.
     pub fn new(row: &Row, from: NodeId, port: u16, key_file: PathBuf, resolver: Resolver) -> Self {
         let (places, without) = (row.places.clone(), Without::default());
@@ -92,7 +92,7 @@ impl Asked {
         if let Some(timeline) = without {
             headers.push((WITHOUT, timeline.0.to_string()));
         }
-        let asked = web::Asked { url, headers: &headers, most: LONGEST };
+        let asked = web::Request { url, headers: &headers, most: LONGEST };
         let answered = web::get(&server, &asked, |_| web::Wanted::Whole).await;
         let answered = answered.map_err(|error| unusable(&error))?;
         if answered.status != HELD {
@@ -115,7 +115,7 @@ impl Asked {
     }
 }
 
-impl RoleSource for Asked {
+impl RoleSource for ReleaseSource {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
         let asked = self.next;
         let host = self.host();
@@ -217,8 +217,9 @@ mod tests {
             "db2.test" => Ok([DEAD, ALIVE].map(IpAddr::from).to_vec()),
             _ => Err(std::io::Error::other("no such name")),
         });
-        let asked =
-            |conninfo: &str| Asked::new(&row(conninfo), NodeId(1), port, key.clone(), dns.clone());
+        let asked = |conninfo: &str| {
+            ReleaseSource::new(&row(conninfo), NodeId(1), port, key.clone(), dns.clone())
+        };
         // Within one look where both are addresses of one name.
         let within = Duration::from_secs(10);
         let mut named = asked("host=db2.test");

@@ -8,9 +8,9 @@ use crate::look::error::{MOST_DETAIL, SourceError};
 use crate::look::observation::Observation;
 use crate::look::text;
 use crate::source::pg::greeting::{Greeting, greet};
-use crate::source::port::Port;
 use crate::source::resolve::Resolver;
 use crate::source::role_source::RoleSource;
+use crate::source::tcp_port::Port;
 
 /// A connection, and one question, a look.
 pub struct Tcp {

@@ -12,7 +12,7 @@ use crate::host::clock::Clock;
 use crate::host::failure::Failure;
 use crate::reply::asks::Asks;
 use crate::reply::routes::Answering;
-use crate::source::release::Asked;
+use crate::source::release::ReleaseSource;
 use crate::source::resolve::Resolver;
 use crate::source::role_source::Peers;
 use crate::source::{RoleSource as _, Source};
@@ -127,7 +127,7 @@ fn start_release(
 ) -> StartRelease {
     let Releasing { key_file, port } = releasing.clone();
     Box::new(move |row, (from, without), id, report, poked| {
-        let asked = Asked::new(row, from, port, key_file.clone(), resolver.clone());
+        let asked = ReleaseSource::new(row, from, port, key_file.clone(), resolver.clone());
         let asked = asked.saying(without);
         let asking = poller::run(asked, rhythm, rhythm.interval, clock.clone(), id, report, poked);
         tokio::spawn(asking).abort_handle()

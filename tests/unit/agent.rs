@@ -14,7 +14,7 @@ use rolecall::look::role::Role;
 use rolecall::look::snapshot::{Snapshot, SourceFacts};
 use rolecall::look::stamp::Stamp;
 use rolecall::port::agent::{Port, Room};
-use rolecall::reply::routes::{Answering, Asked, Listen, Routes};
+use rolecall::reply::routes::{Answering, Listen, Route, Routes};
 use rolecall::reply::wording::Wording;
 use rolecall::report::metrics::Metrics;
 use rolecall::verdict::policy::Pool;
@@ -79,7 +79,7 @@ fn node(role: Role, answering: Answering) -> NodeFacts {
 /// The first service of the first node is asked at this address.
 fn first_at(addr: SocketAddr) -> Routes {
     let mut routes = Routes::default();
-    routes.add(Listen::At(addr), Asked { node: Some(0), service: 0, agent_send: false });
+    routes.add(Listen::At(addr), Route { node: Some(0), service: 0, agent_send: false });
     routes
 }
 
@@ -181,15 +181,15 @@ async fn each_port_answers_for_its_own_node_and_an_address_that_moves_goes_with_
     tokio::spawn(second.serve(port.stop.clone()));
     port.facts.send_modify(|facts| {
         facts.nodes.push(node(Role::Replica, plain()));
-        facts.routes.add(Listen::At(addr), Asked { node: Some(1), service: 0, agent_send: false });
+        facts.routes.add(Listen::At(addr), Route { node: Some(1), service: 0, agent_send: false });
     });
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"READY\n");
     assert_eq!(ask(addr, b"").await.unwrap(), b"MAINT\n");
     port.facts.send_modify(|facts| {
-        facts.routes.add(Listen::At(addr), Asked { node: Some(0), service: 0, agent_send: false });
+        facts.routes.add(Listen::At(addr), Route { node: Some(0), service: 0, agent_send: false });
         facts
             .routes
-            .add(Listen::At(port.addr), Asked { node: Some(1), service: 0, agent_send: false });
+            .add(Listen::At(port.addr), Route { node: Some(1), service: 0, agent_send: false });
     });
     assert_eq!(ask(port.addr, b"").await.unwrap(), b"MAINT\n");
     assert_eq!(ask(addr, b"").await.unwrap(), b"READY\n");

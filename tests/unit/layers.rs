@@ -63,7 +63,7 @@ const SHARED_BY_SOURCES: [&str; 10] = [
     "resolve",
     "dial",
     "web",
-    "port",
+    "tcp_port",
     "releasing",
     "members",
     "role_source",

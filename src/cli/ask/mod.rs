@@ -22,7 +22,7 @@ use crate::look::release::Release;
 use crate::look::repmgr::{Attached, NodeId, Registered, Row};
 use crate::look::snapshot::{Snapshot, SourceFacts};
 use crate::look::stamp::Stamp;
-use crate::source::release::Asked;
+use crate::source::release::ReleaseSource;
 use crate::source::resolve::Resolver;
 use crate::source::{RoleSource as _, Source, role_source};
 use crate::verdict::decide::{Verdict, decide};
@@ -156,7 +156,7 @@ async fn releases(
     let asked = rows.map(async |row| {
         let began = clock.now();
         let (port, file) = (release.port, release.key_file.clone());
-        let mut asked = Asked::new(row, me, port, file, resolver.clone());
+        let mut asked = ReleaseSource::new(row, me, port, file, resolver.clone());
         let said = role_source::look(&mut asked, configured.timeout).await;
         let said = said.ok().and_then(|said| said.release.as_deref().cloned());
         (row.id, (began, said))

@@ -41,7 +41,7 @@ pub enum Kind {
 }
 
 /// A kind as it is known before one is read.
-pub struct Registered {
+pub struct Entry {
     /// What is the same for all of it.
     pub profile: &'static Profile,
     /// Reads one from the table of a source; the directory is that of the credentials. `None` only where a problem
@@ -50,16 +50,13 @@ pub struct Registered {
 }
 
 /// Every kind, in the order in which their words are listed; the first is that of a source that says none.
-pub static KINDS: [Registered; 6] = [
-    Registered { profile: &patroni::PROFILE, read: |t, _| patroni::read(t).map(Kind::Patroni) },
-    Registered { profile: &repmgr::PROFILE, read: |t, c| repmgr::read(t, c).map(Kind::Repmgr) },
-    Registered {
-        profile: &postgres::PROFILE,
-        read: |t, c| postgres::read(t, c).map(Kind::Postgres),
-    },
-    Registered { profile: &tcp::PROFILE, read: |t, _| tcp::read(t).map(Kind::Tcp) },
-    Registered { profile: &command::PROFILE, read: |t, _| command::read(t).map(Kind::Command) },
-    Registered { profile: &fixed::PROFILE, read: |t, _| fixed::read(t).map(Kind::Static) },
+pub static KINDS: [Entry; 6] = [
+    Entry { profile: &patroni::PROFILE, read: |t, _| patroni::read(t).map(Kind::Patroni) },
+    Entry { profile: &repmgr::PROFILE, read: |t, c| repmgr::read(t, c).map(Kind::Repmgr) },
+    Entry { profile: &postgres::PROFILE, read: |t, c| postgres::read(t, c).map(Kind::Postgres) },
+    Entry { profile: &tcp::PROFILE, read: |t, _| tcp::read(t).map(Kind::Tcp) },
+    Entry { profile: &command::PROFILE, read: |t, _| command::read(t).map(Kind::Command) },
+    Entry { profile: &fixed::PROFILE, read: |t, _| fixed::read(t).map(Kind::Static) },
 ];
 
 impl Kind {

@@ -12,7 +12,7 @@ use crate::config::exposure::{self, Exposure, OpenFile, Risk};
 use crate::config::kind::settings::{
     At, Lag, Profile, Replicas, Sees, Settings, Surroundings, TIMEOUT,
 };
-use crate::config::rhythm::Times;
+use crate::config::rhythm::Timing;
 use crate::config::units::{PATH, address, boolean, path, patroni_url, string};
 use crate::config::warning::Warning;
 use crate::look::kind::Shows;
@@ -144,7 +144,7 @@ impl Settings for Patroni {
         long.then_some(Warning::LongHold { hold, most }).into_iter().collect()
     }
 
-    fn lock(&self, times: &Times, chosen: bool) -> Option<Lock> {
+    fn lock(&self, times: &Timing, chosen: bool) -> Option<Lock> {
         let (required, beside, memory) = (self.require_lock, times.beside, times.memory);
         Some(Lock { required, beside, memory, chosen })
     }

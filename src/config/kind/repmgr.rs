@@ -15,7 +15,7 @@ use crate::config::http::HTTP_PORT;
 use crate::config::kind::settings::{
     At, Lag, Profile, Releasing, Replicas, Sees, Settings, Surroundings,
 };
-use crate::config::rhythm::Times;
+use crate::config::rhythm::Timing;
 use crate::config::server::{self, Postgres};
 use crate::config::units::{boolean, duration, integer, path, string, word};
 use crate::config::warning::Warning;
@@ -132,7 +132,7 @@ impl Settings for Repmgr {
     }
 
     /// Chooses the times that were not given, and refuses those that leave room for two primaries.
-    fn fit(&mut self, table: &Table<'_>, times: &mut Times, haproxy: &Haproxy) {
+    fn fit(&mut self, table: &Table<'_>, times: &mut Timing, haproxy: &Haproxy) {
         let (life, least) = (times.rhythm.life(), times.rhythm.least_settle(haproxy));
         if !table.has("settle") {
             self.settle = least;
@@ -200,11 +200,11 @@ impl Settings for Repmgr {
     }
 
     /// Its answers are leases that outlive two looks.
-    fn remembers(&self, times: &Times) -> Duration {
+    fn remembers(&self, times: &Timing) -> Duration {
         times.rhythm.life()
     }
 
-    fn electorate(&self, times: &Times) -> Option<Electorate> {
+    fn electorate(&self, times: &Timing) -> Option<Electorate> {
         let (two_node, trust_refused) = (self.two_node, self.trust_refused);
         let (life, memory) = (times.rhythm.life(), times.memory);
         Some(Electorate { life, memory, two_node, trust_refused })

@@ -10,7 +10,7 @@ use crate::config::conninfo::ClientCertificate;
 use crate::config::document::{Fault, Table};
 use crate::config::exposure::{Exposure, OpenFile};
 use crate::config::haproxy::Haproxy;
-use crate::config::rhythm::Times;
+use crate::config::rhythm::Timing;
 use crate::config::server::Postgres;
 use crate::config::warning::Warning;
 use crate::look::kind::Shows;
@@ -95,7 +95,7 @@ pub enum At<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Surroundings {
     /// Its times.
-    pub times: Times,
+    pub times: Timing,
     /// There is a service for primaries.
     pub primaries: bool,
     /// Whether rolecalls of other hosts can ask this one over HTTP; `None`: it watches several nodes, and is
@@ -121,7 +121,7 @@ pub trait Settings {
     fn at(&self) -> At<'_>;
 
     /// Chooses what follows from other keys of the table, or of `[haproxy]`, and reports what does not go with them.
-    fn fit(&mut self, _table: &Table<'_>, _times: &mut Times, _haproxy: &Haproxy) {}
+    fn fit(&mut self, _table: &Table<'_>, _times: &mut Timing, _haproxy: &Haproxy) {}
 
     /// Takes the byte limit of the services for replicas, where there is one, to ask with it.
     fn take_limit(&mut self, _limit: Option<Hysteresis>) {}
@@ -157,12 +157,12 @@ pub trait Settings {
     }
 
     /// How long a yes stands while looks succeed.
-    fn remembers(&self, times: &Times) -> Duration {
+    fn remembers(&self, times: &Timing) -> Duration {
         times.hold.max(times.rhythm.look())
     }
 
     /// How the lock of a leader is trusted; `chosen`: somebody chose the `hold`.
-    fn lock(&self, _times: &Times, _chosen: bool) -> Option<Lock> {
+    fn lock(&self, _times: &Timing, _chosen: bool) -> Option<Lock> {
         None
     }
 
@@ -172,7 +172,7 @@ pub trait Settings {
     }
 
     /// The rule by which its node is the primary, instead of its own word.
-    fn electorate(&self, _times: &Times) -> Option<Electorate> {
+    fn electorate(&self, _times: &Timing) -> Option<Electorate> {
         None
     }
 

@@ -26,11 +26,11 @@ struct WrittenNode<'d> {
     spot: Option<Spot<'d>>,
     cluster: Option<String>,
     sources: Option<Vec<Source>>,
-    listen: Vec<Asked<'d>>,
+    listen: Vec<ServiceListen<'d>>,
 }
 
 /// The addresses at which one service is asked about a node.
-struct Asked<'d> {
+struct ServiceListen<'d> {
     service: String,
     spot: Spot<'d>,
     listen: Vec<(Spot<'d>, Listen)>,
@@ -96,7 +96,7 @@ fn node<'d>(
     let cluster = table.take("cluster", read);
     let listens = table.table("listen");
     let asked = listens.take_each(string(LISTEN, listen)).into_iter();
-    let asked = asked.map(|(service, spot, listen)| Asked { service, spot, listen });
+    let asked = asked.map(|(service, spot, listen)| ServiceListen { service, spot, listen });
     let written = table.tables("source");
     let missing = written.is_empty();
     if missing {
@@ -157,7 +157,7 @@ impl Written<'_> {
     /// The nodes; `None` only where a problem was reported.
     pub fn into_nodes(self) -> Option<Vec<Node>> {
         let node = |node: WrittenNode<'_>| {
-            let addresses = |asked: Asked<'_>| {
+            let addresses = |asked: ServiceListen<'_>| {
                 let listen = asked.listen.into_iter().map(|(_, listen)| listen);
                 (asked.service, listen.collect())
             };

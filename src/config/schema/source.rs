@@ -7,8 +7,8 @@ use toml::de::DeValue;
 
 use crate::config::document::{Fault, Table};
 use crate::config::kind::settings::Profile;
-use crate::config::kind::{KINDS, Registered};
-use crate::config::rhythm::{Rhythm, Times};
+use crate::config::kind::{Entry, KINDS};
+use crate::config::rhythm::{Rhythm, Timing};
 use crate::config::units::{duration, word};
 use crate::config::{Haproxy, Source};
 
@@ -77,7 +77,7 @@ pub fn sources(
 }
 
 /// The kind of a source that says none.
-static USUAL: &Registered = &KINDS[0];
+static USUAL: &Entry = &KINDS[0];
 
 fn read_defaults(defaults: &Table<'_>, credentials: Option<&Path>) {
     defaults.take("kind", kind_word);
@@ -98,7 +98,7 @@ fn source(table: &Table<'_>, credentials: Option<&Path>, haproxy: &Haproxy) -> O
     table.finish();
     let memory = haproxy.memory();
     let (hold_chosen, beside) = (table.has("hold"), rhythm.look() + memory);
-    let (mut kind, mut times) = (kind?, Times { rhythm, hold, hold_chosen, beside, memory });
+    let (mut kind, mut times) = (kind?, Timing { rhythm, hold, hold_chosen, beside, memory });
     kind.settings_mut().fit(table, &mut times, haproxy);
     Some(Source::new(kind, times))
 }
@@ -119,7 +119,7 @@ fn refuse_other_keys(table: &Table<'_>, own: Option<&Profile>) {
     }
 }
 
-fn kind_word(value: &DeValue<'_>) -> Result<&'static Registered, Fault> {
+fn kind_word(value: &DeValue<'_>) -> Result<&'static Entry, Fault> {
     let words: Vec<_> = KINDS.iter().map(|kind| (kind.profile.word, kind)).collect();
     word(&words)(value)
 }

@@ -16,7 +16,7 @@ use crate::look::observation::Expiry;
 use crate::source::dial::Dialer;
 use crate::source::resolve::Resolver;
 use crate::source::tls::{self, FileState, PeerEnd};
-use crate::source::web::{self, Answer, Asked, Broken, Server, Wanted, io_within, within};
+use crate::source::web::{self, Answer, Broken, Request, Server, Wanted, io_within, within};
 
 /// A URL that is not the base of a Patroni REST API, or files that its TLS cannot use. Does not repeat
 /// the URL, it may hold a password.
@@ -120,7 +120,7 @@ impl Client {
         }
         let Self { tls, resolver, dialer, host, .. } = self;
         let server = Server { resolver, dialer, host, tls };
-        let asked = Asked { url, headers: &[], most };
+        let asked = Request { url, headers: &[], most };
         let answer =
             web::get(&server, &asked, wanted).await.map_err(|broken| failure(&broken, https))?;
         match &answer.ended {

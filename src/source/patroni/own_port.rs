@@ -13,8 +13,8 @@ use tokio::time::sleep;
 use crate::config::{Address, ServerPort};
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::stamp::Stamp;
-use crate::source::port::Port;
 use crate::source::resolve::Resolver;
+use crate::source::tcp_port::Port;
 
 /// Time between two connections of one look, which goes on while Patroni is silent.
 const CONNECT_EVERY: Duration = Duration::from_millis(250);

@@ -7,7 +7,7 @@ use super::explain::words;
 use super::keys::Keyring;
 use super::login::{Encrypted, Refused, Who, login};
 use super::proof::Demand;
-use super::scram::{Asked, Bound, First, Keys};
+use super::scram::{Bound, First, Keys, Parameters};
 use crate::config::conninfo::Conninfo;
 
 /// Logs in as `conninfo` says, and says whether it was let in; else what is told of it, which nobody has
@@ -71,7 +71,7 @@ pub fn scram(
     let first = First::new(binding.map_or(Bound::Not, Bound::To), nonce);
     let challenge = first.answered(challenge)?;
     let (salt, iterations) = (challenge.asked.salt.clone(), challenge.asked.iterations);
-    let keys = Keys::of("pencil", &Asked { salt: salt.clone(), iterations: 1 });
+    let keys = Keys::of("pencil", &Parameters { salt: salt.clone(), iterations: 1 });
     let (proof, proven) = (challenge.proof(&keys), challenge.is_proven(&keys, last));
     Ok(Exchange { asked: (salt, iterations), proof, proven })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::scram::{Asked, Keys};
+use super::scram::{Keys, Parameters};
 use crate::config::secret::Secret;
 use crate::host::clock::Clock;
 use crate::look::stamp::Stamp;
@@ -45,7 +45,7 @@ struct Used {
 #[derive(Clone, PartialEq, Eq)]
 struct Wanted {
     password: Secret,
-    asked: Asked,
+    asked: Parameters,
 }
 
 /// Keys that are to be made.
@@ -82,7 +82,7 @@ impl Keyring {
     /// The keys, made where they are not kept. `None` where no thread can make them now.
     ///
     /// Whoever is dropped meanwhile loses nothing: they are made all the same.
-    pub async fn keys(&self, password: &Secret, asked: &Asked) -> Option<Keys> {
+    pub async fn keys(&self, password: &Secret, asked: &Parameters) -> Option<Keys> {
         let wanted = Wanted { password: password.clone(), asked: asked.clone() };
         let (done, made) = oneshot::channel();
         {
@@ -215,8 +215,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn asked(salt: u8, iterations: u32) -> Asked {
-        Asked { salt: vec![salt; 16], iterations }
+    fn asked(salt: u8, iterations: u32) -> Parameters {
+        Parameters { salt: vec![salt; 16], iterations }
     }
 
     /// What a look has ordered that is over.

@@ -45,7 +45,7 @@ impl Bound {
 
 /// What a server asks the keys to be made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct Parameters {
     pub salt: Vec<u8>,
     /// From 1 to [`MAX_ITERATIONS`].
     pub iterations: u32,
@@ -60,7 +60,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Makes them: this is what takes time.
-    pub fn of(password: &str, asked: &Asked) -> Self {
+    pub fn of(password: &str, asked: &Parameters) -> Self {
         // A password that SASLprep forbids is taken as it is, as libpq and the server do.
         let password = stringprep::saslprep(password).unwrap_or(Cow::Borrowed(password));
         let iterations = NonZeroU32::new(asked.iterations).unwrap_or(NonZeroU32::MIN);
@@ -127,13 +127,13 @@ impl First {
         };
         let last = format!("c={},r={nonce}", BASE64.encode(header));
         let signed = format!("{},{text},{last}", self.bare());
-        Ok(Challenge { asked: Asked { salt, iterations }, last, signed })
+        Ok(Challenge { asked: Parameters { salt, iterations }, last, signed })
     }
 }
 
 /// What the server wants to be proven.
 pub(super) struct Challenge {
-    pub asked: Asked,
+    pub asked: Parameters,
     last: String,
     /// What both sides sign.
     signed: String,
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_password_beyond_ascii_is_prepared_as_postgresql_does() {
-        let asked = Asked { salt: vec![1; 16], iterations: 2 };
+        let asked = Parameters { salt: vec![1; 16], iterations: 2 };
         // A non-breaking space is a space, a soft hyphen is nothing (RFC 4013).
         assert!(Keys::of("a\u{a0}b", &asked) == Keys::of("a b", &asked));
         assert!(Keys::of("a\u{ad}b", &asked) == Keys::of("ab", &asked));

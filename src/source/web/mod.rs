@@ -38,7 +38,7 @@ pub struct Server<'a> {
 }
 
 /// What is asked.
-pub struct Asked<'a> {
+pub struct Request<'a> {
     /// With the name that the certificate must have, and the port. A user and a password go as
     /// `Authorization`.
     pub url: Url,
@@ -132,7 +132,7 @@ pub enum Wanted {
 /// where that is bounded. No deadline of its own otherwise.
 pub async fn get(
     server: &Server<'_>,
-    asked: &Asked<'_>,
+    asked: &Request<'_>,
     body_of: impl Fn(u16) -> Wanted,
 ) -> Result<Answer, Broken> {
     let addresses = server.resolver.lookup(server.host).await.map_err(Broken::Before)?;
@@ -168,7 +168,7 @@ struct Connected {
 /// what became of the server.
 async fn connect(
     server: &Server<'_>,
-    asked: &Asked<'_>,
+    asked: &Request<'_>,
     addr: SocketAddr,
 ) -> io::Result<Result<Connected, Broken>> {
     let gate = Gate::default();
@@ -206,7 +206,7 @@ fn http(error: reqwest::Error) -> Broken {
 /// look.
 fn request(
     server: &Server<'_>,
-    asked: &Asked<'_>,
+    asked: &Request<'_>,
     addr: SocketAddr,
     gate: Gate,
 ) -> Option<RequestBuilder> {
@@ -288,10 +288,10 @@ mod tests {
             self.listener.local_addr().unwrap()
         }
 
-        fn asked(&self) -> Asked<'static> {
+        fn asked(&self) -> Request<'static> {
             let url =
                 format!("http://joe:secret@other.invalid:{}/primary?lag=1", self.addr().port());
-            Asked { url: url.parse().unwrap(), headers: &[], most: 10 }
+            Request { url: url.parse().unwrap(), headers: &[], most: 10 }
         }
 
         /// What is asked, and is answered so.

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::{MAX_RECORD, Records, own_file};
 
 /// Which source a word is about: the node, the place of the source in its list, and the URL it asks at.
-pub type Asked<'a> = (&'a str, usize, &'a str);
+pub type OfNode<'a> = (&'a str, usize, &'a str);
 
 /// The form of the record. Another boot's, another server's or a damaged one is none.
 #[derive(Serialize, Deserialize)]
@@ -25,14 +25,14 @@ struct Written {
 impl Records {
     /// Whether a node held the lock when this boot's last look with a consensus store was made; `None`:
     /// nobody knows.
-    pub fn held(&self, (node, at, url): Asked<'_>) -> Option<bool> {
+    pub fn held(&self, (node, at, url): OfNode<'_>) -> Option<bool> {
         let text = own_file::read(&self.dir.join(file(node, at)), MAX_RECORD).ok()?;
         let written: Written = serde_json::from_slice(&text).ok()?;
         (written.boot == self.boot && written.url == url).then_some(written.held)
     }
 
     /// Writes down whether a node holds the lock, where that is news. A failure is warned of once.
-    pub fn keep_held(&mut self, (node, at, url): Asked<'_>, held: bool) {
+    pub fn keep_held(&mut self, (node, at, url): OfNode<'_>, held: bool) {
         let name = file(node, at);
         if self.held.get(&name) == Some(&held) {
             return;

@@ -2,7 +2,7 @@
 
 use rolecall::config::schema::{Flags, Loaded};
 use rolecall::config::warning::Warning;
-use rolecall::reply::routes::Asked;
+use rolecall::reply::routes::Route;
 
 use super::{accepted, ms, printed, refused};
 
@@ -44,9 +44,9 @@ fn one_address_may_ask_for_several_nodes_where_a_question_is_read() {
     assert!(warnings.contains(&Warning::AgentSend));
     let routes = config.routes();
     let asked = |addr: &str| routes.at(addr.parse().unwrap());
-    let reading = Asked { node: None, service: 0, agent_send: true };
+    let reading = Route { node: None, service: 0, agent_send: true };
     assert_eq!(asked("[::]:5555"), Some(reading));
-    let own = Asked { node: Some(0), service: 0, agent_send: false };
+    let own = Route { node: Some(0), service: 0, agent_send: false };
     assert_eq!(asked("127.0.0.1:6001"), Some(own), "it says all that is asked there");
     let alone = accepted(
         &text
