@@ -6,12 +6,11 @@
 use crate::look::role::{Role, Timeline};
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
-use crate::verdict::finding::{Finding, expiry, finding};
+use crate::verdict::finding::{Finding, Found, each_finding};
 use crate::verdict::policy::{OnLag, Policy};
 use crate::verdict::reason::{Circumstance, Reason};
 use crate::verdict::standing::Standing;
 use crate::verdict::state::State;
-use crate::verdict::trust::each_source;
 
 /// The answer to one service's question about a node, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +44,8 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
     let mut yes = None;
     let mut as_primary = false;
     let mut until: Option<Stamp> = None;
-    for (trust, source) in each_source(sources, policy) {
-        let expires = expiry(now, source, trust, standing, policy);
-        match finding(now, sources, source, trust, standing, policy) {
+    for Found { finding, until: expires } in each_finding(now, sources, standing, policy) {
+        match finding {
             // A lag that only drains must not cover up a no that another source has to say.
             Finding::No(reason) if drains(&reason, policy) => {
                 drain = drain.or(Some((reason, expires)));

@@ -3,11 +3,11 @@
 //! Contrary evidence is a no and acts at once; missing evidence is silent, and the last yes then stands for a
 //! bounded time.
 
-use crate::look::error::ErrorKind;
+use crate::look::error::{ErrorKind, SourceError};
 use crate::look::observation::{Observation, Replay};
 use crate::look::replica;
 use crate::look::role::Role;
-use crate::look::snapshot::{Snapshot, SourceFacts};
+use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
 use crate::verdict::policy::{Electorate, LagLimit, Policy, Trust};
 use crate::verdict::pool::{self, Fit};
@@ -30,6 +30,29 @@ pub enum Finding {
     Silent(Reason),
 }
 
+/// A finding, and for how long it can be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What the source means.
+    pub finding: Finding,
+    /// The last moment at which what the source saw may be used; `None`: nothing was seen that ends by itself. A
+    /// failure that is itself evidence stands until the next look.
+    pub until: Option<Stamp>,
+}
+
+/// What each source means at this moment, in their order, and until when.
+pub fn each_finding<'a>(
+    now: Stamp,
+    sources: &'a [SourceFacts],
+    standing: Standing,
+    policy: &'a Policy,
+) -> impl Iterator<Item = Found> {
+    each_source(sources, policy).map(move |(trust, source)| match source {
+        Some(source) => Case { now, sources, source, trust, standing, policy }.found(),
+        None => Found { finding: Finding::Silent(Reason::NoLookYet), until: None },
+    })
+}
+
 /// What each source means at this moment, in their order.
 pub fn findings(
     now: Stamp,
@@ -37,10 +60,7 @@ pub fn findings(
     standing: Standing,
     policy: &Policy,
 ) -> Vec<Finding> {
-    let found = |(trust, source): (&Trust, Option<&SourceFacts>)| {
-        finding(now, sources, source, trust, standing, policy)
-    };
-    each_source(sources, policy).map(found).collect()
+    each_finding(now, sources, standing, policy).map(|found| found.finding).collect()
 }
 
 /// Whether every source that knows a role confirms the node as the primary, and the others bear it out.
@@ -51,95 +71,128 @@ pub fn confirmed(now: Stamp, sources: &[SourceFacts], standing: Standing, policy
         && found.iter().all(|found| primary(found) || *found == Finding::Answers)
 }
 
-/// The last moment at which what a source saw may be used. A failure that is itself evidence
-/// stands until the next look.
-pub fn expiry(
+/// One source of a node, to be judged for one service at one moment.
+#[derive(Clone, Copy)]
+struct Case<'a> {
     now: Stamp,
-    source: Option<&SourceFacts>,
-    trust: &Trust,
+    /// All sources of the node.
+    sources: &'a [SourceFacts],
+    /// This one.
+    source: &'a SourceFacts,
+    trust: &'a Trust,
     standing: Standing,
-    policy: &Policy,
-) -> Option<Stamp> {
-    let source = source?;
-    if let Some(electorate) = candidate(source, trust) {
+    policy: &'a Policy,
+}
+
+impl<'a> Case<'a> {
+    fn found(self) -> Found {
+        let Self { now, source, trust, .. } = self;
+        if let Some(electorate) = candidate(source, trust) {
+            let until = self.ruled_until(electorate);
+            return Found { finding: self.ruled(electorate), until };
+        }
+        match evidence(&source.own) {
+            Some((began, Ok(seen))) => {
+                let wanted = self.policy.pool.replication_state;
+                let follows = pool::following(now, seen, source, trust, wanted);
+                // How it follows may end its yes before the look is too old.
+                let borne = follows.as_ref().ok().copied().flatten();
+                let until = [Some(began.plus(limit(source, trust))), borne];
+                let finding =
+                    self.no_body().unwrap_or_else(|| self.shown(began, seen, follows.err()));
+                Found { finding, until: until.into_iter().flatten().min() }
+            }
+            Some((_, Err(reason))) => Found { finding: Finding::No(reason), until: None },
+            None => {
+                let finding = self.no_body().unwrap_or_else(|| self.silent(Reason::NoLookYet));
+                Found { finding, until: None }
+            }
+        }
+    }
+
+    fn failure(self) -> Option<&'a SourceError> {
+        self.source.own.failing().map(|(_, error)| error)
+    }
+
+    /// Silent because looks fail; where they do not, because of this.
+    fn silent(self, otherwise: Reason) -> Finding {
+        let failed = self.failure().map(|error| Reason::Failed(error.clone()));
+        Finding::Silent(failed.unwrap_or(otherwise))
+    }
+
+    /// For primaries: Patroni said that it is no leader, and nothing else that can be read.
+    fn no_body(self) -> Option<Finding> {
+        let said = self.failure().filter(|error| error.kind == ErrorKind::NoBody)?;
+        let for_primaries = self.policy.roles.contains(&Role::Primary);
+        for_primaries.then(|| Finding::No(Reason::Failed(said.clone())))
+    }
+
+    /// What the last good look means; `adrift`: why a replica does not follow as it must.
+    fn shown(self, began: Stamp, seen: &Observation, adrift: Option<Reason>) -> Finding {
+        let Self { now, sources, source, trust, standing, policy } = self;
+        let limit = limit(source, trust);
+        if now.since(began) > limit || (self.failure().is_some() && limit.is_zero()) {
+            return self.silent(Reason::Stale);
+        }
+        if let (Some(patroni), Some(lock)) = (&seen.patroni, trust.lock)
+            && seen.leader == Some(true)
+            && patroni.lockless()
+        {
+            if lock.required {
+                return Finding::No(Reason::NoLock);
+            }
+            // Two may say that they lead, and of these only one had the lock when there was one.
+            if source.holder == Some(false) {
+                return Finding::No(Reason::NotHolder);
+            }
+        }
+        let replay = lag::replay(now, source, trust);
+        let most = policy.lag.filter(|_| trust.knows_lag).map(|most| match replay {
+            Some(Replay { lag_bytes: Some(_), .. }) => most,
+            _ if patroni_knows_lag(now, sources, policy) => LagLimit { bytes: None, ..most },
+            _ => most,
+        });
+        let lack = seen.lack.as_ref();
+        let behind = most.and_then(|most| lag::behind(replay, lack, most, standing.over_lag));
+        let kind = replica::kind(seen).or(source.kind);
+        let fit = seen.role.map(|role| pool::fit(role, kind, &policy.roles, trust.knows_lag));
+        meaning(seen, fit, adrift.or_else(|| lag::forked(now, source, trust)).or(behind), policy)
+    }
+
+    /// What rule R means for a service: only a service for primaries may have its yes.
+    fn ruled(self, electorate: &Electorate) -> Finding {
+        let Self { now, sources, source, trust, standing, policy } = self;
+        if !policy.roles.contains(&Role::Primary) {
+            return Finding::No(Reason::OtherRole(Role::Primary));
+        }
+        let round = quorum::rule(now, source, electorate);
+        match round.ruling {
+            // A node that is READY stays so, for nothing has changed for it; one that is not does not become
+            // it while somebody is registered on a newer timeline: its own rows would be thrown away.
+            Ruling::Yes { .. } => match round.newer_rival {
+                Some(rival) if !standing.counts(now, sources, policy) => {
+                    Finding::No(Reason::Rival(rival))
+                }
+                _ => Finding::Yes(Role::Primary),
+            },
+            Ruling::No(reason) => Finding::No(reason),
+            Ruling::Isolated(_) | Ruling::Silent(_)
+                if standing.goes_on(now, hold(source, trust), sources, policy, electorate) =>
+            {
+                Finding::Yes(Role::Primary)
+            }
+            Ruling::Isolated(reason) | Ruling::Silent(reason) => Finding::Silent(reason),
+        }
+    }
+
+    /// When the answers that rule R counts, or the word that goes on without them, end at the soonest.
+    fn ruled_until(self, electorate: &Electorate) -> Option<Stamp> {
+        let Self { now, source, trust, standing, .. } = self;
         let ends = quorum::expiries(now, source, electorate);
         let hold = standing.fresh_at.map(|fresh_at| fresh_at.plus(hold(source, trust)));
         let over = [hold, standing.restored_until].into_iter().flatten().filter(|end| *end >= now);
-        return ends.chain(over).min();
+        ends.chain(over).min()
     }
-    match evidence(&source.own)? {
-        (began, Ok(seen)) => {
-            let wanted = policy.pool.replication_state;
-            // How it follows may end its yes before the look is too old.
-            let borne = pool::following(now, seen, source, trust, wanted).ok().flatten();
-            [Some(began.plus(limit(source, trust))), borne].into_iter().flatten().min()
-        }
-        (_, Err(_)) => None,
-    }
-}
-
-/// What one source means for one service at this moment.
-pub fn finding(
-    now: Stamp,
-    sources: &[SourceFacts],
-    source: Option<&SourceFacts>,
-    trust: &Trust,
-    standing: Standing,
-    policy: &Policy,
-) -> Finding {
-    if let Some(electorate) = source.and_then(|source| candidate(source, trust)) {
-        return ruled(now, sources, source, trust, standing, policy, electorate);
-    }
-    let replay = source.and_then(|source| lag::replay(now, source, trust));
-    let forked = source.and_then(|source| lag::forked(now, source, trust));
-    let limit = source.map(|source| limit(source, trust)).unwrap_or_default();
-    let was_holder = source.and_then(|source| source.holder);
-    let facts = source;
-    let source = source.map(|source| &source.own);
-    let failure = source.and_then(Snapshot::failing).map(|(_, error)| error);
-    if let Some(error) = failure.filter(|error| error.kind == ErrorKind::NoBody)
-        && policy.roles.contains(&Role::Primary)
-    {
-        return Finding::No(Reason::Failed(error.clone()));
-    }
-    let silent = |otherwise| {
-        Finding::Silent(failure.map_or(otherwise, |error| Reason::Failed(error.clone())))
-    };
-    let Some((began, evidence)) = source.and_then(evidence) else {
-        return silent(Reason::NoLookYet);
-    };
-    let seen = match evidence {
-        Ok(seen) => seen,
-        Err(reason) => return Finding::No(reason),
-    };
-    let over = now.since(began) > limit || (failure.is_some() && limit.is_zero());
-    if over {
-        return silent(Reason::Stale);
-    }
-    if let (Some(patroni), Some(lock)) = (&seen.patroni, trust.lock)
-        && seen.leader == Some(true)
-        && patroni.lockless()
-    {
-        if lock.required {
-            return Finding::No(Reason::NoLock);
-        }
-        // Two may say that they lead, and of these only one had the lock when there was one.
-        if was_holder == Some(false) {
-            return Finding::No(Reason::NotHolder);
-        }
-    }
-    let most = policy.lag.filter(|_| trust.knows_lag).map(|most| match replay {
-        Some(Replay { lag_bytes: Some(_), .. }) => most,
-        _ if patroni_knows_lag(now, sources, policy) => LagLimit { bytes: None, ..most },
-        _ => most,
-    });
-    let lack = seen.lack.as_ref();
-    let behind = most.and_then(|most| lag::behind(replay, lack, most, standing.over_lag));
-    let wanted = policy.pool.replication_state;
-    let adrift = facts.and_then(|facts| pool::following(now, seen, facts, trust, wanted).err());
-    let kind = replica::kind(seen).or(facts.and_then(|facts| facts.kind));
-    let fit = seen.role.map(|role| pool::fit(role, kind, &policy.roles, trust.knows_lag));
-    meaning(seen, fit, adrift.or(forked).or(behind), policy)
 }
 
 /// Whether Patroni, asked with the limit, says of the replica whether it is over it. PostgreSQL itself
@@ -152,40 +205,6 @@ fn patroni_knows_lag(now: Stamp, sources: &[SourceFacts], policy: &Policy) -> bo
         let says = seen.patroni.is_some_and(|patroni| patroni.over_lag.is_some());
         says && now.since(began) <= limit(source, trust)
     })
-}
-
-/// What rule R means for a service: only a service for primaries may have its yes.
-fn ruled(
-    now: Stamp,
-    sources: &[SourceFacts],
-    source: Option<&SourceFacts>,
-    trust: &Trust,
-    standing: Standing,
-    policy: &Policy,
-    electorate: &Electorate,
-) -> Finding {
-    if !policy.roles.contains(&Role::Primary) {
-        return Finding::No(Reason::OtherRole(Role::Primary));
-    }
-    let Some(facts) = source else { return Finding::Silent(Reason::NoLookYet) };
-    let round = quorum::rule(now, facts, electorate);
-    match round.ruling {
-        // A node that is READY stays so, for nothing has changed for it; one that is not does not become
-        // it while somebody is registered on a newer timeline: its own rows would be thrown away.
-        Ruling::Yes { .. } => match round.newer_rival {
-            Some(rival) if !standing.counts(now, sources, policy) => {
-                Finding::No(Reason::Rival(rival))
-            }
-            _ => Finding::Yes(Role::Primary),
-        },
-        Ruling::No(reason) => Finding::No(reason),
-        Ruling::Isolated(_) | Ruling::Silent(_)
-            if standing.goes_on(now, hold(facts, trust), sources, policy, electorate) =>
-        {
-            Finding::Yes(Role::Primary)
-        }
-        Ruling::Isolated(reason) | Ruling::Silent(reason) => Finding::Silent(reason),
-    }
 }
 
 /// What an observation means for a service; `fit`: whether its role is asked for, where it has one; `behind`: what
