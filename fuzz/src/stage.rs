@@ -94,7 +94,7 @@ fn facts_of(config: &Config) -> Facts {
     let node = |of: &rolecall::config::Node| NodeFacts {
         name: of.name.as_str().into(),
         cluster: None,
-        kinds: of.sources.iter().map(|source| source.kind.as_str()).collect(),
+        kinds: of.sources.iter().map(|source| source.kind.known_as()).collect(),
         sources: vec![SourceFacts::default(); of.sources.len()],
         services: config
             .services

@@ -38,7 +38,8 @@ target!(|data| {
         one_line(&node.name);
         for source in &node.sources {
             assert!(!source.interval.is_zero() && !source.timeout.is_zero(), "{source:?}");
-            let _ = (source.life(), source.electorate(), source.least_settle(&config.haproxy));
+            let _ =
+                (source.life(), source.electorate(), source.rhythm().least_settle(&config.haproxy));
         }
         for service in &config.services {
             let policy = service.policy(node);

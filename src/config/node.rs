@@ -35,7 +35,7 @@ pub struct Source {
     /// Somebody chose that, so that for a leader of Patroni's the lease must not outlast it.
     pub hold_chosen: bool,
     /// What is added to `hold` until HAProxy has forgotten the last READY: timeout, interval and
-    /// [`Haproxy::memory`].
+    /// [`Haproxy::memory`](crate::config::Haproxy::memory).
     pub beside: Duration,
     /// How long an HAProxy may go on believing a word of a rolecall that hangs.
     pub memory: Duration,

@@ -94,7 +94,7 @@ impl Kind {
     }
 
     /// As what it saw is judged and told by it.
-    pub(crate) fn known_as(&self) -> SourceKind {
+    pub fn known_as(&self) -> SourceKind {
         let profile = self.settings().profile();
         SourceKind { word: profile.word, shows: profile.sees.server }
     }
