@@ -82,9 +82,10 @@ pub fn log_reason(new: &Announced) {
         "{service} of {node} is still {}, and now because of this: {}",
         verdict.state, verdict.reason
     );
-    match verdict.reason.alarm() {
-        Some(Alarm::Critical) => warn!(node, service, reason, hint, "{said}"),
-        _ => info!(node, service, reason, hint, "{said}"),
+    if let Some(Alarm::Critical) = verdict.reason.alarm() {
+        warn!(node, service, reason, hint, "{said}");
+    } else {
+        info!(node, service, reason, hint, "{said}");
     }
 }
 
