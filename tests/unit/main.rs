@@ -6,6 +6,7 @@ mod agent;
 mod bounds;
 mod config;
 mod example;
+mod facts;
 mod fence_rule;
 mod layers;
 mod lease;
