@@ -169,4 +169,12 @@ mod tests {
             "the shortest span is 3 s"
         );
     }
+
+    /// What a process that knows nothing yet has to wait for, before it may take a yes of the one before for ended.
+    #[test]
+    fn the_longest_hold_is_the_chosen_one_else_what_any_lease_can_be() {
+        assert_eq!(lock(true).longest_hold(5 * SECOND), 5 * SECOND);
+        assert_eq!(lock(false).longest_hold(5 * SECOND), MOST_TTL - 2 * SECOND);
+        assert_eq!(lock(false).longest_hold(2 * MOST_TTL), 2 * MOST_TTL);
+    }
 }

@@ -168,6 +168,57 @@ fn a_loop_that_hangs_is_held_no_longer() {
     assert_eq!(says_at(49_510, &silent, &policy(None)), State::Unknown);
 }
 
+/// A loop that was seen to begin a round and no other: one may take `loop_wait` or `retry_timeout`, whichever is longer,
+/// and what looks cannot tell apart.
+#[test]
+fn a_loop_hangs_once_it_is_late_by_more_than_looks_can_miss() {
+    let last = |began| {
+        let first_round = steady(10_000, &[1]).into_iter().chain([(began, Ok(says(true, 1)))]);
+        held(&seen(first_round))
+    };
+    // The round was seen by a look that ended at 1.01 s.
+    assert_eq!(last(1010 + 10_000 + 1500), 5000, "the bound of before");
+    assert_eq!(last(1010 + 10_000 + 1501), 0);
+    assert_eq!(last(20_000), 0);
+}
+
+/// A lease that is proven is the whole truth: what times alone would allow makes it no longer.
+#[test]
+fn a_proven_lease_is_held_no_longer_than_it_lasts() {
+    let facts = seen(steady(34_500, &[3, 13, 23]));
+    // 13 was read after the look at 12.5 s; by times alone a second more than the 5 that are left.
+    let leased = 12_500 + 27_000 - 34_500;
+    let lock = Lock { chosen: false, ..policy(None).trust[0].lock.unwrap() };
+    assert!(lock.most_hold(USUAL_TIMES.span()) > ms(leased));
+    let (began, says) = facts.own.good().unwrap();
+    let says = says.patroni.unwrap();
+    assert_eq!(lock.hold(ms(10_000), began, &says, &facts.lease), ms(leased));
+}
+
+/// Reads that may be anybody's: the lease that they leave may have run out, though the loop goes on.
+#[test]
+fn where_others_read_the_store_too_a_lease_that_has_run_out_ends_nothing() {
+    assert_eq!(held(&seen(steady(36_000, &[1, 3, 13, 18, 23, 33]))), 5000);
+}
+
+/// Of a loop of 3 s or less nobody can tell which reads are its own: each counts as anybody's.
+#[test]
+fn a_loop_as_quick_as_looks_are_blurred_proves_only_what_was_decided_long_before() {
+    let with = |loop_wait: u64| {
+        let times = Times { loop_wait: ms(loop_wait), ..USUAL_TIMES };
+        let reads: Vec<u64> = (1..40).step_by(3).collect();
+        let looks = steady(39_000, &reads).into_iter().map(|(began, look)| {
+            let mut look = look.unwrap();
+            look.patroni = look.patroni.map(|says| Patroni { times: Some(times), ..says });
+            (began, Ok(look))
+        });
+        39_000 + held(&seen(looks)) - 27_000
+    };
+    // The last reads were at 37 s and at 34 s, and the one at 22 s is over 13 s before the last.
+    assert_eq!(with(3001), 33_500);
+    assert_eq!(with(3000), 21_500);
+}
+
 /// By 3.1 a leader's loop need not speak with `ZooKeeper`, whose session is kept up every third of `ttl`.
 #[test]
 fn what_zookeeper_may_not_have_heard_is_not_counted_on() {
