@@ -244,6 +244,18 @@ mod tests {
         assert!(!asked(1, 2, 0, &nonce, &ours.code(&released().text(&nonce))));
     }
 
+    /// What the keeper says of a confirmation is what the next question asks with, and no longer than it is so.
+    #[test]
+    fn a_question_asks_with_the_confirmation_that_was_last_said() {
+        let without = Without::default();
+        let asking = without.clone();
+        assert_eq!(asking.said(), None);
+        without.say(Some(Timeline(1)));
+        assert_eq!(asking.said(), Some(Timeline(1)));
+        without.say(None);
+        assert_eq!(asking.said(), None);
+    }
+
     #[test]
     fn a_secret_that_is_too_short_is_none() {
         let dir = tempfile::tempdir().unwrap();

@@ -112,7 +112,7 @@ fn reason(due: &Due) -> Option<&'static str> {
 
 #[test]
 fn what_is_seen_fences_or_does_not() {
-    use ErrorKind::{Denied, Refused, ServerDown, SlotsFull, Timeout};
+    use ErrorKind::{Denied, PortRefused, Refused, ServerDown, SlotsFull, Timeout};
     use Role::{Primary, Replica};
     let (fresh, old) = (NOW - 100, NOW - 50_000);
     let demoted = || Ok(Observation { leader: Some(false), ..Observation::of(Primary) });
@@ -140,6 +140,9 @@ fn what_is_seen_fences_or_does_not() {
         // No server, no session.
         ("postgres", vec![(fresh, is(Primary)), (fresh, fails(ServerDown))], None),
         ("repmgr", vec![(fresh, fails(ServerDown))], None),
+        // Patroni names the server's own port; behind any other the server may go on.
+        ("patroni", vec![(fresh, fails(PortRefused))], None),
+        ("tcp", vec![(fresh, fails(PortRefused))], Some("port_refused")),
         // The first look has not finished.
         ("postgres", vec![], None),
     ] {

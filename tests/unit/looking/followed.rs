@@ -1,17 +1,19 @@
 //! Which other nodes of a repmgr cluster are looked at, and what the log is told of them.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rolecall::look::error::ErrorKind;
 use rolecall::look::observation::Observation;
 use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row};
 use rolecall::look::role::Role;
+use rolecall::watch::record::Records;
 use rolecall::watch::watched::others;
 
 use super::cluster::Cluster;
 use super::servers::{Asked, Primary, Server, Standby, Witness, fails, healthy, refuses, table};
 use super::world::{Does, Scripted, World};
-use super::{lines, logged};
+use super::{LOGGING, lines, logged};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,6 +27,26 @@ async fn a_yes_that_cannot_be_written_down_is_warned_of_once() {
     let of_it = |line: &serde_json::Value| line["dir"] == dir.display().to_string();
     let lines = lines("the yes cannot be kept over a restart");
     assert_eq!(lines.iter().filter(|line| of_it(line)).count(), 1);
+}
+
+/// Who holds Patroni's lock is tried again at every look, and warned of once.
+#[test]
+fn a_lock_that_cannot_be_written_down_is_warned_of_once_and_tried_again() {
+    LazyLock::force(&LOGGING);
+    let above = tempfile::tempdir().unwrap();
+    let dir = above.path().join("runtime");
+    let records = || Records::in_dir(&dir, "this boot".to_owned());
+    let about = ("n1", 0, "http://127.0.0.1:8008");
+    let mut writing = records();
+    for held in [true, true, false, true] {
+        writing.keep_held(about, held);
+    }
+    let of_it = |line: &serde_json::Value| line["dir"] == dir.display().to_string();
+    let warned = lines("who holds the lock cannot be kept over a restart");
+    assert_eq!(warned.iter().filter(|line| of_it(line)).count(), 1);
+    std::fs::create_dir(&dir).unwrap();
+    writing.keep_held(about, true);
+    assert_eq!(records().held(about), Some(true));
 }
 
 /// Who never was READY has no record, and that is no trouble.
