@@ -4,8 +4,8 @@ use rolecall::look::error::ErrorKind;
 use rolecall::look::role::Role;
 use rolecall::verdict::state::State;
 
-use super::READY;
 use super::world::{Does, HOLD, INTERVAL, Scripted, World, ms};
+use super::{READY, logged};
 
 fn says(role: Role) -> Scripted {
     Scripted::new([Does::Says(role)])
@@ -94,4 +94,29 @@ async fn a_reload_keeps_the_nodes_that_stay_under_whatever_name_and_place() {
     first.now_does(Does::Says(Role::Replica));
     world.pass(INTERVAL).await;
     assert_eq!(world.says_of(1), (State::NotReady, "other_role"), "and are this node's still");
+}
+
+/// Since when a node is READY, and what its log was told, belongs to its name.
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_no_verdict_announces_none_anew() {
+    let world = World::new("n");
+    let (first, second) = (says(Role::Primary), says(Role::Replica));
+    let node = |name, source| world.node(name, INTERVAL, &[(name, source)]);
+    let nodes = || [node("said 1", &first), node("said 2", &second)];
+    world.plan_nodes(nodes().into()).await.await.expect("comes into force");
+    let announced = || {
+        let announced = world.announced.borrow();
+        let said = announced.iter().flat_map(|said| &**said);
+        let mut said: Vec<_> = said.map(|said| (said.node.clone(), said.since)).collect();
+        said.sort();
+        said
+    };
+    let before = announced();
+    world.pass(HOLD).await;
+    let [one, other] = nodes();
+    world.plan_nodes(vec![other, one]).await.await.expect("comes into force");
+    assert_eq!(announced(), before);
+    for name in ["said 1", "said 2"] {
+        assert_eq!(logged(name, "verdict changed: ").len(), 1, "{name}");
+    }
 }

@@ -1,15 +1,17 @@
 //! What a reload and a restart carry over of what was seen and confirmed, and what they must not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rolecall::config::schema::{Flags, read};
 use rolecall::look::role::Role;
+use rolecall::verdict::policy::Policy;
 use rolecall::verdict::state::State;
 use rolecall::watch::plan::PlannedNode;
 
 use super::cluster::Cluster;
-use super::servers::{Asked, Primary, Server, fails, table};
-use super::world::{Does, Scripted, World, ms};
+use super::servers::{Asked, Primary, Server, Standby, fails, table};
+use super::world::{Does, INTERVAL, Scripted, World, ms};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -47,13 +49,21 @@ async fn a_reload_that_renames_nodes_and_changes_their_order_costs_no_settling()
     }
 }
 
-/// The primaries of two clusters, each its own majority, both READY.
+/// The primaries of two clusters of three, nodes 1 and 2, both READY: of each one other node votes for it, and of the
+/// third nothing is known, so that who forgets what was confirmed has to settle.
 async fn two_clusters() -> Cluster {
     let cluster = Cluster::new();
-    for number in [1, 2] {
-        let mut server = Server::primary(number, &table(&[(number, Primary, true)]));
-        server.answer.system = format!("700{number}").into();
-        cluster.servers.answer(Asked::Own(number), server.look());
+    for (number, voter, lost) in [(1, 11, 12), (2, 21, 22)] {
+        let table =
+            table(&[(number, Primary, true), (voter, Standby, true), (lost, Standby, true)]);
+        let mut servers = [Server::primary(number, &table), Server::standby(voter, number, &table)];
+        for server in &mut servers {
+            server.answer.system = format!("700{number}").into();
+        }
+        let [own, peer] = servers.map(Server::look);
+        cluster.servers.answer(Asked::Own(number), own);
+        cluster.servers.answer(Asked::Peer(voter), peer);
+        cluster.servers.answer(Asked::Peer(lost), fails());
     }
     cluster.plan(vec![cluster.node(1, ""), cluster.node(2, "")]).await;
     let settle = cluster.policy(0).settle;
@@ -85,6 +95,30 @@ async fn a_reload_that_reaches_the_same_server_otherwise_goes_on_with_its_confir
     cluster.plan(vec![reached_otherwise(&cluster)]).await;
     assert_eq!(cluster.servers.counts(Asked::Own(1)).started, started + 1, "a poller of its own");
     assert_eq!(cluster.says(0).0, State::Ready);
+}
+
+/// A node whose sources are others now is known by its name: what has settled there goes on.
+#[tokio::test(start_paused = true)]
+async fn a_reload_to_other_sources_of_a_node_goes_on_under_its_name() {
+    let says = |role| Scripted::new([Does::Says(role)]);
+    let (primary, replica) = (says(Role::Primary), says(Role::Replica));
+    let world = World::new("n");
+    let nodes = |sources: [&str; 2]| {
+        let scripts = [("n1", sources[0], &replica), ("n2", sources[1], &primary)];
+        let settling = scripts.map(|(name, source, script)| {
+            let mut node = world.node(name, INTERVAL, &[(source, script)]);
+            let policy = &mut node.services[0].policy;
+            *policy = Arc::new(Policy { settle: 10 * SECOND, ..(**policy).clone() });
+            node
+        });
+        Vec::from(settling)
+    };
+    world.plan_nodes(nodes(["a", "b"])).await.await.expect("comes into force");
+    assert_eq!(world.says_of(1), (State::NotReady, "settling"));
+    world.pass(11 * SECOND).await;
+    assert_eq!(world.says_of(1).0, State::Ready);
+    world.plan_nodes(nodes(["c", "d"])).await.await.expect("comes into force");
+    assert_eq!(world.says_of(1).0, State::Ready);
 }
 
 /// Who moves to another server begins there from nothing.
