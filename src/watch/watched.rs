@@ -162,11 +162,6 @@ impl Watched {
         self.ask_releases(pace, ids, report);
     }
 
-    /// Whether the rolecalls of other nodes can be asked and told anything: repmgr, with a secret.
-    pub fn can_ask_others(&self) -> bool {
-        self.start_release.is_some()
-    }
-
     fn ask_releases(&mut self, pace: &Pace, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
         let Some(start) = &self.start_release else { return };
         let seen = self.facts.own.good().map(|(_, seen)| seen);

@@ -38,8 +38,8 @@ impl Keeper {
             let young = source.writable_since.is_some_and(|since| now < since.plus(HURRY_FOR));
             let quick = waits && (young || settles);
             let asks = quick || (waits && source.is_barred());
-            let electorate = watched.source.electorate().filter(|_| watched.can_ask_others());
-            let left_out = electorate.map(|rules| quorum::left_out(now, source, &rules));
+            let left_out =
+                watched.source.electorate().map(|rules| quorum::left_out(now, source, &rules));
             let pace = Pace { quick, asks, left_out: left_out.unwrap_or_default() };
             watched.pace(&pace, &mut self.ids, report);
         }

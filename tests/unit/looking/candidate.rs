@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rolecall::look::observation::Observation;
-use rolecall::look::release::Release;
+use rolecall::look::release::{LeftOut, Release};
 use rolecall::look::repmgr::{Answer, NodeId};
 use rolecall::look::role::{Role, Timeline};
 use rolecall::verdict::state::State;
@@ -28,14 +28,19 @@ async fn looks(cluster: &Cluster, time: Duration, asked: &[Asked]) -> Vec<usize>
     after.zip(before).map(|(after, before)| after - before).collect()
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "a look, beside those that fail")]
 fn release(node: i32) -> Look {
+    told(node, None)
+}
+
+/// The same, of a rolecall that was told that its node was left out.
+#[expect(clippy::unnecessary_wraps, reason = "a look, beside those that fail")]
+fn told(node: i32, left_out: Option<LeftOut>) -> Look {
     let release = Release {
         node: NodeId(node),
         system: "7001".into(),
         timeline: Some(Timeline(1)),
         claims: false,
-        left_out: None,
+        left_out,
         last_ready: Duration::from_secs(60),
         life: ms(1700),
         memory: ms(2500),
@@ -66,6 +71,27 @@ async fn a_candidate_that_is_not_ready_hurries_for_thirty_seconds_and_no_longer(
     let own = looks(&cluster, 10 * SECOND, &[Asked::Own(1)]).await[0];
     assert!((19..=21).contains(&own), "its own rhythm: {own} looks in 10 s");
     assert_eq!(cluster.servers.counts(Asked::Release(2)).running, 0, "and asks nobody any more");
+}
+
+/// Whose vote another one's confirmation keeps from this node may be told of a newer one, or follow this node
+/// in the end: it is asked for as long as that is so.
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_is_barred_goes_on_asking_after_the_thirty_seconds() {
+    let cluster = Cluster::promoted().await;
+    for asked in [Asked::Peer(2), Asked::Peer(3), Asked::Release(2)] {
+        cluster.servers.answer(asked, fails());
+    }
+    let newer = LeftOut { by: NodeId(2), timeline: Timeline(3) };
+    cluster.servers.answer(Asked::Release(3), told(3, Some(newer)));
+    cluster.pass(HURRY + SECOND).await;
+    assert!(cluster.clock.now().since(cluster.candidate_since()) > HURRY);
+    let running = || [2, 3].map(|number| cluster.servers.counts(Asked::Release(number)).running);
+    assert_eq!(running(), [1, 1]);
+    let own = looks(&cluster, 10 * SECOND, &[Asked::Own(1)]).await[0];
+    assert!((19..=21).contains(&own), "in its own rhythm: {own} looks in 10 s");
+    cluster.servers.answer(Asked::Release(3), release(3));
+    cluster.pass(5 * SECOND).await;
+    assert_eq!(running(), [0, 0], "nobody else's confirmation stands in its way any more");
 }
 
 /// Once the look that finished 30 s after the first one is folded in nobody hurries; the poller had
@@ -150,6 +176,27 @@ async fn what_each_rolecall_said_is_kept_of_that_node_with_the_moment_it_was_ask
     assert_eq!(of(2), None, "it has not answered in time");
     assert_eq!(of(3), Some(NodeId(3)));
     assert!(said[&NodeId(3)].0 > cluster.candidate_since());
+}
+
+/// Its server would vote for the old primary when it starts: its rolecall is told for as long as it is left out, also
+/// by a node that is READY.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_left_out_is_told_so_and_nobody_else_is() {
+    let cluster = Cluster::new();
+    cluster.stand_behind_node_1();
+    let with = |active| table(&[(1, Primary, true), (2, Standby, true), (3, Standby, active)]);
+    cluster.servers.answer(Asked::Own(1), Server::primary(1, &with(false)).on(2).look());
+    cluster.servers.answer(Asked::Peer(2), Server::standby(2, 1, &with(false)).on(2).look());
+    cluster.servers.answer(Asked::Peer(3), refuses());
+    cluster.plan(vec![cluster.node(1, "")]).await;
+    cluster.until_ready(0, cluster.policy(0).settle + SECOND).await;
+    cluster.pass(SECOND).await;
+    let asked = || [2, 3].map(|number| cluster.servers.counts(Asked::Release(number)).running);
+    assert_eq!((asked(), cluster.servers.told(3)), ([0, 1], Some(Timeline(2))));
+    cluster.servers.answer(Asked::Own(1), Server::primary(1, &with(true)).on(2).look());
+    cluster.servers.answer(Asked::Peer(3), Server::standby(3, 1, &with(true)).on(2).look());
+    cluster.pass(2 * SECOND).await;
+    assert_eq!(asked(), [0, 0], "it is counted again");
 }
 
 /// A witness holds no data. A row that leads elsewhere now is asked there, and nobody else is started anew.

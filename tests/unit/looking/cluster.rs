@@ -146,14 +146,15 @@ impl Cluster {
                 tokio::spawn(running).abort_handle()
             }
         };
-        let (peer, release) = (start.clone(), start.clone());
+        let (peer, release, told) = (start.clone(), start.clone(), self.servers.clone());
         Planned {
             source,
             start: Box::new(start(Asked::Own(number))),
             start_peer: Some(Box::new(move |row, id, report, poked| {
                 peer(Asked::Peer(row.id.0))(id, report, poked)
             })),
-            start_release: Some(Box::new(move |row, _, id, report, poked| {
+            start_release: Some(Box::new(move |row, (_, without), id, report, poked| {
+                told.tell(row.id.0, without);
                 release(Asked::Release(row.id.0))(id, report, poked)
             })),
         }

@@ -48,6 +48,25 @@ async fn who_has_lost_its_server_gives_way_and_says_all_that_the_candidate_needs
     assert_eq!(logged("killed", "killed gives way to node 2: its server is gone").len(), 1);
 }
 
+/// A candidate asks ten times a second: the log has one line for each whom the node gives way to, until its server has
+/// been back.
+#[tokio::test(start_paused = true)]
+async fn giving_way_to_the_same_candidate_again_is_no_news() {
+    let name = "asked often";
+    let cluster = killed_as(name).await;
+    let told = || logged(name, &format!("{name} gives way to node 2: ")).len();
+    for _ in 0..3 {
+        cluster.ask(1).await.expect("an answer");
+    }
+    assert_eq!(told(), 1);
+    cluster.stand_behind_node_1();
+    cluster.pass(SECOND).await;
+    cluster.servers.answer(Asked::Own(1), refuses());
+    cluster.pass(SECOND).await;
+    assert!(!cluster.ask(1).await.expect("an answer").claims);
+    assert_eq!(told(), 2);
+}
+
 /// The candidate waits until what an HAProxy may remember is over, counted from the last READY.
 #[tokio::test(start_paused = true)]
 async fn the_last_ready_is_told_by_its_age() {

@@ -10,6 +10,7 @@ use rolecall::look::place::Place;
 use rolecall::look::repmgr::{Answer, Attached, NodeId, Registered, Row, Table};
 use rolecall::look::role::{Role, Timeline};
 use rolecall::source::RoleSource;
+use rolecall::source::releasing::Without;
 
 pub use Registered::{Primary, Standby, Witness};
 
@@ -115,6 +116,8 @@ struct Network {
     /// What is answered; who is not in here hangs.
     answers: BTreeMap<Asked, (Duration, Look)>,
     counts: BTreeMap<Asked, Counts>,
+    /// What the rolecalls of the other nodes are told.
+    told: BTreeMap<i32, Without>,
 }
 
 /// Everything that can be asked, shared by all pollers.
@@ -145,6 +148,16 @@ impl Servers {
 
     pub fn looks(&self, asked: Asked) -> usize {
         self.counts(asked).looks
+    }
+
+    /// A rolecall of that node is asked from now on, and told this.
+    pub fn tell(&self, node: i32, without: Without) {
+        self.network().told.insert(node, without);
+    }
+
+    /// On which timeline the rolecall of that node is told that its node was left out.
+    pub fn told(&self, node: i32) -> Option<Timeline> {
+        self.network().told.get(&node)?.said()
     }
 
     fn count(&self, asked: Asked, change: impl FnOnce(&mut Counts)) {
