@@ -18,6 +18,10 @@
 //! may hang in that call for `retry_timeout`, and the lock is worth what A left of it. Therefore the lease
 //! counts from the read *before* the last one.
 //!
+//! The last read may be somebody else's, made while the renewal of the round before hangs: it then begins no
+//! round. So a read counts only once a look that began `retry_timeout` and [`WORKS`] after it has still found a
+//! leader: had that renewal hung, Patroni would have demoted PostgreSQL by then.
+//!
 //! The number itself is used for one thing, whether it has changed. When a read was is bounded by our own
 //! clock, which no step of a wall clock touches, on this host or on Patroni's: it was after the beginning
 //! of the last look that still showed the number before. So with A and B as above, and with `seen` for the
@@ -33,7 +37,8 @@
 //! `M` is for how long HAProxy goes on with a READY of a rolecall that dies in that moment. Nobody else can
 //! have the lock, so nobody else can be READY, before the lease and `M` are over: a store takes `ttl` from
 //! when it *processed* the renewal, which was after A. With loops of `loop_wait` the lease ends no sooner than
-//! `ttl - 2 x loop_wait - M - MARGIN` and two looks after the last one, and up to `loop_wait` later.
+//! `ttl - loop_wait - max(loop_wait, retry_timeout + WORKS) - M - MARGIN` and two looks after the last one, and up to
+//! `loop_wait` later.
 //!
 //! # Where it is not known
 //! * Less than two changes were seen, or Patroni says no number: the bound of before ([`crate::verdict::lock`]).
@@ -41,7 +46,9 @@
 //!   `loop_wait` apart, give or take `LOOKS`. While one is among the last `OF_LATE`, or where `loop_wait` is
 //!   too short to tell, the lease counts from a read `loop_wait + retry_timeout` before the last one: whoever
 //!   made it, a round began within `loop_wait` of it, and was decided `retry_timeout` later. The bound of before
-//!   holds there as well.
+//!   holds there as well. What is left: a single read of somebody else's while a renewal hangs whose answer then
+//!   comes late, so that it stands between two rounds `loop_wait` apart from both, and a store that is lost in the
+//!   round after it.
 //! * Failsafe mode, a cluster without a holder, any no: what was known is forgotten.
 //! * The loop hangs: the number stands still, the lease runs out, and silence then ends the yes at once. The
 //!   bound of before takes rounds for granted, and is not used then.
@@ -70,6 +77,9 @@ use crate::look::stamp::Stamp;
 
 /// How much nearer than `loop_wait` two reads of the loop may seem: each is known to an interval of looks.
 const LOOKS: Duration = Duration::from_millis(1500);
+
+/// How long the loop takes at most from its read to the renewal, where PostgreSQL answers its questions.
+const WORKS: Duration = Duration::from_secs(1);
 
 /// Reads that are remembered; the number has seconds, so this is a minute at least.
 const READS: usize = 64;
@@ -205,18 +215,22 @@ impl Lease {
                 self.process = None;
             }
             self.reads.push(Read { after, by: now, apart });
-            self.renewed = times.and_then(|times| self.renewed_after(times));
         }
+        self.renewed = times.and_then(|times| self.renewed_after(seen.began, times));
         self.renewed = self.renewed.max(self.process);
     }
 
-    /// The beginning of a round that has ended, since another one has begun.
-    fn renewed_after(&self, times: Times) -> Option<Stamp> {
+    /// The beginning of a round that has ended, by a look that found a leader and began at `leads`: another round
+    /// has begun, or would not have where a renewal hung.
+    fn renewed_after(&self, leads: Stamp, times: Times) -> Option<Stamp> {
         let (last, before) = self.reads.split_last()?;
         let alone = self.shows_rounds();
+        let hung = times.retry_timeout + WORKS;
         // Any round that was under way so long before has been decided, and so has the one after it.
         let decided = times.loop_wait + times.retry_timeout;
-        let ended = |read: &&Read| alone || gap(read, last.after) >= decided;
+        let ended = |read: &&Read| {
+            if alone { leads.since(read.by) >= hung } else { gap(read, last.after) >= decided }
+        };
         before.iter().rev().find(ended)?.after
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use rolecall::facts::{Facts, NodeFacts, ServiceFacts, beats, longest_last_word};
 use rolecall::look::error::{ErrorKind, SourceError};
+use rolecall::look::kind::{Shows, SourceKind};
 use rolecall::look::observation::Observation;
 use rolecall::look::role::Role;
 use rolecall::look::snapshot::{Snapshot, SourceFacts};
 use rolecall::look::stamp::Stamp;
-use rolecall::reply::routes::{Answering, Asked};
+use rolecall::reply::routes::{Answering, Route};
 use rolecall::reply::wording::Wording;
 use rolecall::verdict::decide::Verdict;
 use rolecall::verdict::last_word::LastWord;
@@ -58,7 +59,7 @@ fn node(name: &str, looks: &[u64]) -> NodeFacts {
     NodeFacts {
         name: name.into(),
         cluster: None,
-        kinds: vec!["postgres"; looks.len()].into(),
+        kinds: vec![SourceKind { word: "postgres", shows: Shows::Server }; looks.len()].into(),
         sources: looks.iter().map(looked).collect(),
         services: vec![service("rw", rw, looks.len()), service("ro", ro, looks.len())],
     }
@@ -72,7 +73,7 @@ fn facts(nodes: Vec<NodeFacts>) -> Facts {
 fn a_port_asks_about_its_own_node_and_service_and_a_name_means_its_node() {
     let facts = facts(vec![node("n1", &[0]), node("n2", &[0])]);
     let asked = |node, service| {
-        let asked = Asked { node, service, agent_send: false };
+        let asked = Route { node, service, agent_send: false };
         facts.asked(asked).map(|(node, service)| (&*node.name, &*service.name))
     };
     assert_eq!(asked(Some(1), 0), Some(("n2", "rw")));

@@ -124,13 +124,13 @@ fn the_lease_counts_from_the_read_before_the_last_one() {
     assert_eq!(says_at(35_000 + 8001, &silent, &policy(Some(8000))), State::Unknown);
 }
 
-/// The least there is with Patroni's own times: the last look came just before the next read.
+/// The least there is with Patroni's own times: the last look came just before it could tell that no renewal hung.
 #[test]
 fn at_least_so_long_is_bridged() {
     for last in (30_000..60_000).step_by(500) {
         let reads: Vec<u64> = (0..6).map(|round| 3 + 10 * round).collect();
         let held = held(&seen(steady(last, &reads)));
-        assert!((6500..=17_000).contains(&held), "{held} after a look at {last}");
+        assert!((5500..=16_000).contains(&held), "{held} after a look at {last}");
     }
 }
 
@@ -214,8 +214,8 @@ fn a_loop_as_quick_as_looks_are_blurred_proves_only_what_was_decided_long_before
         });
         39_000 + held(&seen(looks)) - 27_000
     };
-    // The last reads were at 37 s and at 34 s, and the one at 22 s is over 13 s before the last.
-    assert_eq!(with(3001), 33_500);
+    // A renewal that hung from 25 s on would have ended by 36 s; the read at 22 s is over 13 s before the last one.
+    assert_eq!(with(3001), 24_500);
     assert_eq!(with(3000), 21_500);
 }
 
@@ -340,4 +340,19 @@ fn in_the_model_leaders_are_held_and_others_take_over() {
         taken += u32::from(played.taken.is_some());
     }
     assert!(held > 40 && taken > 40, "{held} were held for over 6 s, {taken} locks were taken");
+}
+/// Somebody asks for `/cluster` while the loop's renewal hangs, as the store is gone: that is no round, and the lock is
+/// worth what the round before has left of it. (Found by `nobody_else_can_have_the_lock_of_a_leader_that_is_held`.)
+#[test]
+fn a_read_of_somebody_elses_while_a_renewal_hangs_ends_no_round() {
+    let times = Times { loop_wait: ms(5000), ..USUAL_TIMES };
+    // Rounds at 1, 6, .. 66, 71 s; that of 71 never ends, and Patroni demotes at 81 s. Somebody's read at 80 s.
+    let reads: Vec<u64> = (0..15).map(|round| 1 + 5 * round).chain([80]).collect();
+    let looks = steady(80_500, &reads).into_iter().map(|(began, look)| {
+        let mut look = look.unwrap();
+        look.patroni = look.patroni.map(|says| Patroni { times: Some(times), ..says });
+        (began, Ok(look))
+    });
+    // The last renewal that can be proven is of the round at 66 s.
+    assert!(80_500 + held(&seen(looks)) <= 65_500 + 27_000);
 }
