@@ -247,13 +247,38 @@ impl Cli {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Where the running daemon is asked.
+    /// Where the running daemon is asked. It runs on with what it had read when somebody makes a mistake in the
+    /// file, and must be asked all the same.
     fn socket(&self) -> Result<PathBuf, Failure> {
-        let config = self.load(&Flags::default())?.config;
-        config.control.map(|control| control.socket).ok_or_else(|| {
+        let nowhere = || {
             Failure::new(Exit::Config, "the configuration has no control socket")
                 .hint("add a section [control] and restart rolecall")
-        })
+        };
+        let failure = match self.load(&Flags::default()) {
+            Ok(loaded) => return self.socket_of(&loaded.config).ok_or_else(nowhere),
+            Err(failure) => failure,
+        };
+        let written = self.config_file().and_then(written_socket);
+        let Some(socket) = written.or_else(|| self.usual_socket()) else { return Err(failure) };
+        // Nothing is left to tell where even this cannot be printed.
+        let _ = writeln!(
+            io::stderr(),
+            "warning: the configuration would be refused now, as `rolecall check` says; asked is the running \
+             rolecall, at {}",
+            socket.display()
+        );
+        Ok(socket)
+    }
+
+    /// The control socket of this configuration.
+    fn socket_of(&self, config: &Config) -> Option<PathBuf> {
+        let named = config.control.as_ref().map(|control| control.socket.clone());
+        named.or_else(|| self.usual_socket())
+    }
+
+    /// Where the packaged unit is asked: not where another file than its own is meant.
+    fn usual_socket(&self) -> Option<PathBuf> {
+        self.config.is_none().then(|| Control::default().socket)
     }
 
     fn order(&self, order: &str, said: &Ordering) -> Result<ExitCode, Failure> {
@@ -332,8 +357,10 @@ impl Cli {
         let target = target.map(|target| Target::read(target, &config)).transpose()?;
         let (service, node) = target.map_or((None, None), |t| (Some(t.service), t.node));
         // First: HAProxy is told what the daemon says, and that may rest on what was seen before.
-        let socket = config.control.as_ref().map(|control| &control.socket);
-        let status = socket.map(|socket| protocol::ask(socket, &Question::Status));
+        let socket = self.socket_of(&config);
+        let status = socket.map(|socket| protocol::ask(&socket, &Question::Status));
+        // At the usual place somebody may be, and need not.
+        let status = status.filter(|status| config.control.is_some() || status.is_ok());
         let running = Running::of(status, service, node);
         let runtime = runtime()?;
         let answer = runtime.block_on(ask::ask(&config, service, node))?;
@@ -350,6 +377,14 @@ impl Cli {
             State::Unknown => 2,
         }))
     }
+}
+
+/// The control socket that a file names, though the rest of it may be wrong.
+fn written_socket(file: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let document = toml::de::DeTable::parse(&text).ok()?;
+    let control = document.get_ref().get("control")?.get_ref().as_table()?;
+    Some(control.get("socket")?.get_ref().as_str()?.into())
 }
 
 fn haproxy_version(text: &str) -> Result<(u32, u32), String> {

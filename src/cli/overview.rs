@@ -30,7 +30,10 @@ pub enum Health {
 /// How well it is.
 pub fn health(status: &Value) -> Health {
     let mut worst = Health::Well;
-    if status["orders_damaged"].is_string() || list(&status["orders"]).next().is_some() {
+    if status["refused_config"].is_object()
+        || status["orders_damaged"].is_string()
+        || list(&status["orders"]).next().is_some()
+    {
         worst = Health::Warning;
     }
     let asked_wrong =
@@ -121,6 +124,11 @@ pub fn text(status: &Value, colour: bool) -> String {
     }
     for order in list(&status["orders"]).filter_map(order).filter(|o| !orders.contains(o)) {
         notes.push(format!("{order} (counts nowhere: a narrower one does, or its target is gone)"));
+    }
+    if let Some(detail) = status["refused_config"]["detail"].as_str() {
+        let since = ago(&status["refused_config"]["since_ms"]);
+        let detail = shown(detail);
+        notes.push(format!("the last reload was refused {since} ago, the configuration before it is in force: {detail}"));
     }
     notes.extend(list(&status["unknown_questions"]).map(unknown));
     notes.extend(fence(&status["fence"]));

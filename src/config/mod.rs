@@ -22,7 +22,7 @@ pub mod service;
 pub mod units;
 pub mod warning;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -126,6 +126,23 @@ impl Default for Control {
             state: "/var/lib/rolecall/orders.json".into(),
             poke: "/run/rolecall/poke.sock".into(),
         }
+    }
+}
+
+impl Control {
+    /// The usual socket and the usual file of orders in the folders that the unit's `RuntimeDirectory=` and
+    /// `StateDirectory=` made (systemd.exec(5)); `None` where they did not.
+    pub fn in_folders_of_the_unit() -> Option<Self> {
+        let folder = |name: &str| {
+            let folders = std::env::var_os(name)?;
+            // Several are separated by colons; the unit has one.
+            std::env::split_paths(&folders).next().filter(|first| first.is_absolute())
+        };
+        let (run, state) = (folder("RUNTIME_DIRECTORY")?, folder("STATE_DIRECTORY")?);
+        let usual = Self::default();
+        let within = |folder: PathBuf, path: &Path| Some(folder.join(path.file_name()?));
+        let (socket, state) = (within(run, &usual.socket)?, within(state, &usual.state)?);
+        Some(Self { socket, state, ..usual })
     }
 }
 

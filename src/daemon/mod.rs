@@ -19,9 +19,9 @@ use tokio::time::{Interval, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::Control;
 use crate::config::schema::Loaded;
 use crate::config::warning::Warning;
+use crate::config::{Config, Control};
 use crate::control::desk::Desk;
 use crate::daemon::logging::Logging;
 use crate::daemon::signals::{LastWords, Signals, Told, log_at_once, said};
@@ -38,7 +38,7 @@ use crate::report::view::View;
 use crate::source::releasing::{QUESTIONS_WAITING, Question};
 use crate::source::resolve::Resolver;
 use crate::watch::fencing::{self, Fenced};
-use crate::watch::keeper::Keeper;
+use crate::watch::keeper::{Keeper, Orders};
 use crate::watch::plan::Plan;
 use crate::watch::planner::Planner;
 use crate::watch::poke::{self, Door, Poke};
@@ -46,6 +46,20 @@ use crate::watch::record::Records;
 
 /// How long stopping waits for the pollers to let go of what they hold.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// Opens the control socket as it is configured; without `[control]` where the service manager gave rolecall folders
+/// of its own, which root alone may ask. That one is a convenience: where it cannot be opened the daemon goes on.
+fn desk(config: &Config, view: &View, clients: usize) -> Result<Option<(Desk, Orders)>, Failure> {
+    if let Some(chosen) = &config.control {
+        return Desk::open(chosen, view.clone(), clients).map(Some);
+    }
+    let Some(usual) = Control::in_folders_of_the_unit() else { return Ok(None) };
+    let opened = Desk::open(&usual, view.clone(), clients);
+    let opened = opened.inspect_err(|Failure { what, hint, .. }| {
+        warn!(hint, "rolecall status and orders are not to be had: {what}");
+    });
+    Ok(opened.ok())
+}
 
 /// Reads the configuration, at start and at every reload.
 pub type Load<'a> = dyn Fn() -> Result<Loaded, Failure> + 'a;
@@ -91,9 +105,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let shares = Shares::of_this_process();
     let places = http::Room::of(&shares);
     let view = View { facts, announced, clock, counted };
-    let desk = loaded.config.control.as_ref();
-    let desk = desk.map(|config| Desk::open(config, view.clone(), shares.clients)).transpose()?;
-    let (desk, orders) = desk.unzip();
+    let (desk, orders) = desk(&loaded.config, &view, shares.clients)?.unzip();
     let ending = desk.as_ref().map(Desk::ending);
     let stopping = CancellationToken::new();
     let keeper = keeper.under(orders).until(stopping.clone());
@@ -265,7 +277,7 @@ impl Daemon<'_> {
             Err(failure) => Err(failure),
         };
         if let Err(Failure { what, hint, .. }) = planned {
-            self.view.counted.reloaded(false, 0);
+            self.view.counted.reload_refused(self.view.clock.now(), &what);
             error!(hint, "configuration not reloaded, nothing changed: {what}");
             systemd::ready();
         }
@@ -322,7 +334,7 @@ impl Daemon<'_> {
         let (nodes, services) = (config.nodes.len(), config.services.len());
         info!(nodes, services, "configuration in force");
         self.started = true;
-        self.view.counted.reloaded(true, wall_clock());
+        self.view.counted.reloaded(wall_clock());
         systemd::ready();
     }
 }

@@ -3,7 +3,7 @@
 //! docs/metrics.md names every metric. Names and label values never change once released.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -27,6 +27,7 @@ use crate::look::observation::Observation;
 use crate::look::role::{ROLES, Role};
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
+use crate::look::text;
 use crate::reply::strays::{Strays, Unknown};
 use crate::report::spoken::Spoken;
 use crate::verdict::state::State;
@@ -60,6 +61,26 @@ pub struct Metrics {
     pub spoken: Spoken,
     /// What the fence did, for the status.
     pub fence: Record,
+    /// The configuration that was refused last, for the status.
+    pub refused_config: RefusedConfig,
+}
+
+/// Most bytes that are kept of why a configuration was refused.
+pub const MOST_OF_A_REFUSAL: usize = 2048;
+
+/// When and why the last configuration was refused, where none has come into force since. Clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct RefusedConfig(Arc<Mutex<Option<(Stamp, String)>>>);
+
+impl RefusedConfig {
+    fn set(&self, refused: Option<(Stamp, String)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    /// As it stands now.
+    pub fn last(&self) -> Option<(Stamp, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Why an HTTP connection is not served.
@@ -100,6 +121,7 @@ impl Default for Metrics {
             strays: Strays::default(),
             spoken: Spoken::default(),
             fence: Record::default(),
+            refused_config: RefusedConfig::default(),
         }
     }
 }
@@ -139,12 +161,17 @@ impl Metrics {
         self.questions.get_or_create(&labels.to_vec()).inc();
     }
 
-    /// A configuration was read: whether it is in force, and the wall clock in seconds.
-    pub fn reloaded(&self, good: bool, unix_seconds: i64) {
-        self.reload_good.set(i64::from(good));
-        if good {
-            self.reload_time.set(unix_seconds);
-        }
+    /// A configuration is in force; by the wall clock, in seconds since 1970.
+    pub fn reloaded(&self, unix_seconds: i64) {
+        self.reload_good.set(1);
+        self.reload_time.set(unix_seconds);
+        self.refused_config.set(None);
+    }
+
+    /// A configuration was read and refused, for this reason: the one before it stays in force.
+    pub fn reload_refused(&self, now: Stamp, why: &str) {
+        self.reload_good.set(0);
+        self.refused_config.set(Some((now, text::plain(why, MOST_OF_A_REFUSAL))));
     }
 }
 

@@ -44,6 +44,18 @@ pub struct Status {
     /// What was done about the sessions of a node that is out; `null` where `[fence]` is not
     /// configured.
     pub fence: Option<Fence>,
+    /// The configuration that was refused at the last reload; `null` where the last one is in force.
+    pub refused_config: Option<Refused>,
+}
+
+/// A configuration that was refused: the one before it stays in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Refused {
+    /// How long ago.
+    pub since_ms: u64,
+    /// Why, in the words of `rolecall check`.
+    pub detail: String,
 }
 
 /// The fence, and what it did.
@@ -258,6 +270,7 @@ impl Status {
         facts: &Facts,
         strays: Vec<Stray>,
         fence: Option<Deeds>,
+        refused: Option<(Stamp, String)>,
         since: impl Fn(&str, &str) -> Option<Stamp>,
     ) -> Self {
         let nodes = facts.nodes.iter().map(|node| of_node(now, node, &since));
@@ -267,6 +280,8 @@ impl Status {
             nodes: nodes.collect(),
             unknown_questions: strays.into_iter().map(|stray| of_stray(now, stray)).collect(),
             fence: fence.map(|deeds| of_fence(now, &deeds)),
+            refused_config: refused
+                .map(|(when, detail)| Refused { since_ms: ago(now, when), detail }),
         }
     }
 

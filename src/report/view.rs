@@ -31,6 +31,7 @@ impl View {
             said.find(|a| &*a.node == node && &*a.service == service).map(|a| a.since)
         };
         let (strays, fence) = (self.counted.strays.kept(), self.counted.fence.deeds());
-        Status::of(now, &self.facts.borrow(), strays, fence, since)
+        let refused = self.counted.refused_config.last();
+        Status::of(now, &self.facts.borrow(), strays, fence, refused, since)
     }
 }

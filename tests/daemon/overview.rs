@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::fixtures::{AGENT_PORT, Ground, Rolecall, ask, eventually};
+use crate::fixtures::{AGENT_PORT, Ground, Heard, Rolecall, ask, eventually};
 use rolecall::cli::overview::{Health, health, text};
 use serde_json::{Value, json};
 
@@ -203,4 +203,83 @@ fn colour_is_for_terminals_that_want_it() {
     assert!(shown(Some("")).1.contains('\u{1b}'), "an empty one says nothing");
     let piped = Command::new("sh").args(["-c", &command]).output().expect("sh");
     assert!(!piped.stdout.contains(&0x1b), "no colour in a pipe");
+}
+
+/// One node, with this before its tables.
+fn config_of(ground: &Ground, before: &str) -> String {
+    let agent = ground.addr(1, AGENT_PORT);
+    format!(
+        "{before}[source]\nkind = \"static\"\nrole = \"primary\"\n\
+         [[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"{agent}\"\n"
+    )
+}
+
+/// The exit code, and what is printed.
+fn status_of(config: &str) -> (Option<i32>, String, String) {
+    let mut command = Command::new(ROLECALL);
+    let output = command.args(["--config", config, "status"]).output().expect("rolecall status");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// The daemon runs on with what it had read, and is asked all the same.
+#[test]
+fn after_a_mistake_and_a_reload_status_still_asks_and_says_what_was_refused() {
+    let ground = Ground::new();
+    let dir = ground.dir().display().to_string();
+    let control = format!("[control]\nsocket = \"{dir}/c.sock\"\nstate = \"{dir}/orders.json\"\n");
+    let config = config_of(&ground, &control);
+    let mut rolecall = Rolecall::new(&ground, "rolecall", ROLECALL, &config);
+    rolecall.start();
+    ask(ground.addr(1, AGENT_PORT), PATIENCE);
+    // More mistakes than are kept.
+    let many = (0..100).map(|n| format!("key_{n} = 1\n")).collect::<Vec<_>>().concat();
+    rolecall.write_config(&format!("{}{many}", config.replace("roles =", "rolls =")));
+    rolecall.signal(rustix::process::Signal::HUP);
+    rolecall.wait_log(PATIENCE, &["configuration not reloaded"]);
+    let (code, table, warned) = status_of(&format!("{dir}/rolecall.toml"));
+    assert_eq!(code, Some(1), "{table}");
+    assert!(table.contains("is in force: ") && table.contains("rolls"), "{table}");
+    assert!((2000..3000).contains(&table.len()), "{}", table.len());
+    assert!(warned.contains("the configuration would be refused now"), "{warned}");
+    rolecall.write_config(&config);
+    rolecall.reload();
+    let (code, table, warned) = status_of(&format!("{dir}/rolecall.toml"));
+    assert!(code == Some(0) && !table.contains("refused") && warned.is_empty(), "{table} {warned}");
+}
+
+/// Where the unit gives folders, as the packaged one does, nobody has to ask for the socket first.
+#[test]
+fn the_folders_of_the_unit_have_the_control_socket_without_a_section() {
+    let ground = Ground::new();
+    let (run, state) = (ground.dir().join("run"), ground.dir().join("state"));
+    std::fs::create_dir(&run).expect("run");
+    std::fs::create_dir(&state).expect("state");
+    let config = config_of(&ground, "");
+    let mut rolecall = Rolecall::new(&ground, "rolecall", ROLECALL, &config)
+        .env("RUNTIME_DIRECTORY", &run.display().to_string())
+        .env("STATE_DIRECTORY", &state.display().to_string());
+    rolecall.start();
+    let asker = ground.dir().join("asker.toml");
+    let socket = run.join("control.sock");
+    let control = format!("[control]\nsocket = \"{}\"\n", socket.display());
+    std::fs::write(&asker, config_of(&ground, &control)).expect("asker.toml");
+    let asker = asker.display().to_string();
+    let (code, table, _) = status_of(&asker);
+    assert!(code == Some(1) && table.contains("is primary"), "{table}");
+    let maint = Command::new(ROLECALL).args(["--config", &asker, "maint", "all"]).output();
+    assert!(maint.expect("rolecall maint").status.success());
+    eventually(PATIENCE, "it is out", || {
+        let answer = ask(ground.addr(1, AGENT_PORT), PATIENCE);
+        if answer.heard == Heard::Said("MAINT\n".to_owned()) { Ok(()) } else { Err(answer) }
+    });
+    assert!(state.join("orders.json").is_file());
+
+    // Where the socket cannot be made the daemon answers all the same.
+    rolecall.stop();
+    let _gone_or_not = std::fs::remove_file(&socket);
+    std::fs::create_dir(&socket).expect("something in the way");
+    rolecall.start();
+    rolecall.wait_log(PATIENCE, &["rolecall status and orders are not to be had"]);
+    assert_eq!(ask(ground.addr(1, AGENT_PORT), PATIENCE).heard, Heard::Said("READY\n".to_owned()));
 }
