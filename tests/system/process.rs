@@ -88,7 +88,10 @@ fn systemd_hears_of_start_verdict_reload_and_stop() {
     let stamp = reload.value("MONOTONIC_USEC").expect("Type=notify-reload needs the time");
     assert!(stamp.parse::<u64>().is_ok(), "not a number: {stamp}");
 
+    let mark = one.notifications().mark();
     assert!(one.stop().success());
+    // What it said last may still lie in the socket.
+    one.notifications().wait_since(mark, SOON, "STOPPING", |n| n.has("STOPPING=1"));
     let heard = one.notifications().all();
     let ready = find(&heard, 0, "READY", |v| v == "1");
     let reloading = find(&heard, ready, "RELOADING", |v| v == "1");
