@@ -56,37 +56,37 @@ fn plays(file: &str, resolvers: bool) {
 }
 
 #[test]
-fn the_agent_port_alone() {
+fn haproxy_cfg_routes_by_the_agent_port_alone() {
     plays("haproxy.cfg", false);
 }
 
 #[test]
-fn patroni() {
+fn patroni_cfg_routes_to_the_leader() {
     plays("patroni.cfg", false);
 }
 
 #[test]
-fn repmgr() {
+fn repmgr_cfg_routes_to_the_primary() {
     plays("repmgr.cfg", false);
 }
 
 #[test]
-fn repmgr_with_an_http_companion() {
+fn repmgr_http_cfg_routes_by_agent_and_companion() {
     plays("repmgr-http.cfg", false);
 }
 
 #[test]
-fn a_read_pool_that_falls_to_the_primary() {
+fn read_pool_cfg_falls_to_the_primary() {
     plays("read-pool.cfg", false);
 }
 
 #[test]
-fn a_central_rolecall_asked_by_agent_send() {
+fn central_cfg_asks_one_rolecall_by_agent_send() {
     plays("central.cfg", false);
 }
 
 #[test]
-fn servers_by_name() {
+fn servers_are_found_by_name() {
     if !names::are_known() {
         return missing("dnsmasq");
     }

@@ -25,7 +25,7 @@ const MEMORY: u64 = 128 * 1024;
 const AUTHORITIES: usize = 140;
 
 #[test]
-fn h7_a_row_that_leads_to_thousands_of_places_costs_no_more_than_another() {
+fn h07_a_row_that_leads_to_thousands_of_places_costs_no_more_than_another() {
     if lacks_postgres() {
         return;
     }

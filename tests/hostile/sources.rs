@@ -24,7 +24,7 @@ const TASKS: u32 = 64;
 const NAMED: u8 = 80;
 
 #[test]
-fn h1_names_that_do_not_resolve_any_more_take_no_healthy_node_out() {
+fn h01_names_that_do_not_resolve_any_more_take_no_healthy_node_out() {
     if lacks_namespaces() {
         return;
     }
@@ -100,7 +100,7 @@ fn question(well: &Well, words: &str) -> String {
 }
 
 #[test]
-fn h2_a_log_that_nobody_takes_keeps_it_from_nothing() {
+fn h02_a_log_that_nobody_takes_keeps_it_from_nothing() {
     let ground = Ground::new();
     let pipe = ground.dir().join("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -146,7 +146,7 @@ fn h2_a_log_that_nobody_takes_keeps_it_from_nothing() {
 }
 
 #[test]
-fn h5_who_proves_nothing_is_believed_nothing() {
+fn h05_who_proves_nothing_is_believed_nothing() {
     if lacks_postgres() {
         return;
     }
@@ -177,7 +177,7 @@ fn h5_who_proves_nothing_is_believed_nothing() {
 }
 
 #[test]
-fn h6_nobody_is_told_the_password_in_clear_or_as_md5() {
+fn h06_nobody_is_told_the_password_in_clear_or_as_md5() {
     let ground = Ground::new();
     let told: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let asks: [(&str, u8, &'static [u8]); 2] = [("clear", 6, IN_CLEAR), ("md5", 7, AS_MD5)];
@@ -214,7 +214,7 @@ const GREEDY: u64 = 128;
 const WATCHDOG: Duration = Duration::from_secs(10);
 
 #[test]
-fn h8_work_that_others_choose_delays_no_look_and_no_heartbeat() {
+fn h08_work_that_others_choose_delays_no_look_and_no_heartbeat() {
     let ground = Ground::new();
     let server = Server::start(ground.addr(6, 25432), |stream, number| {
         startup(stream)?;

@@ -245,7 +245,7 @@ fn a_node_that_is_out_keeps_no_session_of_the_clients() {
 }
 
 #[test]
-fn so_it_is_by_the_users_own_right() {
+fn the_users_own_right_ends_the_sessions_as_the_function_does() {
     keeps_no_session(Right::Grant);
 }
 

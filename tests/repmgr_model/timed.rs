@@ -7,8 +7,8 @@ use crate::proxy::{Haproxy, SHIPPED};
 use crate::reference::Mutant;
 use crate::rng::Rng;
 use crate::script::{Script, Stage, printed};
-use crate::share;
 use crate::sim::Settings;
+use crate::{share, whole};
 
 const MINUTES_10: u64 = 600_000;
 /// Seeds of the whole, and the most that a search for a mutant takes.
@@ -146,7 +146,9 @@ fn a_run_replays() {
 fn the_simulation_would_find_a_hole() {
     let wide =
         [Mutant::ChainByOthersWord, Mutant::NoSettle, Mutant::NoExpiry, Mutant::CompanionOnMaint];
-    for mutant in wide {
+    // The one that shows itself soonest is found either way.
+    let looked_for = if whole() { &wide[..] } else { &[Mutant::NoExpiry] };
+    for mutant in looked_for.iter().copied() {
         let hole = |seed: &u64| one_seed(*seed, Some(mutant)).first.is_some();
         let first = (0..SEEDS_FOR_A_HOLE).find(hole);
         println!("{mutant:?}: two READY in seed {first:?}");

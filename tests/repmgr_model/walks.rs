@@ -66,29 +66,29 @@ fn safe(size: u8, witness: bool, alphabet: Alphabet) {
 }
 
 #[test]
-fn every_way_of_two_nodes() {
+fn no_way_of_two_nodes_leads_to_two_ready() {
     safe(2, false, Alphabet::Everything);
 }
 
 #[test]
-fn every_way_of_two_nodes_and_a_witness() {
+fn no_way_of_two_nodes_and_a_witness_leads_to_two_ready() {
     safe(3, true, Alphabet::Everything);
 }
 
 #[test]
-fn every_way_of_three_nodes() {
+fn no_way_of_three_nodes_leads_to_two_ready() {
     safe(3, false, Alphabet::Everything);
 }
 
 #[test]
-fn every_way_of_three_nodes_and_a_witness() {
+fn no_way_of_three_nodes_and_a_witness_leads_to_two_ready() {
     // Every event takes ten times as long here: `make test-all` has the time.
     let all = std::env::var_os("ROLECALL_ALL").is_some();
     safe(4, true, if all { Alphabet::Everything } else { Alphabet::Core });
 }
 
 #[test]
-fn every_way_after_a_failover() {
+fn no_way_after_a_failover_leads_to_two_ready() {
     for (size, witness) in [(2, false), (3, true), (3, false)] {
         let roots = [failed_over(size, witness)];
         let found = walked(&roots, depth(), Alphabet::Core, Operator::Careful);
@@ -98,7 +98,7 @@ fn every_way_after_a_failover() {
 
 /// What the manual warns of is counted; without `unregister` nothing is found within these bounds.
 #[test]
-fn a_careless_operator() {
+fn only_unregistering_lets_a_careless_operator_have_two() {
     for (size, witness) in [(2, false), (3, true), (3, false)] {
         let found =
             walked(&roots(size, witness), careless_depth(), Alphabet::Everything, Operator::Any);
@@ -119,7 +119,7 @@ fn a_careless_operator() {
 }
 
 #[test]
-fn long_walks_by_chance() {
+fn long_walks_by_chance_find_no_two_ready() {
     let each = share(WALKS / 4);
     for (at, (size, witness)) in (0..).zip([(4, false), (4, true), (5, false), (5, true)]) {
         let start = Cluster::healthy(size, witness);
@@ -137,7 +137,7 @@ fn long_walks_by_chance() {
 }
 
 #[test]
-fn long_walks_by_chance_of_a_careless_operator() {
+fn long_walks_of_a_careless_operator_are_counted() {
     for (size, witness) in [(4, false), (4, true), (5, false)] {
         let start = Cluster::healthy(size, witness);
         let rule = |cluster: &Cluster| yeses(cluster, false);
