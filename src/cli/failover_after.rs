@@ -20,7 +20,7 @@ use crate::verdict::policy::most_hold;
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// What an operator can do about it.
-pub const HINT: &str = "repmgrd sleeps between its attempts only: set `failover_after` to \
+pub(crate) const HINT: &str = "repmgrd sleeps between its attempts only: set `failover_after` to \
                         (reconnect_attempts - 1) x reconnect_interval, the least of all nodes'";
 
 /// A `failover_after` that is longer than the own node's repmgr.conf allows.
@@ -53,7 +53,7 @@ impl fmt::Display for Overrated {
 }
 
 /// The same of every source of a configuration whose server answers now, each with its node.
-pub async fn overrated(config: &Config) -> Vec<(String, Overrated)> {
+pub(crate) async fn overrated(config: &Config) -> Vec<(String, Overrated)> {
     let sources =
         config.nodes.iter().flat_map(|node| node.sources.iter().map(move |of| (node, of)));
     let asked = sources.map(async |(node, source)| {

@@ -107,7 +107,7 @@ impl<'t> Document<'t> {
     }
 
     /// A document whose keys stand in no text.
-    pub fn without_text(file: &'t str) -> Self {
+    pub(crate) fn without_text(file: &'t str) -> Self {
         Self { file, text: None, problems: RefCell::default() }
     }
 
@@ -220,7 +220,7 @@ impl<'d> Table<'d> {
 
     /// The same table, where keys that are not here are read from `defaults`.
     #[must_use]
-    pub fn starting_from(self, defaults: &'d Self) -> Self {
+    pub(crate) fn starting_from(self, defaults: &'d Self) -> Self {
         Self { defaults: Some(defaults), ..self }
     }
 
@@ -230,17 +230,17 @@ impl<'d> Table<'d> {
     }
 
     /// Whether the key is there, and not only in the defaults.
-    pub fn has_own(&self, key: &str) -> bool {
+    pub(crate) fn has_own(&self, key: &str) -> bool {
         self.entries.is_some_and(|entries| entries.contains_key(key))
     }
 
     /// Whether the key's value is a table.
-    pub fn has_table(&self, key: &str) -> bool {
+    pub(crate) fn has_table(&self, key: &str) -> bool {
         self.find(key).is_some_and(|(_, value)| value.is_table())
     }
 
     /// Whether the key's value is an array.
-    pub fn has_array(&self, key: &str) -> bool {
+    pub(crate) fn has_array(&self, key: &str) -> bool {
         self.find(key).is_some_and(|(_, value)| value.is_array())
     }
 
@@ -253,7 +253,7 @@ impl<'d> Table<'d> {
     }
 
     /// The place of the key's value, or of the table where the key is not there.
-    pub fn spot(&self, key: &str) -> Spot<'d> {
+    pub(crate) fn spot(&self, key: &str) -> Spot<'d> {
         self.find(key).map_or_else(|| self.spot_at(self.spot.at, key), |(spot, _)| spot)
     }
 
@@ -279,7 +279,7 @@ impl<'d> Table<'d> {
     }
 
     /// Keeps a key, which is not offered for a slip, from being reported as unknown.
-    pub fn spare(&self, key: &'static str) {
+    pub(crate) fn spare(&self, key: &'static str) {
         self.spared.borrow_mut().push(key);
     }
 
@@ -318,7 +318,7 @@ impl<'d> Table<'d> {
 
     /// The key's values with their places: one value alone, or an array of them. `None` where the
     /// key is not there or a value is wrong.
-    pub fn take_all<T>(
+    pub(crate) fn take_all<T>(
         &self,
         key: &'static str,
         parse: impl Fn(&DeValue<'_>) -> Result<T, Fault>,
@@ -329,7 +329,7 @@ impl<'d> Table<'d> {
 
     /// The values of every key of the table, whatever it is called, as [`Table::take_all`] has
     /// them, with the key and its place; without those whose values are wrong.
-    pub fn take_each<T>(
+    pub(crate) fn take_each<T>(
         &self,
         parse: impl Fn(&DeValue<'_>) -> Result<T, Fault>,
     ) -> Vec<(String, Spot<'d>, Placed<'d, T>)> {
@@ -408,7 +408,7 @@ fn each<'d, T>(
 
 /// A value of another type than it should be. The value itself, which may be a secret at the wrong
 /// key, is not repeated.
-pub fn wrong_type(value: &DeValue<'_>, expected: &str, hint: &str) -> Fault {
+pub(crate) fn wrong_type(value: &DeValue<'_>, expected: &str, hint: &str) -> Fault {
     let found = match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",

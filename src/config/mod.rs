@@ -44,13 +44,13 @@ pub use crate::config::service::Service;
 use crate::reply::routes::{Listen, Route, Routes};
 
 /// The name of the socket that wakes rolecall up, in the runtime directory that systemd makes.
-pub const POKE_SOCKET: &str = "poke.sock";
+pub(crate) const POKE_SOCKET: &str = "poke.sock";
 
 /// The port HAProxy's `agent-check` asks.
 pub const AGENT_PORT: u16 = 5555;
 
 /// The name of the node that `[source]` describes.
-pub const LOCAL: &str = "local";
+pub(crate) const LOCAL: &str = "local";
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -35,7 +35,7 @@ pub fn string<T>(
 }
 
 /// The same with another hint.
-pub fn string_or<T>(
+pub(crate) fn string_or<T>(
     expected: &'static str,
     hint: &'static str,
     parse: impl Fn(&str) -> Result<T, Fault>,
@@ -82,7 +82,7 @@ pub fn word<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&DeValue<'_>) -> Re
 }
 
 /// Reads a whole number within these bounds.
-pub fn integer(least: u32, most: u32) -> impl Fn(&DeValue<'_>) -> Result<u32, Fault> {
+pub(crate) fn integer(least: u32, most: u32) -> impl Fn(&DeValue<'_>) -> Result<u32, Fault> {
     move |value| {
         let expected = format!("a whole number from {least} to {most}");
         let Some(number) = value.as_integer() else {
@@ -99,7 +99,7 @@ pub fn integer(least: u32, most: u32) -> impl Fn(&DeValue<'_>) -> Result<u32, Fa
 }
 
 /// Reads `true` or `false`.
-pub fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
+pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
     let fault = || wrong_type(value, "true or false", "write it without quotes");
     value.as_bool().ok_or_else(fault)
 }
@@ -209,7 +209,7 @@ fn canonical_address(at: SocketAddr) -> SocketAddr {
 
 /// Whether two listeners cannot stand side by side: one port, and one address takes in the other.
 /// `[::]` is taken to serve IPv4 as well.
-pub fn clash(a: Listen, b: Listen) -> bool {
+pub(crate) fn clash(a: Listen, b: Listen) -> bool {
     let ends = |listen| match listen {
         Listen::At(at) => (at.port(), Some(at.ip())),
         Listen::Everywhere(port) => (port, None),
@@ -296,7 +296,7 @@ pub fn path(text: &str) -> Result<PathBuf, Fault> {
 }
 
 /// Reads the name of a systemd credential: a file name.
-pub fn credential(text: &str) -> Result<String, Fault> {
+pub(crate) fn credential(text: &str) -> Result<String, Fault> {
     let bare = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if !text.is_empty() && !text.starts_with('.') && text.bytes().all(bare) {
         Ok(text.to_owned())
@@ -311,7 +311,7 @@ pub fn credential(text: &str) -> Result<String, Fault> {
 
 /// Reads the base URL of Patroni's REST API, `http://HOST:PORT` or `https://HOST:PORT`. A user's name and password, which
 /// Patroni asks for writes only, are refused and not repeated.
-pub fn patroni_url(text: &str) -> Result<String, Fault> {
+pub(crate) fn patroni_url(text: &str) -> Result<String, Fault> {
     const EXPECTED: &str = "http://HOST:PORT or https://HOST:PORT";
     const HINT: &str = "give the `restapi.connect_address` of Patroni's own configuration";
     let fault = |what: &str, hint: &str| Err(Fault::new(what, EXPECTED, hint));

@@ -52,7 +52,7 @@ impl OrderBook {
     }
 
     /// What is left to do at the end.
-    pub fn ending(&self) -> Ending {
+    pub(crate) fn ending(&self) -> Ending {
         Ending { file: Arc::clone(&self.file), clock: self.view.clock.clone() }
     }
 
@@ -274,7 +274,7 @@ pub struct Ending {
 
 impl Ending {
     /// Notes which orders stood to the end. A disk that hangs is not waited for.
-    pub fn seal(self) {
+    pub(crate) fn seal(self) {
         let (told, sealed) = mpsc::channel();
         let seal = move || {
             // Nobody waits any more where it took too long.

@@ -70,7 +70,7 @@ impl Desk {
     }
 
     /// What is left to do once the daemon looks no more.
-    pub fn ending(&self) -> Ending {
+    pub(crate) fn ending(&self) -> Ending {
         self.book.ending()
     }
 

@@ -14,22 +14,22 @@ use crate::look::stamp::Stamp;
 use crate::look::text;
 
 /// Longest question, in bytes.
-pub const QUESTION: usize = 4096;
+pub(crate) const QUESTION: usize = 4096;
 /// Most bytes of the words about a question that cannot be read.
 pub const MOST_REPEATED: usize = 200;
 /// Time for a client to ask, and again to read what it is told.
 pub const CLIENT: Duration = Duration::from_secs(2);
 /// Time within which rolecall shall act on a question; what it has not begun by then it refuses.
-pub const ACT_WITHIN: Duration = Duration::from_secs(8);
+pub(crate) const ACT_WITHIN: Duration = Duration::from_secs(8);
 /// Time for an action that has begun, and for its answer: orders in force, the disk.
-pub const ACTION: Duration = Duration::from_secs(4);
+pub(crate) const ACTION: Duration = Duration::from_secs(4);
 /// The key of a question that says until when it is meant, in milliseconds since the host booted.
 pub const UNTIL: &str = "until_boot_ms";
 /// Longest `ready`: after a day nobody remembers why.
-pub const MOST_READY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const MOST_READY: Duration = Duration::from_secs(24 * 3600);
 
 /// What to do for somebody who may not ask.
-pub const BECOME: &str = "become root, or a member of the `group` of [control]";
+pub(crate) const BECOME: &str = "become root, or a member of the `group` of [control]";
 
 /// What is asked.
 #[derive(Debug, Serialize, Deserialize)]

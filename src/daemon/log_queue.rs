@@ -22,13 +22,13 @@ use tracing_subscriber::layer::Context;
 use crate::host::clock::wall_time;
 
 /// Events that may wait to be written.
-pub const EVENTS: usize = 4096;
+pub(crate) const EVENTS: usize = 4096;
 /// Bytes of their texts that may wait: a thirty-second part of the shipped unit's `MemoryMax`.
-pub const BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of one field of an event; the rest is cut off.
-pub const FIELD: usize = 8192;
+pub(crate) const FIELD: usize = 8192;
 /// How long the end of the process waits until everything is written.
-pub const FLUSH: Duration = Duration::from_millis(500);
+pub(crate) const FLUSH: Duration = Duration::from_millis(500);
 
 /// The queue, as a layer that puts every event into it. Clones share the events.
 #[derive(Clone, Default)]
@@ -83,7 +83,7 @@ impl Queue {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn write_by<S: Subscriber>(
+    pub(crate) fn write_by<S: Subscriber>(
         &self,
         open: impl FnOnce() -> S + Send + 'static,
     ) -> io::Result<()> {
@@ -106,7 +106,7 @@ impl Queue {
     }
 
     /// What has the last events written at the end of the process.
-    pub fn flushed_at_the_end(&self) -> Flush {
+    pub(crate) fn flushed_at_the_end(&self) -> Flush {
         Flush(self.clone())
     }
 

@@ -99,7 +99,7 @@ fn to_stderr(queue: &Queue, format: LogFormat) -> io::Result<()> {
 
 impl Logging {
     /// Whoever holds it to the end of the process has the last lines written.
-    pub fn flushed_at_the_end(&self) -> Flush {
+    pub(crate) fn flushed_at_the_end(&self) -> Flush {
         self.queue.flushed_at_the_end()
     }
 

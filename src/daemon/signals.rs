@@ -57,6 +57,6 @@ pub async fn said(last_words: &mut Option<LastWords>) {
 }
 
 /// An operator who asks twice wants no more words.
-pub fn log_at_once() {
+pub(crate) fn log_at_once() {
     info!("told twice to stop: at once");
 }

@@ -20,7 +20,7 @@ const STATUS_BYTES: usize = 512;
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
 /// Words that may wait for a service manager that stands still; one more is not said.
-pub const WORDS_WAITING: usize = 16;
+pub(crate) const WORDS_WAITING: usize = 16;
 
 enum Word {
     States(Vec<NotifyState<'static>>),

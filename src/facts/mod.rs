@@ -116,7 +116,7 @@ impl NodeFacts {
     }
 
     /// Each of its sources, with its kind.
-    pub fn each_source(&self) -> impl Iterator<Item = (SourceKind, &SourceFacts)> {
+    pub(crate) fn each_source(&self) -> impl Iterator<Item = (SourceKind, &SourceFacts)> {
         self.kinds.iter().copied().zip(&self.sources)
     }
 

@@ -14,12 +14,12 @@ use crate::look::stamp::Stamp;
 
 /// Seconds since 1970, as the host has them: for those outside who compare it with their own clock.
 /// No age is measured by it, it can step.
-pub fn wall_clock() -> i64 {
+pub(crate) fn wall_clock() -> i64 {
     clock_gettime(ClockId::Realtime).tv_sec
 }
 
 /// The same to the nanosecond, for the lines of a log.
-pub fn wall_time() -> SystemTime {
+pub(crate) fn wall_time() -> SystemTime {
     let t = clock_gettime(ClockId::Realtime);
     let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
     UNIX_EPOCH + Duration::new(seconds, u32::try_from(t.tv_nsec).unwrap_or(0))

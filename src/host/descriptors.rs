@@ -9,13 +9,13 @@ use std::fs;
 use rustix::process::{Resource, getrlimit};
 
 /// Questions of agent-send that are read at one time, at all ports together.
-pub const ASKING: usize = 256;
+pub(crate) const ASKING: usize = 256;
 /// Connections of the agent ports that have their line and are read to their end.
-pub const LINGERING: usize = 256;
+pub(crate) const LINGERING: usize = 256;
 /// HTTP connections of those who may ask.
 pub const HTTP: usize = 64;
 /// HTTP connections of those who may not ask and are told so.
-pub const STRANGERS: usize = 4;
+pub(crate) const STRANGERS: usize = 4;
 /// Clients of the control socket; each has a thread while it is served.
 pub const CLIENTS: usize = 8;
 /// Kept for looks and for files of the daemon's own: every source looks over one connection at a time.

@@ -108,7 +108,7 @@ impl<K: PartialEq + Copy> Inner<K> {
 
 impl<K> Seat<K> {
     /// Whoever has the place has said what it wants.
-    pub fn spoke(&self) {
+    pub(crate) fn spoke(&self) {
         if let Some(taken) = self.places.inner().taken.iter_mut().find(|of| of.id == self.id) {
             taken.spoke = true;
         }

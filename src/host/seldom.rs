@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::look::stamp::Stamp;
 
 /// Words that may be said at once.
-pub const BURST: u32 = 8;
+pub(crate) const BURST: u32 = 8;
 /// Time after which one more may be said.
 pub const EVERY: Duration = Duration::from_secs(10);
 

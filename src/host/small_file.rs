@@ -27,11 +27,11 @@ pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, SourceError> {
 }
 
 /// The error of a file that the system does not let be read.
-pub fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> SourceError {
     credential(path, format!("cannot be read: {error}"))
 }
 
 /// The error of a file that cannot be used.
-pub fn credential(path: &Path, what: impl std::fmt::Display) -> SourceError {
+pub(crate) fn credential(path: &Path, what: impl std::fmt::Display) -> SourceError {
     SourceError::new(ErrorKind::Credential, format!("{} {what}", path.display()))
 }

@@ -16,7 +16,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::host::failure::{Exit, Failure};
 
 /// Longest path of a Unix socket (`sun_path`, without the zero at its end).
-pub const MAX_PATH: usize = 107;
+pub(crate) const MAX_PATH: usize = 107;
 
 /// A new socket of this kind at `path`, in the place of a dead one's.
 ///

@@ -174,7 +174,7 @@ impl Lease {
     }
 
     /// Whether every read of late was the loop's own, so that no round can have been missed.
-    pub fn shows_rounds(&self) -> bool {
+    pub(crate) fn shows_rounds(&self) -> bool {
         self.reads.iter().rev().take(OF_LATE).all(|read| read.apart)
     }
 

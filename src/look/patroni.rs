@@ -58,7 +58,7 @@ impl Times {
 }
 
 /// What `ZooKeeper` gives a session at most with its own defaults, whatever `ttl` asks for: 20 ticks of 2 s.
-pub const MOST_TTL: Duration = Duration::from_secs(40);
+pub(crate) const MOST_TTL: Duration = Duration::from_secs(40);
 
 /// For clocks that run at other speeds than the store's, and for the way of an answer.
 pub const MARGIN: Duration = Duration::from_millis(500);

@@ -6,10 +6,10 @@ use std::path::Path;
 
 /// Where the server's socket is looked for when neither `host` nor `hostaddr` is given: the choice
 /// of Debian's and of the PGDG's packages (a PostgreSQL built from source uses /tmp).
-pub const DEFAULT_SOCKET_DIR: &str = "/var/run/postgresql";
+pub(crate) const DEFAULT_SOCKET_DIR: &str = "/var/run/postgresql";
 
 /// PostgreSQL's port.
-pub const DEFAULT_PORT: u16 = 5432;
+pub(crate) const DEFAULT_PORT: u16 = 5432;
 
 /// One server's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,6 @@ pub fn quoted(value: &str) -> String {
 }
 
 /// A space of libpq: `isspace()` in the C locale.
-pub fn is_space(c: char) -> bool {
+pub(crate) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
 }

@@ -70,7 +70,7 @@ impl Release {
 
     /// Who was confirmed without node `node` of that cluster, on a newer timeline than `own`: the vote of
     /// that node is not for the primary of an older one.
-    pub fn newer_without(
+    pub(crate) fn newer_without(
         &self,
         node: NodeId,
         system: &str,

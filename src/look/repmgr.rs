@@ -65,7 +65,7 @@ pub struct Row {
 impl Row {
     /// Whether another node can be followed to the row's own server: it names hosts, and no socket,
     /// which is on whatever host reads the row.
-    pub fn leads_to_its_server(&self) -> bool {
+    pub(crate) fn leads_to_its_server(&self) -> bool {
         !self.places.is_empty() && self.places.iter().all(|place| place.socket_dir().is_none())
     }
 }

@@ -45,7 +45,7 @@ impl Role {
     }
 
     /// Whether this says what a replica is to its primary.
-    pub fn is_kind_of_replica(self) -> bool {
+    pub(crate) fn is_kind_of_replica(self) -> bool {
         matches!(self, Self::SyncReplica | Self::QuorumReplica | Self::AsyncReplica)
     }
 

@@ -153,7 +153,7 @@ impl SourceFacts {
     }
 
     /// Whether another data node says that its vote is not for the primary of this one's timeline.
-    pub fn is_barred(&self) -> bool {
+    pub(crate) fn is_barred(&self) -> bool {
         let Some(identity) = &self.identity else { return false };
         self.releases.iter().any(|(id, (_, release))| {
             let release = release.as_ref();

@@ -30,7 +30,7 @@ impl Tags {
     }
 
     /// Whether a flag is on, as Patroni's `parse_bool` reads it.
-    pub fn is_on(&self, tag: &str) -> bool {
+    pub(crate) fn is_on(&self, tag: &str) -> bool {
         let value = self.0.get(tag).map(|value| value.to_lowercase());
         value.is_some_and(|value| matches!(value.as_str(), "on" | "true" | "yes" | "1"))
     }

@@ -27,7 +27,7 @@ pub fn plain(text: &str, most: usize) -> String {
 }
 
 /// Whether every sign of a text is shown as it is.
-pub fn is_plain(text: &str) -> bool {
+pub(crate) fn is_plain(text: &str) -> bool {
     text.chars().all(shown)
 }
 

@@ -72,7 +72,7 @@ impl Asker {
 
     /// One that had asked nothing yet was closed for somebody else: it is counted. It is told nothing,
     /// for HAProxy an agent that says nothing changes nothing.
-    pub fn made_room(&self, peer: Option<IpAddr>) {
+    pub(crate) fn made_room(&self, peer: Option<IpAddr>) {
         drop(self.unknown(&[], Unknown::TooMany, peer));
     }
 
@@ -149,7 +149,7 @@ impl Asker {
 
 /// Counts somebody who may not ask. Strangers are warned of once; one that knocks every second must
 /// not fill the log.
-pub fn tell_stranger(asks: &Asks, service: &str, peer: Option<IpAddr>) {
+pub(crate) fn tell_stranger(asks: &Asks, service: &str, peer: Option<IpAddr>) {
     let strangers = asks.sent_away();
     let peer = peer.map(|peer| peer.to_canonical().to_string());
     if strangers == 1 {

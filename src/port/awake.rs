@@ -14,11 +14,11 @@ use crate::host::clock::Clock;
 use crate::look::stamp::Stamp;
 
 /// How often it glances at the clock where nothing else happens.
-pub const GLANCES: Duration = Duration::from_millis(250);
+pub(crate) const GLANCES: Duration = Duration::from_millis(250);
 /// Without a glance for so long it was stopped.
-pub const STOPPED: Duration = Duration::from_secs(1);
+pub(crate) const STOPPED: Duration = Duration::from_secs(1);
 /// Longest wait for the first looks after that; then what is known is answered, whatever that is.
-pub const FIRST_LOOKS: Duration = Duration::from_secs(2);
+pub(crate) const FIRST_LOOKS: Duration = Duration::from_secs(2);
 
 /// The last glance at the clock.
 pub struct Awake(Stamp);
@@ -30,13 +30,13 @@ impl Awake {
     }
 
     /// Whether it was stopped since the last glance.
-    pub fn overslept(&self, now: Stamp) -> bool {
+    pub(crate) fn overslept(&self, now: Stamp) -> bool {
         now.since(self.0) >= STOPPED
     }
 
     /// Glances; where it was stopped until now, waits until every source was looked at since, or until
     /// `stop`. Whether it was.
-    pub async fn look_first(
+    pub(crate) async fn look_first(
         &mut self,
         clock: &Clock,
         facts: &mut watch::Receiver<Facts>,
@@ -64,7 +64,11 @@ impl Awake {
 
 /// What was taken at `began` and took so long that most likely it was this process that was stopped
 /// meanwhile waits for the first looks, too.
-pub async fn look_first_if_slow(began: Stamp, clock: &Clock, facts: &watch::Receiver<Facts>) {
+pub(crate) async fn look_first_if_slow(
+    began: Stamp,
+    clock: &Clock,
+    facts: &watch::Receiver<Facts>,
+) {
     let now = clock.now();
     if now.since(began) >= STOPPED {
         looked_again(&mut facts.clone(), now).await;

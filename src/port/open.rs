@@ -86,7 +86,7 @@ impl Ports {
     }
 
     /// Closes the ports that `config` does not ask for.
-    pub fn close_others(&mut self, config: &Config) {
+    pub(crate) fn close_others(&mut self, config: &Config) {
         self.open.retain(|addr, port| {
             let stays = config
                 .listens()

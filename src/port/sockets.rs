@@ -67,7 +67,7 @@ impl Inherited {
     ///
     /// # Errors
     /// There is one.
-    pub fn all_adopted(&self) -> Result<(), Failure> {
+    pub(crate) fn all_adopted(&self) -> Result<(), Failure> {
         self.0.first().map_or(Ok(()), |(addr, _)| Err(unasked(*addr)))
     }
 }

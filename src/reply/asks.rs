@@ -37,7 +37,7 @@ impl Asks {
     }
 
     /// Somebody who may not ask was sent away. Tells how many there were with this one.
-    pub fn sent_away(&self) -> u64 {
+    pub(crate) fn sent_away(&self) -> u64 {
         self.strangers.fetch_add(1, Ordering::Relaxed) + 1
     }
 

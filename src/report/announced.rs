@@ -42,7 +42,7 @@ pub const BETWEEN_REASONS: Duration = Duration::from_secs(5);
 impl Announced {
     /// Whether the log is to be told of another reason for the same state: at most one in
     /// [`BETWEEN_REASONS`], so that looks which fail in turns do not fill it; the last one is told in any case.
-    pub fn has_news(&self, now: Stamp) -> bool {
+    pub(crate) fn has_news(&self, now: Stamp) -> bool {
         let (reason, when) = self.logged;
         reason != self.verdict.reason.label() && now.since(when) >= BETWEEN_REASONS
     }
@@ -50,7 +50,13 @@ impl Announced {
 
 /// Another verdict; `role` is the one that was last seen. `handed_over`: a repmgr node is confirmed as
 /// the primary and needs not settle, because every other data node has given way (condition 8b).
-pub fn log_change(now: Stamp, from: State, role: Option<Role>, handed_over: bool, new: &Announced) {
+pub(crate) fn log_change(
+    now: Stamp,
+    from: State,
+    role: Option<Role>,
+    handed_over: bool,
+    new: &Announced,
+) {
     let Announced { node, service, verdict, .. } = new;
     let how = match verdict.state {
         State::Ready if handed_over => "; every other data node has given way to it",
@@ -74,7 +80,7 @@ pub fn log_change(now: Stamp, from: State, role: Option<Role>, handed_over: bool
 }
 
 /// Another reason for the same state: loudly where somebody has to be woken up.
-pub fn log_reason(new: &Announced) {
+pub(crate) fn log_reason(new: &Announced) {
     let Announced { node, service, verdict, .. } = new;
     let (reason, hint) = (verdict.reason.label(), verdict.reason.hint());
     let (node, service) = (&**node, &**service);
@@ -90,7 +96,7 @@ pub fn log_reason(new: &Announced) {
 }
 
 /// The one situation in which two nodes can be READY with Patroni, if nobody asked for more.
-pub fn log_lockless(new: &Announced) {
+pub(crate) fn log_lockless(new: &Announced) {
     let Announced { node, service, verdict, .. } = new;
     warn!(
         node = &**node,
@@ -107,12 +113,12 @@ fn saturated(ms: u128) -> u64 {
 }
 
 /// A candidate was told that it has to wait.
-pub fn log_claims(node: &str, to: NodeId) {
+pub(crate) fn log_claims(node: &str, to: NodeId) {
     debug!(node, to = to.0, "{to} asked {node} to give way: it may still be the primary");
 }
 
 /// A candidate was told that it may go ahead.
-pub fn log_gave_way(node: &str, to: NodeId, release: &Release) {
+pub(crate) fn log_gave_way(node: &str, to: NodeId, release: &Release) {
     info!(
         node,
         to = to.0,
@@ -123,13 +129,13 @@ pub fn log_gave_way(node: &str, to: NodeId, release: &Release) {
 }
 
 /// A candidate cannot be answered.
-pub fn log_no_release(error: &SourceError) {
+pub(crate) fn log_no_release(error: &SourceError) {
     let hint = error.kind.hint();
     warn!(hint, "a candidate asked this node to give way, and cannot be answered: {error}");
 }
 
 /// An order that a no ends.
-pub fn log_dropped(node: &str, service: &str, order: &Order, seen: &Verdict) {
+pub(crate) fn log_dropped(node: &str, service: &str, order: &Order, seen: &Verdict) {
     warn!(
         node,
         service,
@@ -141,13 +147,13 @@ pub fn log_dropped(node: &str, service: &str, order: &Order, seen: &Verdict) {
 }
 
 /// An order that waited for it after a kill.
-pub fn log_seen_fit(order: &Order) {
+pub(crate) fn log_seen_fit(order: &Order) {
     let (target, by) = (order.target.to_string(), &*order.by);
     info!(target_of_order = target, by, "the order ready {target} counts again: it was seen fit");
 }
 
 /// A hold that Patroni's lock cuts, and what is in force instead.
-pub fn log_cut(node: &str, cut: &Cut) {
+pub(crate) fn log_cut(node: &str, cut: &Cut) {
     let most = humantime::format_duration(cut.most);
     warn!(
         node,
@@ -159,7 +165,7 @@ pub fn log_cut(node: &str, cut: &Cut) {
 }
 
 /// Every verdict with its reason where there is one node; of several, the nodes by their state.
-pub fn summary(announced: &[Said]) -> String {
+pub(crate) fn summary(announced: &[Said]) -> String {
     let [first, _, ..] = announced else {
         let said = announced.iter().flat_map(|said| &**said);
         let said =

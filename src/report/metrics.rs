@@ -155,7 +155,7 @@ impl Metrics {
     }
 
     /// A question at an agent port named nothing and was answered with `unknown`.
-    pub fn unknown_question(&self, service: &str, why: Unknown) {
+    pub(crate) fn unknown_question(&self, service: &str, why: Unknown) {
         let labels = [("service", service), ("reason", why.label())];
         let labels = labels.map(|(name, value)| (name, value.to_owned()));
         self.questions.get_or_create(&labels.to_vec()).inc();

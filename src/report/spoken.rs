@@ -41,7 +41,7 @@ impl Spoken {
     }
 
     /// Whether an answer is decided and not written yet.
-    pub fn is_under_way(&self) -> bool {
+    pub(crate) fn is_under_way(&self) -> bool {
         self.0.under_way.load(Ordering::SeqCst) > 0
     }
 

@@ -25,7 +25,7 @@ use crate::verdict::reason::{Alarm, Reason};
 use crate::verdict::state::State;
 
 /// The version of the JSON.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Everything that rolecall knows at one moment, as its page /status says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

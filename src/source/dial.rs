@@ -60,12 +60,12 @@ impl Dialer {
     }
 
     /// Whether somebody took a connection since [`Self::forget`].
-    pub fn is_reached(&self) -> bool {
+    pub(crate) fn is_reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
     }
 
     /// Somebody did, by a way that is no dialling.
-    pub fn has_reached(&self) {
+    pub(crate) fn has_reached(&self) {
         self.reached.store(true, Ordering::Relaxed);
     }
 
@@ -91,7 +91,7 @@ impl Dialer {
     ///
     /// # Errors
     /// Every address failed.
-    pub async fn race<T, F: Future<Output = io::Result<T>>>(
+    pub(crate) async fn race<T, F: Future<Output = io::Result<T>>>(
         &self,
         resolver: &Resolver,
         host: &str,
@@ -154,7 +154,7 @@ impl Dialer {
 impl Failed {
     /// The failure that counts: a refusal is evidence only where no address leaves a doubt. `of` makes an
     /// error of one.
-    pub fn into_error(
+    pub(crate) fn into_error(
         self,
         of: impl Fn(SocketAddr, &io::Error) -> SourceError,
     ) -> Option<SourceError> {

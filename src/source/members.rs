@@ -42,7 +42,7 @@ pub fn reached(place: &Place, whose: &str) -> Result<Reached, Failure> {
 }
 
 /// What lists the servers does not answer.
-pub fn unavailable(what: &str, error: &SourceError) -> Failure {
+pub(crate) fn unavailable(what: &str, error: &SourceError) -> Failure {
     Failure::new(Exit::Unavailable, format_args!("{what}: {}: {error}", error.kind.label()))
         .hint(error.kind.hint())
 }

@@ -81,7 +81,7 @@ impl From<patroni::BadUrl> for Unusable {
 
 /// The key of a source that systemd shows to the daemon alone, and so not to this process. The
 /// credentials of a unit are hidden from what `ExecReload=` starts (systemd 252 and 257).
-pub fn shown_to_the_daemon_alone(source: &config::Source) -> Option<&Path> {
+pub(crate) fn shown_to_the_daemon_alone(source: &config::Source) -> Option<&Path> {
     let key = source.kind.settings().client_certificate()?.key.as_path();
     let denied = || File::open(key).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
     (key.starts_with("/run/credentials") && denied()).then_some(key)

@@ -87,7 +87,7 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 
 /// Looks a password up in a passfile. `None`: no line fits. [`Credential`](crate::look::error::ErrorKind::Credential) where the
 /// file cannot be read, and where others may read or write it: libpq ignores such a file.
-pub fn read_passfile(path: &Path, login: Login<'_>) -> Result<Option<Secret>, SourceError> {
+pub(crate) fn read_passfile(path: &Path, login: Login<'_>) -> Result<Option<Secret>, SourceError> {
     let text = read(path, MAX_BYTES)?;
     let mode = fs::metadata(path).map_err(|e| unreadable(path, &e))?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -103,7 +103,7 @@ pub fn read_passfile(path: &Path, login: Login<'_>) -> Result<Option<Secret>, So
 
 /// Reads a file that is a password, less one line end. [`Credential`](crate::look::error::ErrorKind::Credential) where it cannot be
 /// read or is empty. Its mode is the business of who made it: systemd gives credentials by ACL.
-pub fn read_password(path: &Path) -> Result<Secret, SourceError> {
+pub(crate) fn read_password(path: &Path) -> Result<Secret, SourceError> {
     let text = read_text(path, MAX_BYTES)?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let password = line.strip_suffix('\r').unwrap_or(line);

@@ -29,9 +29,9 @@ pub const NONCE: &str = "rolecall-nonce";
 /// The header with the number of the node that asks.
 pub const FROM: &str = "rolecall-from";
 /// The header with the timeline on which who asks was confirmed without the node that is asked.
-pub const WITHOUT: &str = "rolecall-without";
+pub(crate) const WITHOUT: &str = "rolecall-without";
 /// The header with the code of a question.
-pub const CODE: &str = "rolecall-code";
+pub(crate) const CODE: &str = "rolecall-code";
 
 /// Questions that wait for the keeper; one more is told that rolecall is busy.
 pub const QUESTIONS_WAITING: usize = 8;

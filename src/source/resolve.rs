@@ -104,7 +104,7 @@ impl Resolver {
     /// for as long as the look-up and its place take: the caller's deadline bounds it.
     ///
     /// Errors with [`ErrorKind::Unresolved`] where the name has no address and never had one.
-    pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, SourceError> {
+    pub(crate) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, SourceError> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
@@ -134,7 +134,7 @@ impl Resolver {
     /// What is known of `host` now: the last good addresses, and a look-up that is begun refreshes
     /// them for the next call. Where none are known it waits 100 ms for them at most. Empty where
     /// that brings none.
-    pub async fn glance(&self, host: &str) -> Vec<IpAddr> {
+    pub(crate) async fn glance(&self, host: &str) -> Vec<IpAddr> {
         if let Ok(address) = host.parse() {
             return vec![address];
         }

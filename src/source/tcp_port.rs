@@ -30,7 +30,7 @@ impl Port {
 
     /// As [`Self::connect`], at the addresses that are known of a name now, so that no look-up delays what is
     /// to be seen; it is looked up for the next time.
-    pub async fn connect_at_once(&self) -> Result<TcpStream, SourceError> {
+    pub(crate) async fn connect_at_once(&self) -> Result<TcpStream, SourceError> {
         self.connect_to(self.resolver.glance(&self.address.host).await).await
     }
 

@@ -61,7 +61,7 @@ impl Trouble {
 }
 
 /// What is wrong on each node whose last look succeeded: the own one, and those that it looks at.
-pub fn troubles(facts: &SourceFacts) -> BTreeMap<NodeId, Trouble> {
+pub(crate) fn troubles(facts: &SourceFacts) -> BTreeMap<NodeId, Trouble> {
     let said = |snapshot: &'_ Snapshot| match snapshot.failing() {
         None => snapshot.good().and_then(|(_, seen)| seen.repmgr.clone()),
         Some(_) => None,

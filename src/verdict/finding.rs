@@ -41,7 +41,7 @@ pub struct Found {
 }
 
 /// What each source means at this moment, in their order, and until when.
-pub fn each_finding<'a>(
+pub(crate) fn each_finding<'a>(
     now: Stamp,
     sources: &'a [SourceFacts],
     standing: Standing,

@@ -39,7 +39,7 @@ fn primary<'a>(
 }
 
 /// A replica that replays an older timeline than its primary writes will never catch up by itself.
-pub fn forked(now: Stamp, source: &SourceFacts, trust: &Trust) -> Option<Reason> {
+pub(crate) fn forked(now: Stamp, source: &SourceFacts, trust: &Trust) -> Option<Reason> {
     let (_, seen) = source.own.good()?;
     let primary = primary(now, source, seen, trust)?;
     let behind = seen.timeline? < primary.timeline?;

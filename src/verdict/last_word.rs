@@ -11,11 +11,11 @@ use crate::verdict::reason::Reason;
 use crate::verdict::state::{State, Word};
 
 /// Longest time it is said: a host that goes down waits for no more, and systemd neither (90 s).
-pub const MAX_LASTS: Duration = Duration::from_secs(60);
+pub(crate) const MAX_LASTS: Duration = Duration::from_secs(60);
 
 /// How many times HAProxy asks meanwhile, where nobody chose: one question may have been under way when
 /// it began.
-pub const LAST_ASKS: u32 = 2;
+pub(crate) const LAST_ASKS: u32 = 2;
 
 /// What is said, and for how long, before the ports close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::verdict::policy::{Lock, Policy, Trust};
 
 /// `ttl - loop_wait - retry_timeout` of a Patroni that nobody tuned: after that long another node may
 /// be the leader.
-pub const USUAL_SPAN: Duration = Duration::from_secs(10);
+pub(crate) const USUAL_SPAN: Duration = Duration::from_secs(10);
 
 /// The times of a Patroni that nobody tuned.
 pub const USUAL_TIMES: Times = Times {
@@ -26,7 +26,7 @@ pub const USUAL_TIMES: Times = Times {
 /// The least that Patroni's times can leave of its lock where nobody knows them: by its own rule
 /// `loop_wait + 2 x retry_timeout <= ttl` that is `retry_timeout`, which is 3 s at least (`config.py` of
 /// 4.1.5).
-pub const SHORTEST_SPAN: Duration = Duration::from_secs(3);
+pub(crate) const SHORTEST_SPAN: Duration = Duration::from_secs(3);
 
 impl Lock {
     /// The longest hold of a leader by times alone: over, before another node can have the lock, which is
@@ -60,7 +60,7 @@ impl Lock {
     }
 
     /// The longest that any yes may stand once looks fail, where Patroni's times are not known.
-    pub fn longest_hold(&self, hold: Duration) -> Duration {
+    pub(crate) fn longest_hold(&self, hold: Duration) -> Duration {
         if self.chosen { hold } else { hold.max(MOST_TTL.saturating_sub(self.memory)) }
     }
 }

@@ -131,7 +131,7 @@ pub fn most_hold(failover_after: Duration) -> Duration {
 }
 
 /// The hold that nobody chose.
-pub fn usual_hold(failover_after: Duration) -> Duration {
+pub(crate) fn usual_hold(failover_after: Duration) -> Duration {
     if failover_after < FAILOVER_WITH_HOLD {
         return Duration::ZERO;
     }

@@ -247,7 +247,7 @@ impl Reason {
     }
 
     /// Whether a node is ready though nothing keeps another one from being so.
-    pub fn is_lockless(&self) -> bool {
+    pub(crate) fn is_lockless(&self) -> bool {
         matches!(self, Self::ServesIn(_, Circumstance::Lockless))
     }
 

@@ -10,7 +10,7 @@ use crate::verdict::policy::{Electorate, Policy, Trust, most_hold, usual_hold};
 use crate::verdict::reason::Reason;
 
 /// Each source's facts with how they are trusted; `None` where nothing is known of it yet.
-pub fn each_source<'a>(
+pub(crate) fn each_source<'a>(
     sources: &'a [SourceFacts],
     policy: &'a Policy,
 ) -> impl Iterator<Item = (&'a Trust, Option<&'a SourceFacts>)> {

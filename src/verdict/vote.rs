@@ -96,7 +96,7 @@ impl fmt::Display for Vote {
 }
 
 /// Conditions 2 to 5 for one row of the own table, with what that node's rolecall last said.
-pub fn contribution(
+pub(crate) fn contribution(
     now: Stamp,
     row: &Row,
     (snapshot, release): (&Snapshot, Option<&Release>),
@@ -149,7 +149,7 @@ pub fn contribution(
 }
 
 /// Condition 4: the answer is this cluster's and this row's, and counts for no other row.
-pub fn is_that_node(row: &Row, peer: Heard<'_>, own: Heard<'_>) -> bool {
+pub(crate) fn is_that_node(row: &Row, peer: Heard<'_>, own: Heard<'_>) -> bool {
     let same_cluster = row.registered == Registered::Witness || peer.said.system == own.said.system;
     same_cluster && peer.said.local_id.is_none_or(|id| id == row.id) && !row.shares_address
 }
@@ -202,7 +202,7 @@ fn may_stay(said: &Answer, me: NodeId) -> bool {
 
 /// Whether the voter's repmgrd watches a standby, as a cascading one does: repmgr never elects it
 /// (`monitor_streaming_standby` elects only where the upstream is the primary).
-pub fn watches_a_standby(voter: Heard<'_>, me: NodeId) -> bool {
+pub(crate) fn watches_a_standby(voter: Heard<'_>, me: NodeId) -> bool {
     let upstream = voter.said.upstream.filter(|_| may_stay(voter.said, me));
     upstream.is_some_and(|id| is_standby(&voter.said.table, id))
 }

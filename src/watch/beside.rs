@@ -17,7 +17,7 @@ use crate::source::resolve::Resolver;
 ///
 /// # Errors
 /// [`ErrorKind::Elsewhere`] where it does not, [`ErrorKind::Unresolved`] where that cannot be known.
-pub async fn of_source(source: &Source, resolver: &Resolver) -> Result<(), SourceError> {
+pub(crate) async fn of_source(source: &Source, resolver: &Resolver) -> Result<(), SourceError> {
     match source.kind.settings().at() {
         At::Here => Ok(()),
         At::Server(place) => of_place(place, resolver).await,
@@ -26,7 +26,7 @@ pub async fn of_source(source: &Source, resolver: &Resolver) -> Result<(), Sourc
 }
 
 /// Checks that a server is on this host. Errors as [`of_source`].
-pub async fn of_place(place: &Place, resolver: &Resolver) -> Result<(), SourceError> {
+pub(crate) async fn of_place(place: &Place, resolver: &Resolver) -> Result<(), SourceError> {
     if place.socket_dir().is_some() {
         return Ok(());
     }

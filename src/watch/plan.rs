@@ -139,7 +139,7 @@ impl Staged {
     }
 
     /// Whether each of its sources has finished, failed or timed out once.
-    pub fn has_looked(&self) -> bool {
+    pub(crate) fn has_looked(&self) -> bool {
         let looked = |source: &Coming| match source {
             Coming::New(watched) => watched.facts.own.last_look().is_some(),
             Coming::Kept(_) => true,
@@ -161,7 +161,7 @@ impl Staged {
 
 impl StagedNode {
     /// Its sources; those that it keeps are taken out of `present`.
-    pub fn take_sources(&mut self, present: &mut [Vec<Option<Watched>>]) -> Vec<Watched> {
+    pub(crate) fn take_sources(&mut self, present: &mut [Vec<Option<Watched>>]) -> Vec<Watched> {
         let take = |source| match source {
             Coming::New(watched) => Some(*watched),
             Coming::Kept((node, at)) => present.get_mut(node)?.get_mut(at)?.take(),

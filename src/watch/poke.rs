@@ -24,7 +24,7 @@ use crate::host::failure::{Exit, Failure};
 use crate::host::unix_socket;
 
 /// Pokes that wait for the keeper; one more is dropped, it would say the same.
-pub const POKES_WAITING: usize = 4;
+pub(crate) const POKES_WAITING: usize = 4;
 
 /// Longest datagram that is read: longer than any node's name.
 const MAX_DATAGRAM: usize = 128;

@@ -26,7 +26,7 @@ use crate::watch::poller::{Look, Poked, PollerId};
 const MOST_PEERS: usize = 64;
 
 /// Least time between two pokes of a source that are passed on.
-pub const BETWEEN_POKES: Duration = Duration::from_secs(5);
+pub(crate) const BETWEEN_POKES: Duration = Duration::from_secs(5);
 
 /// How long something must have been wrong with a repmgrd before it is warned of: a switchover pauses
 /// all of them for a few seconds.
@@ -188,12 +188,12 @@ impl Watched {
     }
 
     /// Notes that this node gives way to another one; whether that is news.
-    pub fn gives_way(&mut self, to: NodeId) -> bool {
+    pub(crate) fn gives_way(&mut self, to: NodeId) -> bool {
         self.gave_way.replace(to) != Some(to)
     }
 
     /// Whether a poke was passed on so lately that another one is not.
-    pub fn poked_lately(&self, now: Stamp) -> bool {
+    pub(crate) fn poked_lately(&self, now: Stamp) -> bool {
         self.poked.is_some_and(|last| now < last.plus(BETWEEN_POKES))
     }
 
@@ -206,7 +206,7 @@ impl Watched {
 
     /// Says of each repmgrd that has been missing, paused or hung for 30 s that the next
     /// failover may not come, and when it is well again.
-    pub fn log_troubles(&mut self, node: &str, now: Stamp) {
+    pub(crate) fn log_troubles(&mut self, node: &str, now: Stamp) {
         let found = failover::troubles(&self.facts);
         let gone = |id: &NodeId| self.facts.peers.get(id).is_some_and(|p| p.failing().is_some());
         self.troubles.retain(|id, (trouble, _, told)| {
@@ -295,7 +295,7 @@ impl Watched {
     /// Looks at the other nodes of the own table: at all while this one is a candidate. What was
     /// seen of a node whose row names other places now stays until one of them has answered: it is a
     /// lease, and ends by itself.
-    pub fn follow_table(&mut self, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
+    pub(crate) fn follow_table(&mut self, ids: &mut PollerIds, report: &mpsc::Sender<Look>) {
         let Some(start_peer) = &self.start_peer else { return };
         let wanted = self
             .facts

@@ -73,7 +73,7 @@ impl Kind {
     }
 
     /// The same, to be changed.
-    pub fn settings_mut(&mut self) -> &mut dyn Settings {
+    pub(crate) fn settings_mut(&mut self) -> &mut dyn Settings {
         match self {
             Self::Patroni(patroni) => patroni,
             Self::Repmgr(repmgr) => repmgr,
@@ -86,7 +86,7 @@ impl Kind {
 
     /// Whether both look at the same server in the same way, so that one goes on from what the other
     /// saw.
-    pub fn goes_on_from(&self, other: &Self) -> bool {
+    pub(crate) fn goes_on_from(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Repmgr(one), Self::Repmgr(other)) => one.goes_on_from(other),
             _ => self == other,

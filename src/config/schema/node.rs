@@ -129,7 +129,7 @@ impl Written<'_> {
     }
 
     /// Reports names that are services' too, and addresses for services that are none of `services`.
-    pub fn check_names(&self, services: &[String]) {
+    pub(crate) fn check_names(&self, services: &[String]) {
         for node in &self.nodes {
             if let (Some(name), Some(spot)) = (&node.name, &node.spot)
                 && services.contains(name)
@@ -147,7 +147,7 @@ impl Written<'_> {
     }
 
     /// Reports addresses that cannot be listened on beside the services' or each other.
-    pub fn check_clashes(&self, listeners: &mut Vec<Listen>) {
+    pub(crate) fn check_clashes(&self, listeners: &mut Vec<Listen>) {
         let asked = self.nodes.iter().flat_map(|node| &node.listen);
         for (spot, address) in asked.flat_map(|asked| &asked.listen) {
             check_clash(listeners, spot, *address);
@@ -155,7 +155,7 @@ impl Written<'_> {
     }
 
     /// The nodes; `None` only where a problem was reported.
-    pub fn into_nodes(self) -> Option<Vec<Node>> {
+    pub(crate) fn into_nodes(self) -> Option<Vec<Node>> {
         let node = |node: WrittenNode<'_>| {
             let addresses = |asked: ServiceListen<'_>| {
                 let listen = asked.listen.into_iter().map(|(_, listen)| listen);
@@ -173,7 +173,7 @@ impl Written<'_> {
 }
 
 /// Reports the word that means every service and node at once.
-pub fn check_free(name: &str, spot: &Spot<'_>) {
+pub(crate) fn check_free(name: &str, spot: &Spot<'_>) {
     if name == Target::default().to_string() {
         let what = format!("`{name}` means every service and node in `rolecall maint {name}`");
         spot.report(Fault::new(what, "a name of its own", "choose another name"));
@@ -181,7 +181,7 @@ pub fn check_free(name: &str, spot: &Spot<'_>) {
 }
 
 /// Reports an address that takes in one that is listened on already, and adds it to them.
-pub fn check_clash(listeners: &mut Vec<Listen>, spot: &Spot<'_>, address: Listen) {
+pub(crate) fn check_clash(listeners: &mut Vec<Listen>, spot: &Spot<'_>, address: Listen) {
     match listeners.iter().find(|other| clash(**other, address)) {
         Some(other) => spot.report(Fault::new(
             format!("`{address}` cannot be listened on beside `{other}`"),

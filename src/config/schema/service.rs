@@ -20,7 +20,7 @@ use crate::verdict::last_word::{LAST_ASKS, LastWord, MAX_LASTS};
 use crate::verdict::policy::{Hysteresis, LagLimit, OnLag, Pool};
 use crate::verdict::state::Word;
 
-pub const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
+pub(crate) const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
 
 /// Longest `max_lag_time`: a replica that is older is no copy, it is a backup.
 const MAX_LAG_TIME: Duration = Duration::from_secs(24 * 3600);

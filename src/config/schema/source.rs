@@ -31,7 +31,7 @@ pub fn defaults<'d>(root: &Table<'d>, credentials: Option<&Path>) -> Table<'d> {
 }
 
 /// The source of the command line, which names one. `None` only where a problem was reported.
-pub fn flagged(
+pub(crate) fn flagged(
     flags: Table<'_>,
     defaults: &Table<'_>,
     credentials: Option<&Path>,
@@ -47,7 +47,7 @@ pub fn flagged(
 }
 
 /// The sources of `[source]`, else Patroni on this host. `None` only where a problem was reported.
-pub fn of_file(
+pub(crate) fn of_file(
     root: &Table<'_>,
     defaults: &Table<'_>,
     credentials: Option<&Path>,

@@ -158,7 +158,7 @@ impl OrderFile {
     ///
     /// # Errors
     /// It could not be written down: each `ready` will wait.
-    pub fn seal(&mut self, now: Stamp) -> io::Result<()> {
+    pub(crate) fn seal(&mut self, now: Stamp) -> io::Result<()> {
         let mut orders = self.orders.clone();
         orders.retain(|(_, order)| order.stands(now));
         for (kept, order) in &mut orders {

@@ -17,10 +17,10 @@ use crate::source::patroni::tags;
 const MAX_STATE: usize = 64;
 
 /// The lock is held, or the replica serves.
-pub const HELD: u16 = 200;
+pub(crate) const HELD: u16 = 200;
 
 /// The lock is not held, or the replica does not serve.
-pub const NOT_HELD: u16 = 503;
+pub(crate) const NOT_HELD: u16 = 503;
 
 /// The one request of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -77,7 +77,7 @@ impl Client {
     }
 
     /// What is said of a look that was dropped before an address had answered.
-    pub fn waited_for(&self) -> Option<String> {
+    pub(crate) fn waited_for(&self) -> Option<String> {
         self.dialer.silent()
     }
 

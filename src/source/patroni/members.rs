@@ -30,10 +30,10 @@ fn default_port() -> u16 {
 }
 
 /// Bytes of a member's name.
-pub const MOST_NAME: usize = 128;
+pub(crate) const MOST_NAME: usize = 128;
 
 /// Bytes of a member's host; DNS has 253.
-pub const MOST_HOST: usize = 255;
+pub(crate) const MOST_HOST: usize = 255;
 
 /// The part that is read.
 #[derive(Deserialize)]

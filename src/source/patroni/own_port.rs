@@ -82,7 +82,7 @@ impl OwnPort {
     }
 
     /// Whether Patroni is to be asked now where PostgreSQL is; it is not again so soon.
-    pub fn is_due(&self, now: Stamp) -> bool {
+    pub(crate) fn is_due(&self, now: Stamp) -> bool {
         self.wanted == ServerPort::Learned
             && self.with(|known| {
                 let due = match known.ask {
@@ -99,7 +99,7 @@ impl OwnPort {
     }
 
     /// Patroni says that PostgreSQL is there. Tells whether that is news.
-    pub fn learned(&self, now: Stamp, address: Address) -> bool {
+    pub(crate) fn learned(&self, now: Stamp, address: Address) -> bool {
         self.with(|known| {
             known.ask = Ask::Known(now);
             let news = known.port.as_ref().is_none_or(|port| *port.address() != address);
@@ -113,7 +113,7 @@ impl OwnPort {
     }
 
     /// What Patroni says cannot be used.
-    pub fn is_of_no_use(&self, now: Stamp) {
+    pub(crate) fn is_of_no_use(&self, now: Stamp) {
         self.with(|known| known.ask = Ask::At(now.plus(ASK_SELDOM)));
     }
 

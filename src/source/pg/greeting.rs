@@ -47,7 +47,7 @@ pub enum Greeting {
 /// Asks over a connection on which nothing was said yet; in a user's name where there is one.
 ///
 /// Errors where nobody answers, or not in this protocol. No deadline of its own.
-pub async fn greet(
+pub(crate) async fn greet(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     user: Option<&str>,
 ) -> Result<Greeting, (ErrorKind, String)> {

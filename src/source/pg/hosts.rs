@@ -70,7 +70,7 @@ impl Hosts {
     }
 
     /// Whether whoever answers must be asked when it was started.
-    pub fn must_agree(&self) -> bool {
+    pub(crate) fn must_agree(&self) -> bool {
         matches!(self.whose, Whose::Own(_)) && self.servers.len() > 1
     }
 
@@ -80,7 +80,7 @@ impl Hosts {
     }
 
     /// What is said of a look that was dropped before an address had answered.
-    pub fn waited_for(&self) -> Option<String> {
+    pub(crate) fn waited_for(&self) -> Option<String> {
         self.servers.iter().flatten().find_map(Connector::waited_for)
     }
 

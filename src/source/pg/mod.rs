@@ -49,7 +49,7 @@ pub use wire::MAX_ANSWER;
 /// How long a server is not asked again that did not let this user in with this password: each attempt
 /// costs it a process and a line in its log, and the password would have to change first. Shorter than
 /// the shortest usual `hold`, so that a server that changed its mind is heard in time.
-pub const PAUSE_AFTER_DENIED: Duration = Duration::from_secs(2);
+pub(crate) const PAUSE_AFTER_DENIED: Duration = Duration::from_secs(2);
 
 /// Knows how one server is reached and as whom.
 #[derive(Clone)]
@@ -177,7 +177,7 @@ impl Connector {
     }
 
     /// What is said of a look that was dropped before an address had answered.
-    pub fn waited_for(&self) -> Option<String> {
+    pub(crate) fn waited_for(&self) -> Option<String> {
         self.dialer.silent()
     }
 
@@ -215,7 +215,7 @@ impl Connector {
     }
 
     /// As [`Self::ask`], if `still` says so once the connection stands; `None` where it did not.
-    pub async fn ask_if(
+    pub(crate) async fn ask_if(
         &mut self,
         query: &str,
         still: impl FnOnce() -> bool,
@@ -285,7 +285,7 @@ impl Connector {
     /// # Errors
     /// [`ErrorKind::Pooler`] where it is another: a pooler says a number of its own, and gives each query to
     /// whatever connection it has, of whatever server.
-    pub fn is_direct(&self, pid: i32) -> Result<(), SourceError> {
+    pub(crate) fn is_direct(&self, pid: i32) -> Result<(), SourceError> {
         match self.backend.get() {
             Some(said) if said != pid => {
                 let what = "a pooler answers there, which may ask any server: the process that answered is not \

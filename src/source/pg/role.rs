@@ -59,7 +59,7 @@ pub fn query(columns: &[&str], joins: &str) -> String {
 
 /// The same columns for a server that lacks some of what [`query`] asks (Amazon Aurora raises an error for
 /// the positions): the role, and whether it takes writes, which every server answers.
-pub const LEAST: &str = "
+pub(crate) const LEAST: &str = "
 SELECT pg_backend_pid() AS pid,
        pg_is_in_recovery() AS in_recovery,
        NULL::bigint AS timeline,
@@ -78,7 +78,7 @@ pub const STARTED: &str =
 
 /// Whether an error of a look says that the server lacks a part of what was asked: a function that is not
 /// there, or not for this server, or not for this user.
-pub fn is_lack(error: &SourceError) -> bool {
+pub(crate) fn is_lack(error: &SourceError) -> bool {
     // object_not_in_prerequisite_state, feature_not_supported, undefined function, table and column,
     // insufficient_privilege
     const LACKS: [&str; 6] = ["55000", "0A000", "42883", "42P01", "42703", "42501"];
@@ -182,7 +182,7 @@ fn position(name: &str, lsn: i64) -> Result<u64, SourceError> {
 }
 
 /// A value that cannot be.
-pub fn unexpected(name: &str, value: impl std::fmt::Display) -> SourceError {
+pub(crate) fn unexpected(name: &str, value: impl std::fmt::Display) -> SourceError {
     SourceError::new(ErrorKind::Malformed, format!("column `{name}` is {value}"))
 }
 

@@ -35,7 +35,7 @@ impl Bound {
     }
 
     /// The word for the mechanism.
-    pub fn mechanism(&self) -> &'static str {
+    pub(crate) fn mechanism(&self) -> &'static str {
         match self {
             Self::To(_) => "SCRAM-SHA-256-PLUS",
             Self::NotOffered | Self::Not => "SCRAM-SHA-256",

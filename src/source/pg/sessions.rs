@@ -90,7 +90,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`ErrorKind::Grant`] with every privilege that is missing; else as [`Connector::ask`].
-    pub async fn survey(&mut self) -> Result<(), SourceError> {
+    pub(crate) async fn survey(&mut self) -> Result<(), SourceError> {
         let row = self.connector.ask(SURVEY).await?;
         let me: String = column(&row, "me")?;
         let (signals, sees) = (column(&row, "signals")?, column(&row, "sees")?);

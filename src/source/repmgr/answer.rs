@@ -17,10 +17,10 @@ use crate::source::pg::column;
 use crate::source::pg::role::unexpected;
 
 /// Bytes of a node's name; repmgr takes 63 (`NAMEDATALEN`).
-pub const MOST_NAME: usize = 64;
+pub(crate) const MOST_NAME: usize = 64;
 
 /// Bytes of the host that a receiver streams from; DNS has 253, the system 107 for a socket.
-pub const MOST_HOST: usize = 255;
+pub(crate) const MOST_HOST: usize = 255;
 
 /// Digits of a system identifier, with its sign.
 const MOST_SYSTEM: usize = 20;

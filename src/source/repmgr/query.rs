@@ -119,7 +119,7 @@ SELECT current_database()::text AS database,
 
 /// Finds the way that is open. [`ErrorKind::NotRepmgr`] where there is none, [`ErrorKind::Grant`]
 /// with every missing privilege where one is there and closed.
-pub async fn survey(connector: &mut Connector) -> Result<Way, SourceError> {
+pub(crate) async fn survey(connector: &mut Connector) -> Result<Way, SourceError> {
     let row = connector.ask(SURVEY).await?;
     let database: String = column(&row, "database")?;
     let view: bool = column(&row, "view")?;

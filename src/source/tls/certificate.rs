@@ -19,14 +19,14 @@ const BEFORE_KEY: usize = 5;
 const VERSION: u8 = 0xa0;
 
 /// The key of a certificate, whatever else it says. `None` where it is none.
-pub fn public_key(der: &[u8]) -> Option<SubjectPublicKeyInfoDer<'static>> {
+pub(crate) fn public_key(der: &[u8]) -> Option<SubjectPublicKeyInfoDer<'static>> {
     let fields = fields(der).ok()?;
     let key = fields.get(BEFORE_KEY + usize::from(fields.first()?.first() == Some(&VERSION)))?;
     Some(SubjectPublicKeyInfoDer::from(key.clone()))
 }
 
 /// Whether it is one of version 1, which has no extensions: no names, and nobody says what it is for.
-pub fn is_version_1(der: &[u8]) -> bool {
+pub(crate) fn is_version_1(der: &[u8]) -> bool {
     fields(der).is_ok_and(|fields| fields.first().and_then(|field| field.first()) != Some(&VERSION))
 }
 
@@ -71,7 +71,7 @@ pub fn kind(key: &SubjectPublicKeyInfoDer<'_>) -> Option<Kind> {
 }
 
 /// The length of an RSA key that is too short to prove anything.
-pub fn short_rsa(der: &[u8]) -> Option<usize> {
+pub(crate) fn short_rsa(der: &[u8]) -> Option<usize> {
     match kind(&public_key(der)?)? {
         Kind::Rsa(bits) if bits < 2048 => Some(bits),
         _ => None,

@@ -24,7 +24,7 @@ use super::words::{REISSUE, day};
 /// one that signed it, and whoever answers chooses how many there are. A way to an authority is searched
 /// among them, and the search grows with their factorial: of a hundred under one name it took many seconds
 /// on the thread that looks.
-pub const MOST_CHAIN: usize = 4;
+pub(crate) const MOST_CHAIN: usize = 4;
 
 /// Whom one trusts.
 #[derive(Debug)]

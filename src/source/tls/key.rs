@@ -68,7 +68,7 @@ pub fn kind(der: &PrivateKeyDer<'_>) -> Option<Kind> {
 }
 
 /// What stands inside a key in the form of PKCS#8.
-pub fn of_pkcs8(der: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn of_pkcs8(der: &[u8]) -> Option<Vec<u8>> {
     pkcs8(der).map(|(_, key)| key)
 }
 
@@ -173,7 +173,7 @@ pub fn read(path: &Path) -> Result<PrivateKeyDer<'static>, SourceError> {
 }
 
 /// What is said of a key that can be read and not used.
-pub fn unusable(path: &Path, key: &PrivateKeyDer<'_>) -> SourceError {
+pub(crate) fn unusable(path: &Path, key: &PrivateKeyDer<'_>) -> SourceError {
     let what = match kind(key) {
         Some(Kind::Rsa(bits)) => format!("holds an RSA key of {bits} bits, expected 2048 to 4096"),
         Some(Kind::Ecdsa(curve)) => {

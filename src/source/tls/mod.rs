@@ -112,13 +112,13 @@ impl Tls {
     }
 
     /// When the certificate ends that a server is shown; `None` where there is none.
-    pub fn own_end(&self) -> Option<i64> {
+    pub(crate) fn own_end(&self) -> Option<i64> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.as_ref().and_then(|loaded| loaded.own_end)
     }
 
     /// Whether a certificate that was accepted came from somebody the operator trusts.
-    pub fn verifies(&self) -> bool {
+    pub(crate) fn verifies(&self) -> bool {
         self.settings.verifies()
     }
 
@@ -132,7 +132,7 @@ impl Tls {
 pub type FileState = (u64, u64, i64, i64);
 
 /// The state of every file in use. [`ErrorKind::Credential`] where one is not there.
-pub fn file_states(settings: &TlsSettings) -> Result<Vec<FileState>, SourceError> {
+pub(crate) fn file_states(settings: &TlsSettings) -> Result<Vec<FileState>, SourceError> {
     files(settings)
         .map(|path| {
             let state = std::fs::metadata(path)
@@ -153,7 +153,10 @@ fn files(settings: &TlsSettings) -> impl Iterator<Item = &Path> {
 }
 
 /// What rustls is told; `peer` is told when the certificate of the server ends. Errors as [`Tls::config`].
-pub fn client_config(settings: &TlsSettings, peer: &PeerEnd) -> Result<ClientConfig, SourceError> {
+pub(crate) fn client_config(
+    settings: &TlsSettings,
+    peer: &PeerEnd,
+) -> Result<ClientConfig, SourceError> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions(settings.versions))
@@ -201,7 +204,7 @@ fn shown(client: &ClientCertificate) -> Result<SingleCertAndKey, SourceError> {
 }
 
 /// When the certificate ends that a server is shown; `None` where there is none.
-pub fn own_end(settings: &TlsSettings) -> Option<i64> {
+pub(crate) fn own_end(settings: &TlsSettings) -> Option<i64> {
     let client = settings.client.as_ref().filter(|_| settings.mode != SslMode::Disable)?;
     end(certificates(&client.cert).ok()?.first()?)
 }

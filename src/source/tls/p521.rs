@@ -18,13 +18,13 @@ use super::key::{self, Kind};
 const FIELD: usize = 66;
 
 /// P-521 with SHA-256.
-pub const SHA256: &dyn SignatureVerificationAlgorithm =
+pub(crate) const SHA256: &dyn SignatureVerificationAlgorithm =
     &Verify { hash: &digest::SHA256, id: alg_id::ECDSA_SHA256 };
 /// P-521 with SHA-384.
-pub const SHA384: &dyn SignatureVerificationAlgorithm =
+pub(crate) const SHA384: &dyn SignatureVerificationAlgorithm =
     &Verify { hash: &digest::SHA384, id: alg_id::ECDSA_SHA384 };
 /// P-521 with SHA-512.
-pub const SHA512: &dyn SignatureVerificationAlgorithm =
+pub(crate) const SHA512: &dyn SignatureVerificationAlgorithm =
     &Verify { hash: &digest::SHA512, id: alg_id::ECDSA_SHA512 };
 
 /// The hash of a message as the number that is signed: shorter ones stand behind zeros (FIPS 186-5, 6.4).
@@ -65,7 +65,7 @@ impl SignatureVerificationAlgorithm for Verify {
 }
 
 /// The key, where it is one of this curve.
-pub fn signing_key(der: &PrivateKeyDer<'_>) -> Option<Arc<dyn SigningKey>> {
+pub(crate) fn signing_key(der: &PrivateKeyDer<'_>) -> Option<Arc<dyn SigningKey>> {
     if key::kind(der) != Some(Kind::Ecdsa("P-521")) {
         return None;
     }

@@ -12,17 +12,17 @@ use crate::host::small_file::{self, credential};
 use crate::look::error::SourceError;
 
 /// Most bytes of a PEM file: several times the bundle of a whole operating system.
-pub const MAX_PEM_BYTES: u64 = 1024 * 1024;
+pub(crate) const MAX_PEM_BYTES: u64 = 1024 * 1024;
 
 /// What to do about a file of which a part was lost.
-pub const BROKEN: &str = "between the lines BEGIN and END stands something that is no base64, or one of the two \
+pub(crate) const BROKEN: &str = "between the lines BEGIN and END stands something that is no base64, or one of the two \
                           lines is missing: copy the file again";
 
 /// What to do about a file that an editor or a shell of Windows wrote.
-pub const UTF16: &str = "iconv -f UTF-16 -t UTF-8";
+pub(crate) const UTF16: &str = "iconv -f UTF-16 -t UTF-8";
 
 /// Reads a file with certificates or a key, up to a bound.
-pub fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
     small_file::read(path, MAX_PEM_BYTES)
 }
 
@@ -53,7 +53,7 @@ pub fn form(bytes: &[u8]) -> Form<'_> {
 }
 
 /// Whether a line of the text is this one.
-pub fn has_line(text: &[u8], wanted: &str) -> bool {
+pub(crate) fn has_line(text: &[u8], wanted: &str) -> bool {
     text.split(|byte| matches!(byte, b'\n' | b'\r'))
         .any(|line| line.trim_ascii_end() == wanted.as_bytes())
 }

@@ -9,7 +9,7 @@ use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, SliceReader};
 
 /// How to have a certificate anew that names its host, as version 3.
-pub const REISSUE: &str = "reissue it: echo subjectAltName=DNS:HOST > ext; openssl x509 -req -in server.csr -CA \
+pub(crate) const REISSUE: &str = "reissue it: echo subjectAltName=DNS:HOST > ext; openssl x509 -req -in server.csr -CA \
                            ca.crt -CAkey ca.key -CAcreateserial -days 365 -extfile ext -out server.crt";
 
 /// The algorithms of signatures that people have and that are not taken, by their object identifiers.

@@ -110,7 +110,7 @@ pub fn within<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
 }
 
 /// The error of the system, or of TLS, that an error rests on.
-pub fn io_within(error: &reqwest::Error) -> Option<&io::Error> {
+pub(crate) fn io_within(error: &reqwest::Error) -> Option<&io::Error> {
     let mut found: &io::Error = within(error)?;
     // The connector wraps what a handshake ends with into another.
     while let Some(inner) = found.get_ref().and_then(|inner| inner.downcast_ref()) {

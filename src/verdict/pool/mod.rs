@@ -16,7 +16,7 @@ use crate::verdict::reason::Reason;
 /// How long a replica that streamed may be without its stream, where nobody chose: as long as PostgreSQL itself
 /// bears an upstream that says nothing (`wal_receiver_timeout`, 60 s where nobody sets it). A failover or a restart of the
 /// upstream takes less, and those who read shall not notice either.
-pub const BEARS: Duration = Duration::from_secs(60);
+pub(crate) const BEARS: Duration = Duration::from_secs(60);
 
 /// Whether a server has a role that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn fit(role: Role, kind: Option<Role>, asked: &[Role], recovery_alone: bool)
 ///
 /// Errors: [`Reason::NotStreaming`], and [`Reason::StreamUnknown`] where it must stream and its source should
 /// know whether it does.
-pub fn following(
+pub(crate) fn following(
     now: Stamp,
     seen: &Observation,
     source: &SourceFacts,

@@ -33,7 +33,7 @@ use crate::watch::watched::{PollerIds, Watched};
 use giving_way::next_question;
 
 /// Looks that wait to be folded in. Every poller waits for room, so this bounds memory, not facts.
-pub const LOOKS_WAITING: usize = 16;
+pub(crate) const LOOKS_WAITING: usize = 16;
 
 /// Most sources that are looked at often at one time because somebody poked: looks cost CPU, and
 /// whoever may run a program here can poke every node.
