@@ -1,7 +1,7 @@
 # rolecall: `make demo` shows it, `make test` proves it. Both install what they need on Debian 12 and
 # 13 and say what; with that present they need no root.
 
-.PHONY: help demo test test-all test-versions fuzz mutants sim soak bench bench-flip bench-failover bench-patroni man package packaging-ground test-packaging release-check
+.PHONY: help demo test test-all test-versions fuzz mutants sim soak bench bench-flip bench-failover bench-patroni man docs package packaging-ground test-packaging release-check
 
 help:
 	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
@@ -18,6 +18,7 @@ help:
 	@echo "make package     .deb, .rpm and a static program, in target/packages"
 	@echo "make test-packaging  installs, upgrades, hangs and purges them on booted Debian 12 and 13; root"
 	@echo "make man         the manual pages anew, after a change of the command line"
+	@echo "make docs        README.md and docs/ as a site, in target/site"
 	@echo "make release-check   all that RELEASING.md leaves to a machine"
 	@echo "make bench       what a check costs"
 	@echo "make bench-flip  how long clients wait for the new primary"
@@ -138,6 +139,10 @@ bench-patroni:
 
 man:
 	ROLECALL_WRITE_MAN=1 cargo test --locked --test unit manual::
+
+docs:
+	tests/tools/cargo-tools.sh mdbook
+	tests/tools/book.sh
 
 package:
 	tests/tools/install.sh package

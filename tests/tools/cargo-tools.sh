@@ -16,6 +16,7 @@ version_of() {
     cargo-deny) echo 0.20.2 ;;
     cargo-mutants) echo 27.1.0 ;;
     cargo-fuzz) echo 0.13.2 ;;
+    mdbook) echo 0.5.4 ;;
     *) echo "cargo-tools: no version is chosen for $1" >&2; exit 64 ;;
     esac
 }

@@ -10,6 +10,7 @@ mod facts;
 mod fence_rule;
 mod layers;
 mod lease;
+mod links;
 mod log_stalled;
 mod looking;
 mod manual;
