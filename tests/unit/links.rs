@@ -33,10 +33,10 @@ fn prose(page: &Path) -> Vec<String> {
 
 /// Where the links of a page lead, but for those to other sites.
 fn links(page: &Path) -> Vec<String> {
-    let lines = prose(page);
-    let links = lines.iter().flat_map(|line| line.split("](").skip(1));
-    let links = links.filter_map(|rest| rest.split(')').next());
-    links.filter(|link| !link.contains("://")).map(str::to_owned).collect()
+    let text = prose(page);
+    let targets = text.iter().flat_map(|line| line.split("](").skip(1));
+    let targets = targets.filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
 }
 
 /// The anchors of a page's headings, as GitHub and mdBook make them.
