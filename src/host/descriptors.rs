@@ -2,7 +2,7 @@
 //!
 //! The kernel's limit (`RLIMIT_NOFILE`, `LimitNOFILE=` of the unit) is shared out once: a part for the
 //! looks and the daemon's own files, whatever anybody does at its ports, and the rest for connections,
-//! which make room for each other (`places`) instead of failing.
+//! which make room for each other (`seats`) instead of failing.
 
 use std::fs;
 

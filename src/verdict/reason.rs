@@ -351,7 +351,7 @@ impl Reason {
             }
             Self::NotHolder => Some(
                 "bring the consensus store back; where this node shall take writes, and no other does: \
-                 rolecall ready, for as long as it needs",
+                 rolecall ready --force, for as long as it needs",
             ),
             Self::NoLock | Self::ServesIn(_, Circumstance::Lockless) => {
                 Some("bring the consensus store back, or end the pause: patronictl resume")

@@ -24,7 +24,8 @@ fn expression(line: &str) -> regex::bytes::Regex {
 }
 
 fn expected(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| line.starts_with("tcp-check expect rstring"))
+    let lines = text.lines().filter_map(|line| line.split(" #").next()).map(str::trim);
+    lines.filter(|line| line.starts_with("tcp-check expect rstring"))
 }
 
 #[test]
