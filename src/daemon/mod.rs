@@ -44,7 +44,7 @@ use crate::watch::planner::Planner;
 use crate::watch::poke::{self, Door, Poke};
 use crate::watch::record::Records;
 
-/// How long stopping waits for the pollers to let go of what they hold.
+/// How long stopping waits for the pollers to let go of what they hold, and for the service manager to be told.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// Opens the control socket as it is configured; without `[control]` where the service manager gave rolecall folders
@@ -151,6 +151,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     if let Some(ending) = ending {
         ending.seal();
     }
+    systemd::wait_told(STOP_WITHIN);
     ended
 }
 

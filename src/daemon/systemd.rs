@@ -4,7 +4,7 @@
 //! socket of a manager that stands still takes no more after a while, and nothing else may wait for that.
 
 use std::sync::LazyLock;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(crate) const WORDS_WAITING: usize = 16;
 enum Word {
     States(Vec<NotifyState<'static>>),
     Status(String),
+    /// Nothing for the manager: its end says that all before it was told.
+    Mark(#[expect(dead_code, reason = "it is only dropped")] Sender<()>),
 }
 
 /// Every socket answers.
@@ -66,6 +68,14 @@ pub fn alive() {
     send(vec![NotifyState::Watchdog]);
 }
 
+/// Waits until all that was said so far is told, at most so long: the thread that tells it ends with the process.
+pub fn wait_told(within: Duration) {
+    let (mark, told) = channel();
+    say(Word::Mark(mark));
+    // Nobody ever sends: it ends once the mark is dropped, which is at once where there is no manager.
+    let _ = told.recv_timeout(within);
+}
+
 /// How often to say [`alive`]: a quarter of the time after which systemd would end the daemon, so
 /// that one beat may be skipped. `None`: there is no watchdog.
 pub fn watchdog() -> Option<Duration> {
@@ -94,6 +104,7 @@ fn manager() -> Option<SyncSender<Word>> {
             let told = match &word {
                 Word::States(states) => sd_notify::notify(states),
                 Word::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
+                Word::Mark(_) => Ok(()),
             };
             if let Err(error) = told {
                 debug!(%error, "the service manager could not be told");

@@ -19,6 +19,8 @@ use socket2::{Domain, Socket, Type};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an attack goes on.
 const ATTACK: Duration = Duration::from_secs(4);
+/// Answers that are wanted meanwhile, on a machine however busy.
+const ANSWERS: usize = 21;
 
 fn program() -> String {
     std::env::var("ROLECALL_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_rolecall").to_owned())
@@ -129,7 +131,7 @@ fn answered(own: IpAddr, to: SocketAddr, words: &[u8]) -> (String, Duration) {
 }
 
 /// Attacks with so many connections at one time that say `words` and then nothing, each of them anew once
-/// it is closed, while `asks` goes on for [`ATTACK`]. Returns what each of its answers was.
+/// it is closed, while `asks` goes on for [`ATTACK`] and [`ANSWERS`]. Returns what each of its answers was.
 fn under_attack<T>(to: SocketAddr, many: usize, words: &[u8], asks: impl Fn() -> T) -> Vec<T> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -152,7 +154,7 @@ fn under_attack<T>(to: SocketAddr, many: usize, words: &[u8], asks: impl Fn() ->
         });
         let began = now();
         let mut answers = Vec::new();
-        while now().since(began) < ATTACK {
+        while now().since(began) < ATTACK || answers.len() < ANSWERS {
             answers.push(asks());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -172,7 +174,6 @@ fn silent_connections_to_agent_send_make_nobody_maint() {
     let wrong = said.iter().filter(|(asked, _)| asked != "READY\n").count();
     say(&format!("H3: {wrong} of {} questions answered wrong", said.len()));
     meanwhile.was_ready();
-    assert!(said.len() > 20, "{} answers", said.len());
     for (asked, plain) in said {
         assert_eq!((&*asked, &*plain), ("READY\n", "READY\n"));
     }
@@ -191,7 +192,6 @@ fn silent_connections_to_http_keep_nobody_from_an_answer() {
     let wrong = said.iter().filter(|(page, _)| !page.starts_with("HTTP/1.1 200 OK")).count();
     say(&format!("H4: {wrong} of {} requests answered wrong", said.len()));
     meanwhile.was_ready();
-    assert!(said.len() > 20, "{} answers", said.len());
     for (page, plain) in said {
         assert!(page.starts_with("HTTP/1.1 200 OK"), "{page}");
         assert_eq!(plain, "READY\n");
@@ -209,7 +209,6 @@ fn few_descriptors_are_shared_out_and_looks_go_on() {
     let meanwhile = stage.meanwhile("H13");
     for door in [stage.send(), stage.http()] {
         let said = under_attack(door, 100, b"", || answered(stage.friend(), stage.plain(), b"").0);
-        assert!(said.len() > 20, "{} answers", said.len());
         assert!(said.iter().all(|line| line == "READY\n"), "{said:?}");
     }
     meanwhile.was_ready();

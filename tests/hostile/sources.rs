@@ -228,7 +228,7 @@ fn h08_work_that_others_choose_delays_no_look_and_no_heartbeat() {
     well.start();
     let mark = well.rolecall.notifications().mark();
     let (meanwhile, began) = (well.meanwhile(), now());
-    std::thread::sleep(ATTACK * 3);
+    std::thread::sleep(ATTACK * 2);
     let heard = well.rolecall.notifications().since(mark);
     let beats = heard.iter().filter(|said| said.has("WATCHDOG=1")).map(|said| said.at);
     let (mut silence, mut last) = (Duration::ZERO, began);

@@ -28,7 +28,7 @@ mod walk;
 mod walks;
 
 /// Of what is played many times, `cargo test` plays one in so many.
-const SHARE: u64 = 25;
+const SHARE: u64 = 40;
 
 /// Whether all of it is played, as by `make test`, which builds the library and this model for speed. Without
 /// that it would take a quarter of an hour, and `cargo test` plays a share.

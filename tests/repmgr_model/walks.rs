@@ -7,7 +7,7 @@ use crate::{share, whole};
 
 /// Events in a row that are walked through exhaustively, and for the share. Each one more takes ten times as long.
 const DEPTH: usize = 7;
-const SHARED_DEPTH: usize = 5;
+const SHARED_DEPTH: usize = 4;
 const WALKS: u64 = 20_000;
 const WALK_EVENTS: usize = 60;
 
