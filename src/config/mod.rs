@@ -41,6 +41,7 @@ pub use crate::config::node::{Node, Source};
 pub use crate::config::rhythm::Rhythm;
 pub use crate::config::server::{PasswordFrom, Postgres};
 pub use crate::config::service::Service;
+use crate::host::unit_folders;
 use crate::reply::routes::{Listen, Route, Routes};
 
 /// The name of the socket that wakes rolecall up, in the runtime directory that systemd makes.
@@ -133,12 +134,10 @@ impl Control {
     /// The usual socket and the usual file of orders in the folders that the unit's `RuntimeDirectory=` and
     /// `StateDirectory=` made (systemd.exec(5)); `None` where they did not.
     pub fn in_folders_of_the_unit() -> Option<Self> {
-        let folder = |name: &str| {
-            let folders = std::env::var_os(name)?;
-            // Several are separated by colons; the unit has one.
-            std::env::split_paths(&folders).next().filter(|first| first.is_absolute())
-        };
-        let (run, state) = (folder("RUNTIME_DIRECTORY")?, folder("STATE_DIRECTORY")?);
+        let (run, state) = (unit_folders::runtime()?, unit_folders::state()?);
+        if !run.is_absolute() || !state.is_absolute() {
+            return None;
+        }
         let usual = Self::default();
         let within = |folder: PathBuf, path: &Path| Some(folder.join(path.file_name()?));
         let (socket, state) = (within(run, &usual.socket)?, within(state, &usual.state)?);

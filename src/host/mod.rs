@@ -12,4 +12,5 @@ pub mod own_file;
 pub mod seats;
 pub mod seldom;
 pub mod small_file;
+pub mod unit_folders;
 pub mod unix_socket;

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::config::POKE_SOCKET;
 use crate::host::failure::{Exit, Failure};
-use crate::host::unix_socket;
+use crate::host::{unit_folders, unix_socket};
 
 /// Pokes that wait for the keeper; one more is dropped, it would say the same.
 pub(crate) const POKES_WAITING: usize = 4;
@@ -111,10 +111,8 @@ pub fn open(configured: Option<&Path>, pokes: mpsc::Sender<Poke>) -> Option<Door
 }
 
 fn in_runtime_directory() -> Option<PathBuf> {
-    let directories = std::env::var_os("RUNTIME_DIRECTORY")?;
-    // Several are separated by colons; the unit has one.
-    let first = std::env::split_paths(&directories).next()?;
-    first.is_absolute().then(|| first.join(POKE_SOCKET))
+    let folder = unit_folders::runtime().filter(|folder| folder.is_absolute())?;
+    Some(folder.join(POKE_SOCKET))
 }
 
 fn bind(path: &Path) -> Result<UnixDatagram, Failure> {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::facts::NodeFacts;
-use crate::host::own_file;
+use crate::host::{own_file, unit_folders};
 use crate::look::repmgr::NodeId;
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
@@ -70,8 +70,7 @@ impl Records {
     /// The records in systemd's runtime directory; `None` where there is none, or where nobody says
     /// which boot this is: the stamps of another boot mean nothing in this one.
     pub fn from_env() -> Option<Self> {
-        let dirs = std::env::var_os("RUNTIME_DIRECTORY")?;
-        let first = std::env::split_paths(&dirs).next()?;
+        let folder = unit_folders::runtime()?;
         let boot = boot_id();
         if boot.is_none() {
             warn!(
@@ -80,7 +79,7 @@ impl Records {
                  the packaged one does: Environment={BOOT_ID}=%b"
             );
         }
-        Some(Self::in_dir(&first, boot?))
+        Some(Self::in_dir(&folder, boot?))
     }
 
     /// The records in this directory, written in the boot of this id.
