@@ -2,7 +2,8 @@
 //!
 //! A server that was killed can neither say that it is in recovery nor keep anybody from believing that
 //! it still writes. Its rolecall knows better: it saw the server refuse connections, it claims nothing,
-//! and it knows when it last said READY to anybody. How that message travels, and how it is known to
+//! and it knows when it last said READY to anybody. Of a server that is in recovery again it says that.
+//! How that message travels, and how it is known to
 //! be that node's, stands in [`crate::port::http`].
 
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Release {
     /// It may still speak for its server: that one was not refusing connections at the last look, or a
     /// claim to be the primary stands, was restored, or may go on.
     pub claims: bool,
+    /// How long ago the last look at its server began, where that look found it in recovery.
+    pub recovery: Option<Duration>,
     /// How long ago it last said READY for primaries to anybody; the age of its process where it never
     /// did, for its predecessor may have.
     pub last_ready: Duration,
@@ -68,6 +71,19 @@ impl Release {
             && self.last_ready >= self.memory
     }
 
+    /// How old the look is by which the server of node `node` is in recovery, on no newer timeline than the
+    /// candidate's. Its own rolecall knows for certain whose server that is; the server itself does not
+    /// before its repmgrd has told it, a second after a rejoin.
+    pub(crate) fn in_recovery(
+        &self,
+        node: NodeId,
+        system: &str,
+        candidate: Option<Timeline>,
+    ) -> Option<Duration> {
+        let follows = self.timeline.is_some() && self.timeline <= candidate;
+        self.recovery.filter(|_| self.node == node && *self.system == *system && follows)
+    }
+
     /// Who was confirmed without node `node` of that cluster, on a newer timeline than `own`: the vote of
     /// that node is not for the primary of an older one.
     pub(crate) fn newer_without(
@@ -83,12 +99,13 @@ impl Release {
     /// As text, in answer to the question that had this nonce.
     pub fn text(&self, nonce: &str) -> String {
         let timeline = self.timeline.map_or("-".to_owned(), |timeline| timeline.0.to_string());
+        let recovery = self.recovery.map_or("-".to_owned(), |age| age.as_millis().to_string());
         let left_out = self.left_out.map_or("- -".to_owned(), |left_out| {
             format!("{} {}", left_out.by.0, left_out.timeline)
         });
         format!(
             "{FORM}\nnonce {nonce}\nnode {}\nsystem {}\ntimeline {timeline}\nclaims {}\n\
-             left_out {left_out}\nlast_ready_ms {}\nlife_ms {}\nmemory_ms {}\n",
+             recovery_ms {recovery}\nleft_out {left_out}\nlast_ready_ms {}\nlife_ms {}\nmemory_ms {}\n",
             self.node.0,
             self.system,
             if self.claims { "yes" } else { "no" },
@@ -122,6 +139,10 @@ impl Release {
             "no" => false,
             _ => return None,
         };
+        let recovery = match value("recovery_ms")? {
+            "-" => None,
+            number => Some(Duration::from_millis(number.parse().ok()?)),
+        };
         let left_out = match value("left_out")?.split_once(' ')? {
             ("-", "-") => None,
             (by, timeline) => Some(LeftOut {
@@ -137,6 +158,7 @@ impl Release {
             system: system.into(),
             timeline,
             claims,
+            recovery,
             left_out,
             last_ready,
             life,
@@ -162,6 +184,7 @@ mod tests {
             system: "7001".into(),
             timeline: Some(Timeline(3)),
             claims: false,
+            recovery: None,
             left_out: None,
             last_ready: Duration::from_millis(2500),
             life: Duration::from_millis(1700),
@@ -189,6 +212,27 @@ mod tests {
     }
 
     #[test]
+    fn its_server_is_in_recovery_by_its_own_word_alone() {
+        let age = Some(Duration::from_millis(40));
+        let said = Release { recovery: age, claims: true, ..released() };
+        let in_recovery =
+            |said: &Release, candidate| said.in_recovery(NodeId(1), "7001", candidate);
+        assert_eq!(in_recovery(&said, Some(Timeline(4))), age);
+        assert_eq!(in_recovery(&said, Some(Timeline(3))), age, "it follows the candidate already");
+        assert_eq!(in_recovery(&said, Some(Timeline(2))), None, "it follows somebody newer");
+        assert_eq!(in_recovery(&said, None), None, "the candidate's timeline is unknown");
+        let unknown = Release { timeline: None, ..said.clone() };
+        assert_eq!(
+            in_recovery(&unknown, Some(Timeline(4))),
+            None,
+            "of nobody knows which timeline"
+        );
+        assert_eq!(said.in_recovery(NodeId(2), "7001", Some(Timeline(4))), None, "another node's");
+        assert_eq!(said.in_recovery(NodeId(1), "7002", Some(Timeline(4))), None, "cluster");
+        assert_eq!(in_recovery(&released(), Some(Timeline(4))), None, "it did not say so");
+    }
+
+    #[test]
     fn who_was_confirmed_without_it_counts_on_a_newer_timeline_only() {
         let left_out = LeftOut { by: NodeId(3), timeline: Timeline(4) };
         let said = Release { left_out: Some(left_out), ..released() };
@@ -208,6 +252,7 @@ mod tests {
             released(),
             Release { timeline: None, claims: true, ..released() },
             Release { left_out, ..released() },
+            Release { recovery: Some(Duration::from_millis(40)), claims: true, ..released() },
         ] {
             let text = release.text(NONCE);
             assert!(text.len() < LONGEST / 2);
@@ -229,6 +274,9 @@ mod tests {
             ("system 7001", "system 7001 x"),
             ("timeline 3", "timeline x"),
             ("claims no", "claims NO"),
+            ("recovery_ms -", "recovery_ms"),
+            ("recovery_ms -", "recovery_ms -1"),
+            ("recovery_ms -", "recovery_ms x"),
             ("left_out - -", "left_out -"),
             ("left_out - -", "left_out 3 -"),
             ("left_out - -", "left_out 0 4"),

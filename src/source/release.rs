@@ -161,6 +161,7 @@ mod tests {
                     system: "7".into(),
                     timeline: None,
                     claims: false,
+                    recovery: None,
                     last_ready: Duration::from_secs(1),
                     left_out: None,
                     life: Duration::from_secs(1),

@@ -188,6 +188,7 @@ mod tests {
             system: "7001".into(),
             timeline: Some(Timeline(3)),
             claims: false,
+            recovery: None,
             left_out: None,
             last_ready: Duration::from_millis(2500),
             life: Duration::from_millis(1700),

@@ -6,7 +6,7 @@
 //! still be used, was asked for after Y's own server had been seen out of recovery, and is certainly of
 //! X itself:
 //!
-//! * (R) X answered that it is in recovery; or
+//! * (R) X's server answered that it is in recovery, to Y or to X's own rolecall, which told Y when; or
 //! * (Q) X's rolecall released ([`crate::look::release`]): its server is gone, it claims nothing, and no HAProxy
 //!   can remember a READY of it any more; and X's server, if it answers all the same, takes no writes;
 //!
@@ -46,7 +46,7 @@ use crate::verdict::vote::is_that_node;
 /// How another data node gave way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// (R): it answered that it is in recovery.
+    /// (R): it answered that it is in recovery, to this node or to its own rolecall.
     InRecovery,
     /// (Q): its rolecall released.
     Released,
@@ -126,5 +126,12 @@ fn of(
     let (asked, release) = facts.releases.get(&row.id)?;
     let young = *asked > since && now.since(*asked) < electorate.life;
     let release = release.as_ref().filter(|_| young)?;
+    // Its look began that long before the answer, so no earlier than that long before the question.
+    let follows = release.in_recovery(row.id, &own.said.system, own.seen.timeline);
+    if follows
+        .is_some_and(|age| asked.since(since) > age && now.since(*asked) + age < electorate.life)
+    {
+        return Some(Way::InRecovery);
+    }
     release.lets(row.id, &own.said.system, own.seen.timeline).then_some(Way::Released)
 }

@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use super::Keeper;
 use crate::look::error::ErrorKind;
 use crate::look::release::Release;
-use crate::look::snapshot::SourceFacts;
+use crate::look::role::Role;
+use crate::look::snapshot::{Heard, SourceFacts, heard};
 use crate::look::stamp::Stamp;
 use crate::report::announced;
 use crate::source::releasing::{Key, Question};
@@ -39,6 +40,12 @@ impl Keeper {
         let identity = source.identity.clone()?;
         drop(of_node);
         let own = source.own.failing().map(|(began, error)| (began, error.kind));
+        let follows = |own: &Heard<'_>| {
+            own.seen.role == Some(Role::Replica) && own.said.me == Some(question.node)
+        };
+        let recovery =
+            heard(&source.own).filter(|own| source.own.failing().is_none() && follows(own));
+        let recovery = recovery.map(|own| now.since(own.began));
         drop(facts);
         let source = &self.nodes[at].watched[index].source;
         let (electorate, rhythm) = (source.electorate()?, source.rhythm());
@@ -64,15 +71,23 @@ impl Keeper {
             system: identity.system,
             timeline: identity.timeline,
             claims,
+            recovery,
             left_out: self.nodes[at].watched[index].facts.left_out,
             last_ready,
             life: electorate.life,
             memory: electorate.memory,
         };
         let node = &mut self.nodes[at];
-        if release.claims {
-            announced::log_claims(&node.name, question.from);
-        } else if node.watched[index].gives_way(question.from) {
+        if recovery.is_none() {
+            // The server may be on its way back as a standby, and the candidate waits for that alone.
+            if !node.watched[index].poked_lately(now) {
+                node.watched[index].poke(now);
+            }
+            if release.claims {
+                announced::log_claims(&node.name, question.from);
+            }
+        }
+        if !release.claims && node.watched[index].gives_way(question.from) {
             announced::log_gave_way(&node.name, question.from, &release);
         }
         Some(key.answer(&release, &question.nonce))

@@ -40,6 +40,7 @@ fn told(node: i32, left_out: Option<LeftOut>) -> Look {
         system: "7001".into(),
         timeline: Some(Timeline(1)),
         claims: false,
+        recovery: None,
         left_out,
         last_ready: Duration::from_secs(60),
         life: ms(1700),

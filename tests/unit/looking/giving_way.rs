@@ -13,7 +13,7 @@ use rolecall::watch::poke::Poke;
 
 use super::cluster::{Cluster, rhythm};
 use super::logged;
-use super::servers::{Asked, Primary, Server, healthy, refuses, table};
+use super::servers::{Asked, Primary, Server, fails, healthy, refuses, table};
 use super::world::{ms, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -114,6 +114,54 @@ async fn whose_server_is_well_claims_it_and_stays_ready() {
     settle().await;
     assert_eq!(cluster.says(0).0, State::Ready);
     assert!(cluster.record("n1").exists());
+}
+
+/// Its rolecall alone knows for certain whose server it is that was started again.
+#[tokio::test(start_paused = true)]
+async fn a_node_in_recovery_says_so_and_when_that_was_seen() {
+    let cluster = Cluster::steady().await;
+    assert_eq!(cluster.ask(1).await.expect("an answer").recovery, None, "it is the primary");
+    cluster.servers.answer(Asked::Own(1), Server::standby(1, 2, &healthy()).look());
+    cluster.pass(6 * SECOND).await;
+    let began = || cluster.source_facts(0).own.good().expect("a look").0;
+    let seen = began();
+    while began() == seen {
+        cluster.pass(ms(1)).await;
+    }
+    cluster.pass(ms(70)).await;
+    let said = cluster.ask(1).await.expect("an answer");
+    assert_eq!(said.recovery, Some(cluster.clock.now().since(began())));
+    assert!(said.recovery.is_some_and(|age| age >= ms(70)));
+    cluster.servers.answer(Asked::Own(1), fails());
+    cluster.pass(SECOND).await;
+    assert_eq!(cluster.ask(1).await.expect("an answer").recovery, None, "its last look failed");
+}
+
+/// A candidate may wait for that alone: a server that is not known to be in recovery is looked at when somebody asks,
+/// and not more often than anybody may have it looked at.
+#[tokio::test(start_paused = true)]
+async fn who_is_asked_looks_at_its_server_at_once() {
+    let cluster = killed().await;
+    let looks = || cluster.servers.looks(Asked::Own(1));
+    cluster.pass(ms(10)).await;
+    let before = looks();
+    cluster.ask(1).await.expect("an answer");
+    settle().await;
+    assert_eq!(looks(), before + 1, "at once");
+    cluster.servers.answer(Asked::Own(1), Server::standby(1, 2, &healthy()).look());
+    cluster.pass(ms(200)).await;
+    let said = cluster.ask(1).await.expect("an answer");
+    assert!(said.recovery.is_some_and(|age| age <= ms(100)), "{said:?}");
+    // Nobody makes it look often by asking often.
+    cluster.servers.answer(Asked::Own(1), refuses());
+    cluster.pass(6 * SECOND).await;
+    let before = looks();
+    for _ in 0..100 {
+        cluster.ask(1).await.expect("an answer");
+        cluster.pass(ms(100)).await;
+    }
+    let asked = looks() - before;
+    assert!((60..=110).contains(&asked), "{asked} looks in 10 s");
 }
 
 /// A refusal is young for an interval and a timeout: then the server may be there again.

@@ -47,6 +47,7 @@ fn release(node: i32) -> Release {
         system: "7001".into(),
         timeline: Some(Timeline(1)),
         claims: false,
+        recovery: None,
         left_out: None,
         last_ready: Duration::from_secs(9),
         life: Duration::from_millis(LIFE),
@@ -76,6 +77,21 @@ fn released(asked: u64) -> SourceFacts {
     facts
 }
 
+/// The candidate, where the servers of nodes 2 and 3 do not know their own numbers yet, and their rolecalls, asked
+/// at this moment, have looked at them so long before.
+fn told_in_recovery(asked: u64, age: u64) -> SourceFacts {
+    let mut facts = candidate();
+    for number in [2, 3] {
+        let unsure = follows(1).by(&ROWS).on(2).look();
+        facts.peers.entry(id(number)).or_default().record(at(asked), unsure);
+        let recovery = Some(Duration::from_millis(age));
+        let said =
+            Release { recovery, claims: true, timeline: Some(Timeline(2)), ..release(number) };
+        facts.releases.insert(id(number), (at(asked), Some(said)));
+    }
+    facts
+}
+
 fn holds(now: u64, facts: &SourceFacts) -> bool {
     complete(at(now), std::slice::from_ref(facts), &policy())
 }
@@ -101,6 +117,34 @@ fn evidence_is_good_for_the_life_of_an_answer() {
         assert!(holds(asked + LIFE - 1, &facts), "{what}: it lives");
         assert!(!holds(asked + LIFE, &facts), "{what}: too old");
     }
+}
+
+/// A server that was started again does not know its number for a second: its own rolecall does, and what that saw
+/// counts from the moment of its look, which may have been before the candidacy.
+#[test]
+fn what_a_rolecall_saw_of_its_own_server_counts_from_its_look() {
+    let asked = CANDIDATE + 200;
+    assert!(holds(asked + 1, &told_in_recovery(asked, 0)));
+    assert!(holds(asked + 1, &told_in_recovery(asked, 199)));
+    assert!(!holds(asked + 1, &told_in_recovery(asked, 200)), "at the moment of the candidacy");
+    assert!(!holds(asked + 1, &told_in_recovery(asked, u64::MAX)), "before it");
+    assert!(holds(asked + LIFE - 101, &told_in_recovery(asked, 100)), "it lives");
+    assert!(!holds(asked + LIFE - 100, &told_in_recovery(asked, 100)), "too old");
+    let change = |change: fn(&mut Release)| {
+        let mut facts = told_in_recovery(asked, 0);
+        for (_, said) in facts.releases.values_mut() {
+            change(said.as_mut().expect("it was said"));
+        }
+        holds(asked + 1, &facts)
+    };
+    assert!(change(|_| ()));
+    assert!(!change(|said| said.recovery = None), "it claims something, and is not in recovery");
+    assert!(!change(|said| said.node = id(1)), "another node's");
+    assert!(!change(|said| said.timeline = Some(Timeline(3))), "on a newer timeline");
+    // What the server itself says comes first.
+    let mut facts = told_in_recovery(asked, 0);
+    facts.peers.entry(id(2)).or_default().record(at(asked), primary().by(&ROWS).on(1).look());
+    assert!(!holds(asked + 1, &facts), "it takes writes");
 }
 
 /// (T), to the millisecond.

@@ -285,6 +285,7 @@ fn release() -> Release {
         system: "7001".into(),
         timeline: Some(Timeline(1)),
         claims: false,
+        recovery: None,
         left_out: None,
         last_ready: Duration::from_millis(2500),
         life: Duration::from_millis(1700),

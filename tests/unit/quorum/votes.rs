@@ -245,6 +245,7 @@ fn a_standby_that_was_left_out_votes_for_no_older_primary() {
         system: "7001".into(),
         timeline: Some(Timeline(4)),
         claims: true,
+        recovery: None,
         left_out: Some(LeftOut { by: id(3), timeline: Timeline(timeline) }),
         last_ready: Duration::ZERO,
         life: Duration::from_millis(LIFE),
