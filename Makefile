@@ -1,7 +1,7 @@
 # rolecall: `make demo` shows it, `make test` proves it. Both install what they need on Debian 12 and
 # 13 and say what; with that present they need no root.
 
-.PHONY: help demo test test-all test-versions fuzz mutants sim soak bench bench-flip bench-failover bench-patroni man docs package packaging-ground test-packaging release-check
+.PHONY: help demo test test-all test-versions fuzz mutants sim soak prove bench bench-flip bench-failover bench-patroni man docs package packaging-ground test-packaging release-check
 
 help:
 	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
@@ -15,6 +15,8 @@ help:
 	@echo "                 each target, JOBS=2 at one time, TARGETS='http config' for these alone"
 	@echo "make sim         repmgr clusters simulated for many more seeds: SEEDS=20000"
 	@echo "make soak        every door attacked at once while a healthy primary must be READY: MINUTES=30"
+	@echo "make prove       whatever befalls a cluster, by chance: HOURS=8 at most, SEED=1 for the first one, CLUSTERS=1 at"
+	@echo "                 a time, KINDS='3 + witness' alone; goes on where an earlier run stood"
 	@echo "make package     .deb, .rpm and a static program, in target/packages"
 	@echo "make test-packaging  installs, upgrades, hangs and purges them on booted Debian 12 and 13; root"
 	@echo "make man         the manual pages anew, after a change of the command line"
@@ -136,6 +138,18 @@ bench-patroni:
 	tests/tools/install.sh test-all
 	$(BENCH_PATRONI) ROLECALL_MINUTES=$(MINUTES) \
 		cargo test --release --locked --test patroni $(if $(STORIES),-- $(STORIES))
+
+# Each trial is written down when it is over. The tables are PROOF with .md at its end.
+HOURS = 8
+SEED = 1
+PROOF = target/prove.jsonl
+KINDS =
+
+prove:
+	tests/tools/install.sh test
+	ROLECALL_PROVE_MINUTES=$$(awk 'BEGIN { print int(60 * $(HOURS) + 0.5) }') ROLECALL_PROVE_SEED=$(SEED) \
+		ROLECALL_PROVE_CLUSTERS=$(CLUSTERS) ROLECALL_PROVE_FILE=$(PROOF) ROLECALL_REQUIRE_SYSTEM=1 \
+		cargo test --release --locked --test repmgr $(if $(KINDS),-- '$(KINDS)')
 
 man:
 	ROLECALL_WRITE_MAN=1 cargo test --locked --test unit manual::

@@ -10,6 +10,7 @@ mod fence;
 mod fixtures;
 mod generated;
 mod holes;
+mod nemesis;
 mod scenarios;
 mod stage;
 mod table;
@@ -57,6 +58,10 @@ fn main() -> ExitCode {
     if let Some(runs) = timing::runs() {
         ledger::prove();
         return timings::measure(&Template::make(MONITOR), runs, &words);
+    }
+    if let Some(minutes) = nemesis::wanted() {
+        ledger::prove();
+        return nemesis::prove(&Template::make(MONITOR), minutes, &words);
     }
     let all = std::env::var_os("ROLECALL_ALL").is_some_and(|v| v == "1");
     let chosen: Vec<&Scenario> = scenarios::ALL

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rolecall::look::stamp::Stamp;
 
 use crate::fixtures::ledger::{
-    Series, lost, moved, none_and_two, promotions, strays, waited, who_when,
+    Promotion, Series, lost, moved, none_and_two, promotions, strays, waited, who_when,
 };
 use crate::fixtures::netns::host;
 use crate::fixtures::release::Release;
@@ -18,7 +18,7 @@ use crate::fixtures::rows::{Row, Taken, writer};
 use crate::fixtures::timing::Took;
 use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, HTTP_PORT, Haproxy, Heard, PG_PORT, Recorder,
-    Rolecall, Sample, checker, eventually, haproxies, held, now, open_session, sampler,
+    Rolecall, Sample, checker, command, eventually, haproxies, held, now, open_session, sampler,
 };
 use crate::table::Line;
 use crate::watch::{Simple, simple_rules};
@@ -55,10 +55,12 @@ pub struct Setting {
 
 /// Everything; stopped from the top down.
 pub struct Stage {
-    rows: Recorder<Row>,
+    /// Those through HAProxy.
+    pub rows: Recorder<Row>,
     answers: BTreeMap<u8, Recorder<Check>>,
     simple: BTreeMap<u8, Recorder<Simple>>,
-    servers: Recorder<Sample>,
+    /// HAProxy's servers.
+    pub servers: Recorder<Sample>,
     /// HAProxy, on the client's host.
     pub haproxy: Haproxy,
     /// One for each node.
@@ -73,7 +75,7 @@ pub struct Stage {
     /// The same moment by the servers' clock, in seconds since 1970.
     begins_at: f64,
     fault: Option<Stamp>,
-    _ground: Ground,
+    ground: Ground,
 }
 
 /// The configuration of the rolecall beside node `id`.
@@ -172,7 +174,7 @@ impl Stage {
             began,
             begins_at: 0.0,
             fault,
-            _ground: ground,
+            ground,
         };
         stage.wait_ready(1);
         stage.wait_row(1);
@@ -290,6 +292,58 @@ impl Stage {
         assert!(ready.is_none(), "node{id} was READY: {ready:?}");
     }
 
+    /// How much of the answers of each node was heard so far.
+    pub fn marks(&self) -> BTreeMap<u8, usize> {
+        self.answers.iter().map(|(id, answers)| (*id, answers.mark())).collect()
+    }
+
+    /// The answers of node `id` from that mark on.
+    pub fn heard_since(&self, id: u8, mark: usize) -> Vec<Check> {
+        self.answers[&id].since(mark)
+    }
+
+    /// What `rolecall ask` says on node `id`.
+    pub fn asked(&self, id: u8) -> String {
+        let mut ask = command(&self.release.program, None);
+        ask.arg("--config").arg(self.ground.dir().join(format!("rolecall{id}.toml"))).arg("ask");
+        let output = self.cluster.node(id).space().command(&ask).output();
+        output.map_or_else(
+            |error| error.to_string(),
+            |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    }
+
+    /// Where everything of it is, and that it stays there.
+    pub fn keep(&mut self) -> &Path {
+        self.ground.keep();
+        self.ground.dir()
+    }
+
+    /// When each node said READY, since `from`.
+    pub fn ready_series(&self, from: Stamp) -> BTreeMap<u8, Series> {
+        let of = |(id, answers): (&u8, &Recorder<Check>)| {
+            let all = answers.all().into_iter().filter(|check| check.at >= from);
+            (*id, all.map(|check| (check.at, is_ready(&check.heard))).collect())
+        };
+        self.answers.iter().map(of).collect()
+    }
+
+    /// What a simpler rule said of each node, since `from`.
+    pub fn simple_series(&self, from: Stamp, yes: fn(&Simple) -> bool) -> BTreeMap<u8, Series> {
+        let of = |(id, all): (&u8, &Recorder<Simple>)| {
+            let all = all.all().into_iter().filter(|seen| seen.at >= from);
+            (*id, all.map(|seen| (seen.at, yes(&seen))).collect())
+        };
+        self.simple.iter().map(of).collect()
+    }
+
+    /// Who left recovery since the story began.
+    pub fn promotions_since_begin(&self) -> Vec<Promotion> {
+        let data = self.cluster.nodes().iter().filter(|node| DATA.contains(&node.id));
+        let left = data.flat_map(|node| promotions(node.id, &node.postgres.log_text()));
+        left.filter(|promotion| promotion.server_time >= self.begins_at).collect()
+    }
+
     /// Ends the looking on and counts. The rows that count are those of node `primary`.
     pub fn count(&self, name: &'static str, primary: u8) -> Line {
         let (from, to) = (self.began, now());
@@ -334,7 +388,7 @@ impl Stage {
     }
 
     /// The rows that node `id` has.
-    fn kept(&self, id: u8) -> HashSet<u64> {
+    pub fn kept(&self, id: u8) -> HashSet<u64> {
         let all = "select coalesce(string_agg(n::text, ' '), '') from rows";
         let all = self.cluster.node(id).postgres.sql(all);
         all.split_whitespace().map(|n| n.parse().expect("a row's number")).collect()
