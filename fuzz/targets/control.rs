@@ -17,7 +17,7 @@ target!(|data| {
     assert_eq!(again.matches('\n').count(), 1, "{again:?}");
     let (read, read_until) = Question::read(again.trim_end().as_bytes()).expect("it is read again");
     assert_eq!((format!("{read:?}"), read_until), (format!("{question:?}"), until));
-    let (Question::Order { target, .. } | Question::Auto { target }) = &question else {
+    let (Question::Order { target, .. } | Question::Auto { target, .. }) = &question else {
         assert!(!question.acts());
         return;
     };

@@ -54,19 +54,25 @@ pub fn check(loaded: &Loaded, file: Option<&Path>, runtime: Runtime) -> Result<S
     }
     for key in hidden {
         let key = key.display();
-        let what =
-            format!("{key} is shown to the daemon alone, so that its source is not checked here");
-        said.warn(&what, "see in the log whether the daemon takes it");
+        let what = format!(
+            "{key} can be read by the daemon only, so `check` could not test the source that uses \
+             it"
+        );
+        said.warn(
+            &what,
+            "start or reload rolecall and look in its log (journalctl -u rolecall) whether it \
+             could read the file",
+        );
     }
     let ok = match file {
         Some(file) => format!("{}: ok\n", file.display()),
-        None => "no configuration file, the built-in defaults: ok\n".to_owned(),
+        None => "no configuration file, so the built-in defaults are used: ok\n".to_owned(),
     };
     Ok(said.0 + &ok)
 }
 
 fn of_fence(error: &SourceError) -> String {
-    format!("fence: whether it can end sessions is not known: {error}")
+    format!("fence: it is not known whether rolecall may end sessions: {error}")
 }
 
 /// What is printed.

@@ -7,9 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use humantime::format_duration;
 
 use crate::config::{Config, Source as Configured};
+use crate::look::measure;
 use crate::look::observation::Observation;
 use crate::source::Source;
 use crate::source::resolve::Resolver;
@@ -20,8 +20,9 @@ use crate::verdict::policy::most_hold;
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// What an operator can do about it.
-pub(crate) const HINT: &str = "repmgrd sleeps between its attempts only: set `failover_after` to \
-                        (reconnect_attempts - 1) x reconnect_interval, the least of all nodes'";
+pub(crate) const HINT: &str = "repmgrd sleeps only between its attempts, so set `failover_after` \
+                               to (reconnect_attempts - 1) x reconnect_interval, using the lowest \
+                               values of all nodes";
 
 /// A `failover_after` that is longer than the own node's repmgr.conf allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +44,12 @@ impl fmt::Display for Overrated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "`failover_after` is {}, and by this node's repmgr.conf repmgr waits {}, which counts: a \
-             primary is held for {} at most",
-            format_duration(self.chosen),
-            format_duration(self.waits),
-            format_duration(most_hold(self.waits))
+            "`failover_after` is {}, but repmgr waits only {} according to this node's \
+             repmgr.conf, and the shorter time applies: READY is kept for at most {} when polls \
+             fail",
+            measure::time(self.chosen),
+            measure::time(self.waits),
+            measure::time(most_hold(self.waits))
         )
     }
 }
@@ -122,8 +124,8 @@ mod tests {
         let over = said(Some("30s"), Some(20)).expect("30 s are more than 20 s");
         assert_eq!(
             over,
-            "`failover_after` is 30s, and by this node's repmgr.conf repmgr waits 20s, which counts: a \
-             primary is held for 15s at most"
+            "`failover_after` is 30 s, but repmgr waits only 20 s according to this node's repmgr.conf, and the shorter \
+             time applies: READY is kept for at most 15 s when polls fail"
         );
     }
 

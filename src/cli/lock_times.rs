@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use humantime::format_duration;
 use tokio::time::timeout;
 
 use crate::config::{Config, Node, Source as Configured};
 use crate::look::error::{ErrorKind, SourceError};
+use crate::look::measure;
 use crate::look::patroni::Times;
 use crate::source::resolve::Resolver;
 use crate::source::{RoleSource as _, Source};
@@ -35,8 +35,8 @@ pub async fn ask(config: &Config) -> Found {
             match times(source).await {
                 Some(Ok(times)) => found.held_too_long.extend(of_source(config, node, at, times)),
                 Some(Err(error)) if answered(error.kind) => found.unknown.push(format!(
-                    "the times of the Patroni of {} are not known, so a leader is held as if they were \
-                     the shortest that Patroni allows: {error}",
+                    "rolecall could not read ttl, loop_wait and retry_timeout from the Patroni of \
+                     node {}, so it assumes the shortest times that Patroni allows: {error}",
                     node.name
                 )),
                 Some(Err(_)) | None => {}
@@ -64,11 +64,11 @@ fn of_source(config: &Config, node: &Node, at: usize, times: Times) -> Vec<Strin
     });
     let said = cuts.map(|cut| {
         format!(
-            "service {} of {}: {cut}\n  expected: hold of at most {}\n  hint: leave `hold` out, or raise \
-             ttl in Patroni's configuration",
+            "service {} of node {}: {cut}\n  expected: a `hold` of at most {}\n  hint: remove \
+             `hold` from rolecall's configuration, or raise ttl in Patroni's",
             cut.service,
             node.name,
-            format_duration(cut.most)
+            measure::time(cut.most)
         )
     });
     said.collect()

@@ -7,9 +7,11 @@ pub mod ask;
 mod check;
 mod failover_after;
 pub mod haproxy;
+mod help;
 mod lock_times;
 pub mod manual;
 pub mod overview;
+mod target;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use tracing::Level;
 use crate::cli::ask::Running;
 use crate::cli::haproxy::members;
 use crate::cli::overview::Health;
+use crate::cli::target::{Target, known_node};
 use crate::config::document::Problem;
 use crate::config::kind::KINDS;
 use crate::config::schema::{self, Flags, Loaded};
@@ -41,7 +44,7 @@ use crate::watch::poke;
 #[command(name = "rolecall", version, arg_required_else_help = true)]
 #[command(subcommand_value_name = "COMMAND")]
 struct Cli {
-    /// Configuration file; without it /etc/rolecall/rolecall.toml where that exists.
+    /// Configuration file. Default: /etc/rolecall/rolecall.toml if it exists, otherwise the built-in defaults.
     #[arg(long, global = true, env = "ROLECALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Least severe level that `run` logs: error, warn, info, debug or trace.
@@ -54,95 +57,108 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the daemon.
+    /// Run the daemon.
     Run(Run),
-    /// Checks the configuration: exit code 0, or 78 with every error found.
+    /// Check the configuration. Exit code: 0 if it is valid, 78 with every error found.
     Check,
-    /// Says what the running daemon answers, looks once itself, and explains: exit code 0 ready, 1 not ready, 2
-    /// unknown, by the daemon where one answers.
+    /// Show what the running daemon answers, poll the sources once, and explain both. Exit code: 0 ready, 1 not
+    /// ready, 2 unknown, by the daemon's answer if it runs; with several services, the worst of them.
     Ask {
-        /// SERVICE or SERVICE/NODE; without it every service.
+        /// SERVICE or SERVICE/NODE. Default: every service of every node.
         target: Option<String>,
-        /// Prints JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Asks the running daemon: exit code 0 well, 1 warning, 2 critical, 3 unreachable.
+    /// Show what the running daemon answers and why. Exit code for monitoring: 0 OK, 1 warning, 2 critical, 3 if
+    /// the daemon cannot be reached.
     Status {
-        /// Prints JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Orders READY where nothing is known, for a time; never for primaries without --force.
-    Ready(Ordering),
-    /// Orders that sessions stay and no new ones come.
+    /// Keep a service READY for a limited time while polls fail. A service for primaries also needs --force.
+    Ready(OrderReady),
+    /// Take a node out of service but keep its existing sessions (DRAIN).
     Drain(Ordering),
-    /// Orders MAINT.
+    /// Take a node out of service and close its sessions (MAINT).
     Maint(Ordering),
-    /// Takes an order back.
+    /// Remove an order, so that the answer follows the poll results again.
     Auto {
-        /// SERVICE, NODE, SERVICE/NODE or all, as it was ordered.
+        /// SERVICE, NODE, SERVICE/NODE or all, exactly as in the order.
         target: String,
     },
-    /// Wakes the running daemon up: it looks at once, and often for three seconds. Says nothing to it of
-    /// any role. Exit code 69 where none runs.
+    /// Make the running daemon poll now, and every 75 ms for three seconds. Exit code 69 if no daemon is running.
     Poke {
-        /// Only at this node.
+        /// Poll only this node.
         node: Option<String>,
     },
-    /// Prints a complete configuration of HAProxy for this cluster, whose members the source names.
+    /// Print an HAProxy configuration for this cluster. The members are read from Patroni, repmgr or [[node]].
     Haproxy {
-        /// Version of the HAProxy that will read it; otherwise that of [haproxy], 2.6 or later.
+        /// Version of the HAProxy that will read it. Default: `version` of [haproxy], or 2.6.
         #[arg(long, value_name = "VERSION", value_parser = haproxy_version)]
         haproxy_version: Option<(u32, u32)>,
-        /// Port for the clients of the first service; each of the others takes the next one.
+        /// Client port of the first service. Each further service uses the next port.
         #[arg(long, value_name = "PORT", default_value_t = 5000,
               value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
     },
-    /// Prints what a shell reads to complete commands and flags.
+    /// Print the completions of commands and flags for a shell.
     Completions {
         /// The shell.
         shell: Shell,
     },
-    /// Prints the manual page: `rolecall man | man -l -`.
+    /// Print a manual page: `rolecall man | man -l -`.
     Man {
-        /// The page of this command instead.
-        command: Option<String>,
+        /// Command whose page is printed, or `rolecall.toml`. Default: the page of rolecall itself.
+        page: Option<String>,
     },
 }
 
 /// An order.
 #[derive(Args)]
 struct Ordering {
-    /// SERVICE, NODE, SERVICE/NODE or all; the narrowest order counts.
+    /// SERVICE, NODE, SERVICE/NODE or all. If several orders apply, the most specific one is in effect.
     target: String,
-    /// Ends by itself after this time, such as 10m; `ready` must, within 24h.
+    /// Let the order expire after this time, for example 10m or 2h. Default: it stays until `rolecall auto`.
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     lasts: Option<Duration>,
-    /// Why; it shows in status, logs and at HAProxy.
+    /// Reason for the order. It appears in `rolecall status`, in the log and in HAProxy.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
-    /// READY even against what is seen: writes may reach a node that is not the primary.
+}
+
+/// An order of READY.
+#[derive(Args)]
+struct OrderReady {
+    /// SERVICE/NODE. SERVICE alone is enough if there is only one node.
+    target: String,
+    /// Let the order expire after this time, for example 10m or 2h. Required, at most 24h.
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    lasts: Option<Duration>,
+    /// Reason for the order. It appears in `rolecall status`, in the log and in HAProxy.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// DANGEROUS: answer READY even if the node is not the primary. Writes can reach the wrong node.
     #[arg(long)]
     force: bool,
 }
 
-/// Flags that stand in for a configuration file.
+/// Flags that replace a configuration file.
 #[derive(Args)]
 struct Run {
     #[arg(long, value_name = "KIND", help = kinds_help())]
     source: Option<String>,
-    /// Patroni's REST API.
+    /// URL of Patroni's REST API.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// How PostgreSQL is reached, in libpq's words.
+    /// libpq connection string for PostgreSQL.
     #[arg(long, value_name = "CONNINFO")]
     conninfo: Option<String>,
-    /// The role of the static source.
+    /// Role of the source `static`.
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
-    /// Where the first service is asked: ADDRESS:PORT, or PORT for every address.
+    /// Agent port of the first service: ADDRESS:PORT, or PORT for every address.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 }
@@ -151,12 +167,12 @@ fn kinds_help() -> String {
     let words: Vec<&str> = KINDS.iter().map(|kind| kind.profile.word).collect();
     let (last, others) = words.split_last().unwrap_or((&"", &[]));
     let kinds = format!("{} or {last}", others.join(", "));
-    format!("Kind of the one source: {kinds}; replaces every [source]")
+    format!("Kind of the only source: {kinds}. Replaces every [source] of the file")
 }
 
 /// Parses the command line, runs what it says, and returns the exit code.
 pub fn main() -> ExitCode {
-    let parsed = definition().try_get_matches();
+    let parsed = help::wrapped(definition()).try_get_matches();
     let parsed = parsed.and_then(|given| Ok((Cli::from_arg_matches(&given)?, Written::of(&given))));
     let (cli, written) = match parsed {
         Ok(parsed) => parsed,
@@ -194,15 +210,15 @@ impl Cli {
     /// Refuses a flag that the command would pass over.
     fn means_something(&self, written: &Written) -> Result<(), Failure> {
         let refused = |flag: &str, why: &str| {
-            Err(Failure::new(Exit::Usage, format_args!("{flag} means nothing here: {why}"))
-                .hint("leave it out"))
+            Err(Failure::new(Exit::Usage, format_args!("{flag} has no effect here: {why}"))
+                .hint("remove the flag"))
         };
         match &self.command {
             Command::Completions { .. } | Command::Man { .. } if written.config => {
-                refused("--config", "no configuration is read")
+                refused("--config", "this command reads no configuration")
             }
             Command::Run(_) => Ok(()),
-            _ if written.log => refused("--log", "`run` alone writes a log"),
+            _ if written.log => refused("--log", "only `rolecall run` writes a log"),
             _ => Ok(()),
         }
     }
@@ -213,17 +229,25 @@ impl Cli {
             Command::Check => self.check(),
             Command::Ask { target, json } => self.ask(target.as_deref(), *json),
             Command::Status { json } => self.status(*json),
-            Command::Ready(order) => self.order("ready", order),
-            Command::Drain(order) => self.order("drain", order),
-            Command::Maint(order) => self.order("maint", order),
-            Command::Auto { target } => self.tell(&Question::Auto { target: target.clone() }),
+            Command::Ready(OrderReady { target, lasts, reason, force }) => {
+                self.order("ready", target, *lasts, reason, *force)
+            }
+            Command::Drain(Ordering { target, lasts, reason }) => {
+                self.order("drain", target, *lasts, reason, false)
+            }
+            Command::Maint(Ordering { target, lasts, reason }) => {
+                self.order("maint", target, *lasts, reason, false)
+            }
+            Command::Auto { target } => {
+                self.tell(&Question::Auto { target: target.clone(), sudo: protocol::sudo() })
+            }
             Command::Poke { node } => self.poke(node.as_deref()),
             Command::Haproxy { haproxy_version, port } => self.haproxy(*haproxy_version, *port),
             Command::Completions { shell } => {
                 print(&manual::completions(definition(), *shell))?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Man { command } => man(command.as_deref()),
+            Command::Man { page } => man(page.as_deref()),
         }
     }
 
@@ -251,8 +275,11 @@ impl Cli {
     /// file, and must be asked all the same.
     fn socket(&self) -> Result<PathBuf, Failure> {
         let nowhere = || {
-            Failure::new(Exit::Config, "the configuration has no control socket")
-                .hint("add a section [control] and restart rolecall")
+            Failure::new(
+                Exit::Config,
+                "the configuration has no section [control], so rolecall has no control socket",
+            )
+            .hint("add a section [control] to the configuration and restart rolecall")
         };
         let failure = match self.load(&Flags::default()) {
             Ok(loaded) => return self.socket_of(&loaded.config).ok_or_else(nowhere),
@@ -263,8 +290,8 @@ impl Cli {
         // Nothing is left to tell where even this cannot be printed.
         let _ = writeln!(
             io::stderr(),
-            "warning: the configuration would be refused now, as `rolecall check` says; asked is the running \
-             rolecall, at {}",
+            "warning: the configuration file has errors (see `rolecall check`); this answer comes \
+             from the running rolecall, asked at {}",
             socket.display()
         );
         Ok(socket)
@@ -281,14 +308,22 @@ impl Cli {
         self.config.is_none().then(|| Control::default().socket)
     }
 
-    fn order(&self, order: &str, said: &Ordering) -> Result<ExitCode, Failure> {
-        let lasts = said.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+    fn order(
+        &self,
+        order: &str,
+        target: &str,
+        lasts: Option<Duration>,
+        reason: &str,
+        force: bool,
+    ) -> Result<ExitCode, Failure> {
+        let lasts = lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
         self.tell(&Question::Order {
             order: order.to_owned(),
-            target: said.target.clone(),
+            target: target.to_owned(),
             for_ms: lasts,
-            reason: said.reason.clone(),
-            force: said.force,
+            reason: reason.to_owned(),
+            force,
+            sudo: protocol::sudo(),
         })
     }
 
@@ -346,7 +381,10 @@ impl Cli {
         runtime.shutdown_background();
         for left_out in &found.left_out {
             // Nothing is left to tell where even this cannot be printed.
-            let _ = writeln!(io::stderr(), "warning: {left_out}; run it again once it has");
+            let _ = writeln!(
+                io::stderr(),
+                "warning: {left_out}; run this command again once it has one"
+            );
         }
         print(&found.front.to_string())?;
         Ok(ExitCode::SUCCESS)
@@ -369,7 +407,7 @@ impl Cli {
         if json {
             print(&format!("{:#}\n", answer.json(&running)))?;
         } else {
-            print(&format!("{}{}", running.text(), answer.text()))?;
+            print(&answer.text(&running))?;
         }
         Ok(ExitCode::from(match answer.state(&running) {
             State::Ready => 0,
@@ -392,10 +430,9 @@ fn haproxy_version(text: &str) -> Result<(u32, u32), String> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Internal, format_args!("runtime: {error}")))
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::new(Exit::Internal, format_args!("cannot start the asynchronous runtime: {error}"))
+    })
 }
 
 impl Run {
@@ -416,24 +453,30 @@ pub fn definition() -> clap::Command {
 }
 
 fn man(command: Option<&str>) -> Result<ExitCode, Failure> {
-    let page = manual::page(definition(), command)
-        .map_err(|error| Failure::new(Exit::Internal, format_args!("manual: {error}")))?;
+    let page = manual::page(definition(), command).map_err(|error| {
+        Failure::new(Exit::Internal, format_args!("cannot write the manual page: {error}"))
+    })?;
     let Some(page) = page else {
         let commands = definition();
         let known: Vec<_> = commands.get_subcommands().map(clap::Command::get_name).collect();
         let asked = command.unwrap_or_default();
-        return Err(Failure::new(Exit::Usage, format_args!("{asked:?} is no command"))
+        return Err(Failure::new(Exit::Usage, format_args!("rolecall has no command {asked:?}"))
             .hint(format_args!("the commands are {}", known.join(", "))));
     };
     print(&page)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes to stdout; a full disk or a closed pipe is no reason to panic.
+/// Writes to stdout. Whoever reads it may have read enough, as `head` has; that is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    written.map_err(|error| Failure::new(Exit::Unavailable, format_args!("stdout: {error}")))
+    if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return Ok(());
+    }
+    written.map_err(|error| {
+        Failure::new(Exit::Unavailable, format_args!("cannot write to standard output: {error}"))
+    })
 }
 
 /// Every problem of a configuration, as one failure.
@@ -443,36 +486,4 @@ fn refused(problems: &[Problem]) -> Failure {
     let what =
         format_args!("{} problem{many} in the configuration\n{}", lines.len(), lines.join("\n"));
     Failure::new(Exit::Config, what)
-}
-
-/// `SERVICE` or `SERVICE/NODE`, both of which are there.
-struct Target<'a> {
-    service: &'a str,
-    node: Option<&'a str>,
-}
-
-impl<'a> Target<'a> {
-    fn read(target: &'a str, config: &Config) -> Result<Self, Failure> {
-        let (service, node) =
-            target.split_once('/').map_or((target, None), |(service, node)| (service, Some(node)));
-        let services: Vec<_> = config.services.iter().map(|s| s.name.as_str()).collect();
-        if !services.contains(&service) {
-            let known = services.join(", ");
-            return Err(Failure::new(Exit::Usage, format_args!("{service:?} is no service here"))
-                .hint(format_args!("the services are {known}")));
-        }
-        node.map(|node| known_node(node, config)).transpose()?;
-        Ok(Self { service, node })
-    }
-}
-
-/// Refuses a name that no node has.
-fn known_node(node: &str, config: &Config) -> Result<(), Failure> {
-    let nodes: Vec<_> = config.nodes.iter().map(|node| node.name.as_str()).collect();
-    if nodes.contains(&node) {
-        return Ok(());
-    }
-    let known = nodes.join(", ");
-    Err(Failure::new(Exit::Usage, format_args!("{node:?} is no node here"))
-        .hint(format_args!("the nodes are {known}")))
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::host::clock::wall_time;
+use crate::look::measure;
 use crate::look::text;
 
 /// Nobody having asked for this long is worth a word: HAProxy asks every few seconds.
@@ -85,7 +86,7 @@ pub fn text(status: &Value, colour: bool) -> String {
                 name.clone(),
                 word(&node["role"]),
                 word(&node["timeline"]),
-                lag.map_or_else(|| "-".to_owned(), |lag| format!("{lag} B")),
+                lag.map_or_else(|| "-".to_owned(), measure::size),
                 called.clone(),
                 word(&service["state"]),
                 why(service),
@@ -112,23 +113,30 @@ pub fn text(status: &Value, colour: bool) -> String {
             }
             if source["unlocked"] == Value::Bool(true) {
                 notes.push(format!(
-                    "{name}: Patroni knows nobody who holds the leader lock: patronictl list shows who may become the leader"
+                    "{name}: no node holds Patroni's leader lock; patronictl list shows which \
+                     members may become the leader"
                 ));
             }
             if let Some(detail) = source["error"]["detail"].as_str() {
                 let kind = word(&source["kind"]);
                 let detail = shown(detail);
-                notes.push(format!("{name}: {kind}: the last look failed: {detail}"));
+                notes.push(format!("{name}: {kind}: the last poll failed: {detail}"));
             }
         }
     }
     for order in list(&status["orders"]).filter_map(order).filter(|o| !orders.contains(o)) {
-        notes.push(format!("{order} (counts nowhere: a narrower one does, or its target is gone)"));
+        notes.push(format!(
+            "{order} (not in effect: a more specific order overrides it, or its target is no \
+             longer in the configuration)"
+        ));
     }
     if let Some(detail) = status["refused_config"]["detail"].as_str() {
         let since = ago(&status["refused_config"]["since_ms"]);
         let detail = shown(detail);
-        notes.push(format!("the last reload was refused {since} ago, the configuration before it is in force: {detail}"));
+        notes.push(format!(
+            "the last reload was refused {since} ago, and the configuration from before it is \
+             still in effect: {detail}"
+        ));
     }
     notes.extend(list(&status["unknown_questions"]).map(unknown));
     notes.extend(fence(&status["fence"]));
@@ -178,19 +186,18 @@ fn order(order: &Value) -> Option<String> {
     order.as_object()?;
     let of = |key: &str| word(&order[key]);
     let ends = match &order["ends_ms"] {
-        ends if ends.is_u64() => format!("for {} more", ago(ends)),
-        _ => "until taken back".to_owned(),
+        ends if ends.is_u64() => format!("expires in {}", ago(ends)),
+        _ => "until it is removed with `rolecall auto`".to_owned(),
     };
     let forced = if order["forced"] == Value::Bool(true) { ", by force" } else { "" };
     let why = order["why"].as_str().filter(|why| !why.is_empty());
     let why = why.map(|why| format!(": {}", shown(why))).unwrap_or_default();
     let waits = order["waits"] == Value::Bool(true);
-    let waits = if waits { ", waits until a look shows the node fit" } else { "" };
-    let given =
-        order["since_ms"].is_u64().then(|| format!(", given {} ago", ago(&order["since_ms"])));
+    let waits = if waits { ", suspended until a poll shows that the node is fit" } else { "" };
+    let given = order["since_ms"].is_u64().then(|| format!(", {} ago", ago(&order["since_ms"])));
     let given = given.unwrap_or_default();
     let (wish, target, by) = (of("order"), of("target"), of("by"));
-    Some(format!("order {wish} about {target} by {by}{given}{forced}, {ends}{waits}{why}"))
+    Some(format!("order: {wish} {target}, given by {by}{given}{forced}, {ends}{waits}{why}"))
 }
 
 /// What the fence does or did, in one line; nothing where it never had to.
@@ -201,13 +208,15 @@ fn fence(fence: &Value) -> Option<String> {
     let failed = failed.unwrap_or_default();
     if fence["acts"] == Value::Bool(true) {
         let (since, why) = (ago(&fence["since_ms"]), word(&fence["because"]["detail"]));
-        return Some(format!("fence: ends sessions for {since} ({why}), {ended} so far{failed}"));
+        return Some(format!(
+            "fence: it has been ending sessions for {since} ({why}), {ended} so far{failed}"
+        ));
     }
     let last = ago(&fence["last_ms"]);
     match (ended, failed.is_empty()) {
         (0, true) => None,
-        (0, false) => Some(format!("fence: no session was ended{failed}")),
-        _ => Some(format!("fence: {ended} sessions were ended, the last one {last} ago{failed}")),
+        (0, false) => Some(format!("fence: it has ended no session{failed}")),
+        _ => Some(format!("fence: it has ended {ended} sessions, the last one {last} ago{failed}")),
     }
 }
 
@@ -217,16 +226,24 @@ fn unknown(question: &Value) -> String {
     let asked = question["question"].as_str().map(shown).unwrap_or_default();
     let (service, count, by, detail) = (of("service"), of("count"), of("by"), of("detail"));
     let last = ago(&question["last_ms"]);
-    format!("{service}: asked \"{asked}\" {count} times, {last} ago by {by}: {detail}")
+    format!(
+        "{service}: agent-send \"{asked}\" came {count} times, the last time {last} ago from \
+         {by}: {detail}"
+    )
 }
 
 /// A service that nobody asks is one whose HAProxy is gone, or asks elsewhere.
 fn quiet(service: &Value) -> Option<String> {
     match service["asked"]["last_ms"].as_u64() {
-        None => Some("nobody has asked this port yet".to_owned()),
-        Some(ms) if ms > QUIET_MS => {
-            Some(format!("nobody has asked this port for {} s", ms / 1000))
-        }
+        None => Some(
+            "no agent check has come yet: is HAProxy running, is agent-port right, does a \
+             firewall drop it?"
+                .to_owned(),
+        ),
+        Some(ms) if ms > QUIET_MS => Some(format!(
+            "no agent check for {}: is HAProxy running, is agent-port right, does a firewall drop it?",
+            measure::age(Duration::from_millis(ms))
+        )),
         Some(_) => None,
     }
 }
@@ -252,16 +269,9 @@ fn word(value: &Value) -> String {
     }
 }
 
-/// A time in milliseconds, in the two largest units that matter.
+/// How long ago something was, or how long it lasts.
 fn ago(ms: &Value) -> String {
-    let Some(ms) = ms.as_u64() else { return "-".to_owned() };
-    match ms / 1000 {
-        0 => format!("{ms} ms"),
-        s @ 1..=59 => format!("{s} s"),
-        s @ 60..=3599 => format!("{} min {} s", s / 60, s % 60),
-        s @ 3600..=86_399 => format!("{} h {} min", s / 3600, s % 3600 / 60),
-        s => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
-    }
+    ms.as_u64().map_or_else(|| "-".to_owned(), |ms| measure::age(Duration::from_millis(ms)))
 }
 
 /// A text from elsewhere without what a terminal would obey.

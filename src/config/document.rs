@@ -68,7 +68,7 @@ impl Fault {
     pub fn unknown(what: impl Into<String>, word: &str, known: &[&str]) -> Self {
         let hint = match nearest(word, known) {
             Some(known) => format!("did you mean `{known}`?"),
-            None => "see the commented configuration that comes with rolecall".to_owned(),
+            None => "`man rolecall.toml` lists every key with its default".to_owned(),
         };
         Self::new(what, format!("one of {}", known.join(", ")), hint)
     }
@@ -137,8 +137,8 @@ impl<'t> Document<'t> {
         if let Some(more) = problems.len().checked_sub(MAX_PROBLEMS).filter(|more| *more > 0) {
             problems.truncate(MAX_PROBLEMS);
             let at = problems.last().map_or(0, |(at, ..)| *at);
-            let hint = "correct these first";
-            let fault = Fault::new(format!("{more} more problems follow"), "none", hint);
+            let hint = "correct these errors first";
+            let fault = Fault::new(format!("{more} more problems are not shown"), "none", hint);
             problems.push((at, String::new(), fault));
         }
         let (mut line, mut counted) = (1, 0);
@@ -366,7 +366,11 @@ impl<'d> Table<'d> {
     fn of(spot: Spot<'d>, value: &'d DeValue<'d>, key: &str) -> Option<Self> {
         let table = value.as_table();
         if table.is_none() {
-            spot.report(wrong_type(value, "a table", &format!("write `[{key}]` and its keys")));
+            spot.report(wrong_type(
+                value,
+                "a table",
+                &format!("write `[{key}]` and its keys below it"),
+            ));
         }
         table.map(|table| Self::at(spot, Some(table)))
     }

@@ -35,12 +35,13 @@ impl Exposure {
     pub(crate) fn of_login(kind: &'static str, risk: Risk) -> Self {
         let hint = match risk {
             Risk::Relay => {
-                "add sslmode=verify-full sslrootcert=FILE to `conninfo`, or channel_binding=require where \
-                 the servers' certificates are nobody's you know"
+                "add sslmode=verify-full sslrootcert=FILE to `conninfo`; or add \
+                 channel_binding=require if you do not know which authority signs the servers' \
+                 certificates"
             }
             Risk::Password | Risk::Role | Risk::Vote => {
-                "add sslmode=verify-full sslrootcert=FILE to `conninfo`; or have every pg_hba.conf say \
-                 scram-sha-256 and give the password by `passfile`, with no other method in `require_auth`"
+                "add sslmode=verify-full sslrootcert=FILE to `conninfo`; or use scram-sha-256 in \
+                 every pg_hba.conf, set `passfile`, and list no other method in `require_auth`"
             }
         };
         Self { kind, risk, hint }
@@ -49,19 +50,21 @@ impl Exposure {
 
 impl fmt::Display for Exposure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "source {}: the network proves nothing: ", self.kind)?;
+        write!(f, "source {}: the connection does not prove which server answers: ", self.kind)?;
         f.write_str(match self.risk {
             Risk::Password => {
-                "whoever answers at a server's address is told the password, in clear or as MD5, for \
-                 `require_auth` names that, and is believed"
+                "`require_auth` allows the password in clear or as MD5, so anybody who answers at \
+                 a server's address learns it and is believed"
             }
-            Risk::Role => "whoever answers at its address says what role the node has",
+            Risk::Role => {
+                "anybody who answers at the server's address decides which role rolecall sees"
+            }
             Risk::Vote => {
-                "whoever answers at another node's address gives that node's vote, so that impostors can \
-                 make an old primary READY"
+                "anybody who answers at another node's address decides its vote, so an attacker \
+                 could make an old primary READY"
             }
             Risk::Relay => {
-                "whoever stands between this host and a server can pass the login on and answer in the \
+                "anybody between this host and a server can relay the login and answer in the \
                  server's place"
             }
         })
@@ -89,7 +92,7 @@ impl fmt::Display for OpenFile {
         let Self { key, path, mode } = self;
         write!(
             f,
-            "{key}: {} holds a secret, and others may read it (mode {mode:04o})",
+            "{key}: {} contains a secret, and other users may read it (mode {mode:04o})",
             path.display()
         )
     }

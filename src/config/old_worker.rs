@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use humantime::format_duration;
+use crate::look::measure;
 
 /// Longest that is printed: who has not moved by then will not.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -35,16 +35,16 @@ impl OldWorker {
 impl fmt::Display for OldWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.known {
-            let at = format_duration(self.successor);
+            let at = measure::time(self.successor);
             writeln!(
                 f,
                 "    # Here: failover_after and settle of rolecall's configuration, {at}."
             )?;
         } else {
             f.write_str(
-                "    # rolecall cannot see here when that is: with Patroni's own times after ttl - loop_wait -\n    \
-                 # retry_timeout, 10 s; with repmgr after (reconnect_attempts - 1) x reconnect_interval and\n    \
-                 # rolecall's settle. Shorter where yours is.\n",
+                "    # rolecall cannot see here when that is: with Patroni's own times after ttl \
+                 - loop_wait -\n    # retry_timeout, 10 s; with repmgr after (reconnect_attempts \
+                 - 1) x reconnect_interval and\n    # rolecall's settle. Shorter where yours is.\n",
             )?;
         }
         writeln!(f, "    hard-stop-after {}s", self.ends().as_secs())?;
@@ -68,7 +68,7 @@ mod tests {
             let said = printed(successor, true);
             assert!(said.ends_with(&format!("hard-stop-after {ends}s\n\n")), "{said}");
         }
-        assert!(printed(24_300, true).contains("settle of rolecall's configuration, 24s 300ms."));
+        assert!(printed(24_300, true).contains("settle of rolecall's configuration, 24.3 s."));
         assert!(printed(10_000, false).contains("rolecall cannot see here when that is"));
     }
 }

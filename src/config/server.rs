@@ -124,16 +124,15 @@ pub(crate) fn keys(
     });
     for (key, given) in [("passfile", file), ("password_credential", secret)] {
         if let Some(within) = within.filter(|_| given) {
-            let what = format!("stands beside `{within}` in `conninfo`");
-            let hint =
-                "leave one of the two out; a file keeps the password out of the configuration";
-            table.report(key, Fault::new(what, "one place for the password", hint));
+            let what = format!("is set, but `conninfo` contains `{within}` too");
+            let hint = "remove one of the two; a file keeps the password out of the configuration";
+            table.report(key, Fault::new(what, "the password in one place only", hint));
         }
     }
     let password = match (file, secret) {
         (true, true) => {
-            let what = "stands beside `passfile`";
-            let hint = "leave one of the two out";
+            let what = "is set together with `passfile`";
+            let hint = "remove one of the two";
             let fault = Fault::new(what, "`passfile` or `password_credential`", hint);
             table.report("password_credential", fault);
             None

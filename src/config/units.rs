@@ -13,14 +13,15 @@ use toml::de::DeValue;
 
 use crate::config::address::Address;
 use crate::config::document::{Fault, Table, quote, wrong_type};
+use crate::look::measure;
 use crate::look::role::Role;
 use crate::reply::routes::Listen;
 
 /// What is said of a value that should be a string.
-const QUOTES: &str = "write it in double quotes";
+const QUOTES: &str = "put the value in double quotes";
 
 /// Any absolute path.
-pub const PATH: &str = "a path that begins with `/`";
+pub const PATH: &str = "an absolute path";
 
 /// The words for roles.
 pub const ROLE: &str =
@@ -63,7 +64,11 @@ pub fn or_missing<T>(
 /// Reads any text that can be handed to a program.
 pub fn text(text: &str) -> Result<String, Fault> {
     if text.contains('\0') {
-        return Err(Fault::new("holds a NUL", "text without NUL", "no program can be given one"));
+        return Err(Fault::new(
+            "contains a NUL byte",
+            "text without a NUL byte",
+            "an argument of a program cannot contain a NUL byte",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -77,7 +82,9 @@ pub fn word<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&DeValue<'_>) -> Re
             return Err(wrong_type(value, &expected, QUOTES));
         };
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
-        found.ok_or_else(|| Fault::unknown(format!("{} is not known", quote(text)), text, &known))
+        found.ok_or_else(|| {
+            Fault::unknown(format!("{} is not a known value", quote(text)), text, &known)
+        })
     }
 }
 
@@ -86,21 +93,21 @@ pub(crate) fn integer(least: u32, most: u32) -> impl Fn(&DeValue<'_>) -> Result<
     move |value| {
         let expected = format!("a whole number from {least} to {most}");
         let Some(number) = value.as_integer() else {
-            return Err(wrong_type(value, &expected, "write it without quotes"));
+            return Err(wrong_type(value, &expected, "write the number without quotes"));
         };
         u32::from_str_radix(number.as_str(), number.radix())
             .ok()
             .filter(|n| (least..=most).contains(n))
             .ok_or_else(|| {
-                let found = format!("{} is out of bounds", quote(&number.to_string()));
-                Fault::new(found, expected, "give a number within the bounds")
+                let found = format!("{} is out of range", quote(&number.to_string()));
+                Fault::new(found, expected, "choose a number within this range")
             })
     }
 }
 
 /// Reads `true` or `false`.
 pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
-    let fault = || wrong_type(value, "true or false", "write it without quotes");
+    let fault = || wrong_type(value, "true or false", "write the number without quotes");
     value.as_bool().ok_or_else(fault)
 }
 
@@ -111,10 +118,11 @@ pub fn duration(
     move |value| {
         let expected = format!(
             "a time from {} to {}",
-            humantime::format_duration(*bounds.start()),
-            humantime::format_duration(*bounds.end())
+            measure::time(*bounds.start()),
+            measure::time(*bounds.end())
         );
-        let hint = r#"write a number and its unit in double quotes, such as "500ms", "2s" or "1m""#;
+        let hint =
+            r#"write the number and its unit in double quotes, for example "500ms", "2s" or "1m""#;
         let Some(text) = value.as_str() else {
             return Err(wrong_type(value, &expected, hint));
         };
@@ -126,9 +134,12 @@ pub fn duration(
         if bounds.contains(&time) {
             Ok(time)
         } else {
-            let hint =
-                if time < *bounds.start() { "give a longer time" } else { "give a shorter time" };
-            Err(Fault::new(format!("{} is out of bounds", quote(text)), expected, hint))
+            let hint = if time < *bounds.start() {
+                "choose a longer time"
+            } else {
+                "choose a shorter time"
+            };
+            Err(Fault::new(format!("{} is out of range", quote(text)), expected, hint))
         }
     }
 }
@@ -138,11 +149,11 @@ pub fn size(value: &DeValue<'_>) -> Result<u64, Fault> {
     const UNITS: [(&str, u32); 5] = [("kB", 10), ("MB", 20), ("GB", 30), ("TB", 40), ("B", 0)];
     const EXPECTED: &str = "a whole number with B, kB, MB, GB or TB";
     const HINT: &str =
-        r#"write it as PostgreSQL does, such as "16MB"; units are multiples of 1024"#;
+        r#"write it as in PostgreSQL, for example "16MB"; the units are multiples of 1024"#;
     let Some(text) = value.as_str() else { return Err(wrong_type(value, EXPECTED, HINT)) };
     let fault = |what| Fault::new(format!("{} {what}", quote(text)), EXPECTED, HINT);
     let unit = UNITS.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
-    let (number, shift) = unit.ok_or_else(|| fault("has no unit that is known"))?;
+    let (number, shift) = unit.ok_or_else(|| fault("has no known unit"))?;
     let number = number.trim_end();
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
         return Err(fault("is not a size"));
@@ -165,15 +176,16 @@ pub fn listen(text: &str) -> Result<Listen, Fault> {
     };
     match listen {
         Some(Listen::Everywhere(0)) => {
-            fault("has port 0", "HAProxy must know the port; choose one")
+            fault("has port 0", "choose the port yourself, because HAProxy must know it")
         }
         Some(Listen::At(at)) if at.port() == 0 => {
-            fault("has port 0", "HAProxy must know the port; choose one")
+            fault("has port 0", "choose the port yourself, because HAProxy must know it")
         }
         Some(listen) => Ok(listen),
         None => fault(
             "is not an address to listen on",
-            "names are not looked up here, IPv6 addresses stand in brackets, ports end at 65535",
+            "write an IP address: rolecall does not look up names here. Put IPv6 addresses in \
+             brackets; the highest port is 65535",
         ),
     }
 }
@@ -184,10 +196,10 @@ pub fn address(text: &str) -> Result<Address, Fault> {
         Err(Fault::new(format!("{} {what}", quote(text)), "HOST:PORT or [IPV6]:PORT", hint))
     };
     let Some((host, port)) = text.rsplit_once(':') else {
-        return fault("has no port", "say which port clients reach, such as 5432");
+        return fault("has no port", "add the port that clients reach, for example 5432");
     };
     let Some(port) = port.parse().ok().filter(|port| *port > 0) else {
-        return fault("ends with no port", "ports are numbers from 1 to 65535");
+        return fault("does not end with a port", "a port is a number from 1 to 65535");
     };
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -196,7 +208,10 @@ pub fn address(text: &str) -> Result<Address, Fault> {
         None => !host.is_empty() && host.chars().all(named),
     };
     if !fits {
-        return fault("names no host", "a name or an address; IPv6 stands in brackets");
+        return fault(
+            "contains no host",
+            "write a host name or an address; put IPv6 addresses in brackets",
+        );
     }
     Ok(Address { host: inner.unwrap_or(host).to_owned(), port })
 }
@@ -228,10 +243,14 @@ pub fn network(text: &str) -> Result<IpNet, Fault> {
     let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     let Some(net) = net else {
         let what = format!("{} is neither a network nor an address", quote(text));
-        return Err(Fault::new(what, expected, "names are not looked up here"));
+        return Err(Fault::new(
+            what,
+            expected,
+            "write an IP address: rolecall does not look up names here",
+        ));
     };
     if net.trunc() != net {
-        let what = format!("{} has bits set behind its prefix", quote(text));
+        let what = format!("{} has bits set beyond its prefix", quote(text));
         return Err(Fault::new(what, expected, format!("did you mean `{}`?", net.trunc())));
     }
     Ok(canonical(net))
@@ -259,9 +278,9 @@ pub fn name(text: &str) -> Result<String, Fault> {
         Ok(text.to_owned())
     } else {
         Err(Fault::new(
-            format!("{} is not a name", quote(text)),
+            format!("{} is not a valid name", quote(text)),
             "a small letter, then up to 31 small letters, digits, `_` or `-`",
-            "the name stands in logs and commands; keep it short",
+            "the name appears in logs and commands, so keep it short",
         ))
     }
 }
@@ -280,7 +299,7 @@ pub fn version(text: &str) -> Result<(u32, u32), Fault> {
         _ => Err(Fault::new(
             format!("{} is not a version", quote(text)),
             r#"a version such as "2.6""#,
-            "`haproxy -v` says it",
+            "`haproxy -v` prints it",
         )),
     }
 }
@@ -291,7 +310,7 @@ pub fn path(text: &str) -> Result<PathBuf, Fault> {
         Ok(PathBuf::from(text))
     } else {
         let what = format!("{} is not an absolute path", quote(text));
-        Err(Fault::new(what, "a path that begins with `/`", "write the whole path"))
+        Err(Fault::new(what, "an absolute path", "write the full path"))
     }
 }
 
@@ -302,9 +321,9 @@ pub(crate) fn credential(text: &str) -> Result<String, Fault> {
         Ok(text.to_owned())
     } else {
         Err(Fault::new(
-            format!("{} is not the name of a credential", quote(text)),
+            format!("{} is not a valid name of a credential", quote(text)),
             "letters, digits, `_`, `-` and `.`",
-            "give the name that stands before `:` in LoadCredential= of the unit",
+            "use the name before `:` in the unit's LoadCredential=",
         ))
     }
 }
@@ -313,12 +332,12 @@ pub(crate) fn credential(text: &str) -> Result<String, Fault> {
 /// Patroni asks for writes only, are refused and not repeated.
 pub(crate) fn patroni_url(text: &str) -> Result<String, Fault> {
     const EXPECTED: &str = "http://HOST:PORT or https://HOST:PORT";
-    const HINT: &str = "give the `restapi.connect_address` of Patroni's own configuration";
+    const HINT: &str = "use the value of `restapi.connect_address` in Patroni's configuration";
     let fault = |what: &str, hint: &str| Err(Fault::new(what, EXPECTED, hint));
     let Ok(url) = reqwest::Url::parse(text) else {
         let host = text.split_once("://").map_or(text, |(_, host)| host);
         if host.matches(':').count() > 1 && !host.contains('[') {
-            return fault("not a URL", "an IPv6 address stands in brackets: http://[fd00::1]:8008");
+            return fault("not a URL", "put IPv6 addresses in brackets: http://[fd00::1]:8008");
         }
         return fault("not a URL", HINT);
     };
@@ -327,18 +346,18 @@ pub(crate) fn patroni_url(text: &str) -> Result<String, Fault> {
     }
     if !url.username().is_empty() || url.password().is_some() {
         return fault(
-            "holds a user's name or password",
-            "leave them out: Patroni asks none for reads",
+            "contains a user name or a password",
+            "remove them: Patroni asks for no login when it is only read",
         );
     }
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return fault(
-            "something stands behind host and port",
-            "leave it out: rolecall asks for /primary itself",
+            "has something after host and port",
+            "remove it: rolecall itself adds /primary",
         );
     }
     if url.host_str().is_none_or(str::is_empty) {
-        return fault("no host", HINT);
+        return fault("contains no host", HINT);
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }

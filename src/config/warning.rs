@@ -5,9 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use humantime::format_duration;
-
 use crate::config::exposure::{Exposure, OpenFile};
+use crate::look::measure;
 use crate::verdict::last_word::LAST_ASKS;
 use crate::verdict::state::Word;
 
@@ -101,49 +100,55 @@ impl Warning {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::PostgresAlone => {
-                "let Patroni or repmgr, where there is one, be the source or a second one"
+                "use kind = \"patroni\" or kind = \"repmgr\" if the cluster has one of them, \
+                 instead of this source or as a second one"
             }
             Self::NoFailoverAfter => {
-                "set it to repmgr's (reconnect_attempts - 1) x reconnect_interval, the least of all nodes'"
+                "set `failover_after` to (reconnect_attempts - 1) x reconnect_interval of repmgr, \
+                 using the lowest values of all nodes"
             }
             Self::NoRelease => {
-                "put one secret of 16 bytes or more into a file on every data node, name it by \
-                 `release_key_file`, and let [http] listen where the other nodes reach it"
+                "put the same secret of at least 16 bytes into a file on every data node, set \
+                 `release_key_file` to it, and let [http] listen where the other nodes reach it"
             }
             Self::ReleaseUnheard => {
-                "let [http] listen at an address that the other nodes reach, at their `release_port`, \
-                 and name them in its `allow`"
+                "let [http] listen on their `release_port` at an address that the other nodes \
+                 reach, and add their addresses to its `allow`"
             }
-            Self::StaticRole => "use another kind of source where the role can change",
+            Self::StaticRole => "use another kind of source if the role can change",
             Self::ShortFall { .. } => {
-                "raise `fall` or `inter` of HAProxy's health check, and tell it to [haproxy]"
+                "raise `fall` or `inter` of HAProxy's health check, and set check_fall and \
+                 agent_inter of [haproxy] to the same values"
             }
             Self::ShortMemory { .. } => "raise `hold`, or lower `timeout`",
             Self::LongHold { .. } => {
-                "leave `hold` out, then the lock alone decides; or is Patroni's ttl larger?"
+                "remove `hold`, so that the leader lock alone decides; keep it only if Patroni's \
+                 ttl is longer than 30 s"
             }
             Self::AgentSend => {
-                "put agent-send on every server line that has an agent-check, or give every question \
-                 a `listen` of its own"
+                "put agent-send on every server line that has an agent-check, or give every \
+                 service and node a `listen` of its own"
             }
-            Self::OpenQuestions { .. } => "name the networks of HAProxy in its `allow`",
+            Self::OpenQuestions { .. } => "list HAProxy's networks in `allow`",
             Self::LastWord { .. } => {
-                "leave `on_stop` out unless a node shall serve nobody while its rolecall is stopped; \
-                 `rolecall maint` takes a node out, too"
+                "remove `on_stop` unless the node must be out of service while its rolecall is \
+                 stopped; to take a node out, use `rolecall maint`"
             }
             Self::ShortLastWord { .. } => {
-                "lower `agent-inter` of HAProxy, and tell it to [haproxy]; it cannot be said for longer"
+                "lower `agent-inter` in HAProxy, and set agent_inter of [haproxy] to the same \
+                 value; `stop_for` cannot be longer"
             }
             Self::Network(exposure) => exposure.hint,
             Self::OpenFile(_) => {
-                "let rolecall's user alone read it: chown it to root:rolecall with chmod 0640, a passfile to \
-                 rolecall with chmod 0600"
+                "let only rolecall's user read the file: chown root:rolecall and chmod 0640; a \
+                 passfile: chown rolecall and chmod 0600"
             }
             Self::PasswordInArguments => {
-                "name a file with it: passfile=FILE in the connection string, with lines for each host"
+                "put the password into a file: passfile=FILE in the connection string, with one \
+                 line for each host"
             }
-            Self::Environment(_) => "write what it says into `conninfo`, or unset it",
-            Self::NoFile { .. } => "make it, or correct the path",
+            Self::Environment(_) => "put the value into `conninfo`, or unset the variable",
+            Self::NoFile { .. } => "create the file, or correct the path",
         }
     }
 }
@@ -152,80 +157,86 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PostgresAlone => f.write_str(
-                "a source of kind `postgres` alone cannot tell a returned old primary from the \
-                 one that was promoted",
+                "a source of kind `postgres` alone cannot tell an old primary that came back from \
+                 the primary that was promoted",
             ),
             Self::NoFailoverAfter => f.write_str(
-                "a source of kind `repmgr` without `failover_after` has `hold` 0s: one look that \
-                 fails takes the primary out",
+                "a source of kind `repmgr` without `failover_after` has `hold` 0 s: a single \
+                 failed poll takes the primary out of service",
             ),
             Self::NoRelease => f.write_str(
-                "a source of kind `repmgr` without `release_key_file`: nothing that another node's \
-                 rolecall says is proven, so a new primary waits for `settle` after a crash of the old one",
+                "a source of kind `repmgr` without `release_key_file`: rolecall cannot verify \
+                 what the rolecall of another node says, so after a crash of the old primary the \
+                 new one waits for `settle`",
             ),
             Self::ReleaseUnheard => f.write_str(
-                "`release_key_file` is set, and no rolecall of another node can ask this one to give way",
+                "`release_key_file` is set, but no other node's rolecall can reach this one to \
+                 ask it to give way",
             ),
-            Self::StaticRole => f.write_str("a source of kind `static` looks at nothing"),
+            Self::StaticRole => {
+                f.write_str("a source of kind `static` polls nothing: its role never changes")
+            }
             Self::ShortFall { span } => write!(
                 f,
-                "agent_inter x check_fall is {}: HAProxy takes the server down while rolecall \
-                 restarts, which may take {}",
-                format_duration(*span),
-                format_duration(RESTART)
+                "agent_inter x check_fall is {}, but a restart of rolecall may take {}: HAProxy \
+                 would take the server DOWN during the restart",
+                measure::time(*span),
+                measure::time(RESTART)
             ),
             Self::ShortMemory { kind, memory, timeout } => write!(
                 f,
-                "source {kind}: a yes is remembered for {}, and two looks of up to {} may lie \
-                 between it and the next: slow answers make the verdict flap",
-                format_duration(*memory),
-                format_duration(*timeout)
+                "source {kind}: a positive result is used for {}, but with polls of up to {} the \
+                 next one may come later: slow answers would switch the node between READY and \
+                 MAINT",
+                measure::time(*memory),
+                measure::time(*timeout)
             ),
             Self::LongHold { hold, most } => write!(
                 f,
-                "source patroni: hold is {}, and with Patroni's defaults its lock is proven to be held for \
-                 {} at most",
-                format_duration(*hold),
-                format_duration(*most)
+                "source patroni: `hold` is {}, but with Patroni's default times the leader lock \
+                 is proven to be held for at most {}",
+                measure::time(*hold),
+                measure::time(*most)
             ),
             Self::AgentSend => f.write_str(
-                "agent_send: one agent-send in a HAProxy slows every agent check without one by \
-                 200 ms, and at agent-inter 200ms or less such a check never succeeds",
+                "agent_send: one agent-send in an HAProxy delays each of its agent checks without \
+                 agent-send by 200 ms; with agent-inter 200ms or less such a check never succeeds",
             ),
             Self::OpenQuestions { service } => write!(
                 f,
-                "service {service}: agent_send without `allow`: whoever reaches its port may have questions \
-                 read, and HAProxy's wait in the same row"
+                "service {service}: agent_send without `allow`: anybody who reaches the port can \
+                 send questions, and HAProxy's agent checks wait behind them"
             ),
             Self::LastWord { service, word: Word::Maint } => write!(
                 f,
-                "service {service}: with `on_stop = \"maint\"` each restart and upgrade of rolecall takes \
-                 the node out and cuts its sessions"
+                "service {service}: with `on_stop = \"maint\"` each restart or upgrade of \
+                 rolecall takes the node out of service and closes its sessions"
             ),
             Self::LastWord { service, word: Word::Drain } => write!(
                 f,
-                "service {service}: with `on_stop = \"drain\"` each restart and upgrade of rolecall turns new \
-                 sessions away, and cuts the others where HAProxy's health check does not let DRAIN pass"
+                "service {service}: with `on_stop = \"drain\"` each restart or upgrade of \
+                 rolecall refuses new sessions, and closes the others if HAProxy's health check \
+                 does not accept DRAIN"
             ),
             Self::ShortLastWord { service, lasts, inter } => write!(
                 f,
-                "service {service}: what `on_stop` says is said for {}, less than 2 x agent_inter, which is \
-                 {}: HAProxy asks every {} and may not hear it",
-                format_duration(*lasts),
-                format_duration(*inter * LAST_ASKS),
-                format_duration(*inter)
+                "service {service}: the answer of `on_stop` is given for {}, which is less than 2 \
+                 x agent_inter ({}): HAProxy asks every {} and may miss it",
+                measure::time(*lasts),
+                measure::time(*inter * LAST_ASKS),
+                measure::time(*inter)
             ),
             Self::Network(exposure) => exposure.fmt(f),
             Self::OpenFile(file) => file.fmt(f),
             Self::PasswordInArguments => f.write_str(
-                "--conninfo holds a password, and every user of this host may read it there (`ps`)",
+                "--conninfo contains a password, which every user of this host can read with `ps`",
             ),
             Self::Environment(names) => write!(
                 f,
-                "{} in the environment: psql would go by it, and rolecall does not",
+                "{} in the environment: psql uses it, and rolecall does not",
                 names.join(", ")
             ),
-            Self::NoFile { key, path } => write!(f, "{key}: {} is not there", path.display()),
+            Self::NoFile { key, path } => write!(f, "{key}: {} does not exist", path.display()),
         }
     }
 }

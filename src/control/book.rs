@@ -15,6 +15,7 @@ use crate::control::protocol::MOST_READY;
 use crate::facts::{Facts, NodeFacts, ServiceFacts};
 use crate::host::clock::Clock;
 use crate::host::failure::{Exit, Failure};
+use crate::look::measure;
 use crate::look::role::Role;
 use crate::look::stamp::Stamp;
 use crate::look::text;
@@ -78,7 +79,7 @@ impl OrderBook {
         let services: Vec<&str> = services.iter().map(|service| &*service.name).collect();
         let nodes: Vec<&str> = facts.nodes.iter().map(|node| &*node.name).collect();
         Target::read(asked, &services, &nodes)
-            .map_err(|known| Refused::new(format!("{asked:?} is no target"), known))
+            .map_err(|known| Refused::new(format!("{asked:?} is not a known target"), known))
     }
 
     /// Gives an order. What is said of it; else why it does not stand.
@@ -91,28 +92,29 @@ impl OrderBook {
         force: bool,
     ) -> Result<String, Refused> {
         let wish = Wish::read(wish).ok_or_else(|| {
-            Refused::new(format!("{wish:?} is no order"), "ready, drain or maint")
+            Refused::new(format!("{wish:?} is not an order"), "use ready, drain or maint")
         })?;
         if why.len() > MOST_REASON || !text::is_plain(why) {
-            let what = format!("a reason is at most {MOST_REASON} bytes on one line");
-            return Err(Refused::new(what, "say it shorter"));
+            let what = format!("a reason may have at most {MOST_REASON} bytes, on one line");
+            return Err(Refused::new(what, "shorten the reason"));
         }
         if lasts.is_some_and(|lasts| lasts.is_zero()) {
-            return Err(Refused::new("it would end at once", "give --for a time, such as 10m"));
+            return Err(Refused::new(
+                "an order with `--for 0s` would expire at once",
+                "set a longer time, for example --for 10m",
+            ));
         }
         if force && wish != Wish::Ready {
-            let what = format!(
-                "`--force` means nothing to {}, which is never refused for what is seen",
-                wish.as_str()
-            );
-            return Err(Refused::new(what, "leave it out"));
+            let what =
+                format!("`--force` has no effect with {}, which is never refused", wish.as_str());
+            return Err(Refused::new(what, "remove `--force`"));
         }
         let about = self.target(target)?;
         let now = self.view.clock.now();
         if wish == Wish::Ready {
             if lasts.is_none_or(|lasts| lasts > MOST_READY) {
-                let what = "`ready` must end by itself, within 24 hours";
-                return Err(Refused::new(what, "say --for 10m"));
+                let what = "`ready` must expire within 24 hours";
+                return Err(Refused::new(what, "add a time, for example --for 10m"));
             }
             if !force {
                 self.may_be_ready(now, &about)?;
@@ -123,14 +125,15 @@ impl OrderBook {
         let kept = self.file().add(order, lasts);
         kept.map_err(|error| self.not_kept(&error))?;
         self.enforce();
-        let ends = lasts.map(|lasts| format!(" for {}", humantime::format_duration(lasts)));
-        let ends = ends.unwrap_or_else(|| " until it is taken back".to_owned());
+        let ends = lasts.map(|lasts| format!(" for {}", measure::time(lasts)));
+        let ends =
+            ends.unwrap_or_else(|| format!(" until it is removed with `rolecall auto {target}`"));
         let (order, forced) = (wish.as_str(), if force { ", by force" } else { "" });
         let said = format!("{order} {target}{ends}{forced}");
         if force {
-            warn!(by, order, target, reason = why, "ordered by {by}: {said}");
+            warn!(by, order, target, reason = why, "order given by {by}: {said}");
         } else {
-            info!(by, order, target, reason = why, "ordered by {by}: {said}");
+            info!(by, order, target, reason = why, "order given by {by}: {said}");
         }
         let drained = if wish == Wish::Drain { self.primaries(now, &about) } else { Vec::new() };
         if drained.is_empty() {
@@ -138,8 +141,8 @@ impl OrderBook {
         }
         let nodes = drained.join(", ");
         Ok(format!(
-            "{said}\nnote: a primary ({nodes}) that drains turns every new connection away; a \
-             switchover takes it out"
+            "{said}\nnote: this drains a primary ({nodes}), so every new connection is refused; use a \
+             switchover to move the primary"
         ))
     }
 
@@ -159,20 +162,24 @@ impl OrderBook {
         let facts = self.view.facts.borrow();
         let covered = covered(&facts, about);
         if covered.iter().any(|(_, service)| primary(service)) {
-            let what = "a service for primaries is among the targets: writes could reach a node \
-                        that is none";
-            let hint = "order a service of replicas, or say --force and answer for it yourself";
+            let what = "the target includes a service for the role primary, so writes could reach \
+                        a node that is not the primary";
+            let hint = "choose a service of replicas, or add --force if you are certain that this \
+                        node must take writes";
             return Err(Refused::new(what, hint));
         }
         // A no of one node would end what is about others as well.
         let [(node, service)] = covered.as_slice() else {
-            let what = "`ready` is about one service of one node";
-            return Err(Refused::new(what, "say SERVICE/NODE"));
+            let what = "`ready` needs one service of one node";
+            return Err(Refused::new(what, "give the target as SERVICE/NODE"));
         };
         let seen = node.seen(now, service);
         if seen.state == State::NotReady {
-            let what = format!("{} of {} is not ready: {}", service.name, node.name, seen.reason);
-            let hint = "`ready` speaks where nothing is known, and is dropped at a no";
+            let what = format!(
+                "service {} of node {} is not ready: {}",
+                service.name, node.name, seen.reason
+            );
+            let hint = "`ready` works only while polls fail: the first negative result removes it";
             return Err(Refused::new(what, hint));
         }
         Ok(())
@@ -189,19 +196,23 @@ impl OrderBook {
             let targets: Vec<_> = orders.iter().map(|order| order.target.to_string()).collect();
             let hint = match targets.as_slice() {
                 [] => "there are no orders".to_owned(),
-                some => format!("there are orders about {}", some.join(", ")),
+                some => format!("there are orders for {}", some.join(", ")),
             };
-            return Err(Refused::new(format!("no order about {target}"), hint));
+            return Err(Refused::new(format!("there is no order for {target}"), hint));
         }
         self.enforce();
-        info!(by, target, "order taken back by {by}: {target}");
+        info!(by, target, "order removed by {by}: {target}");
         Ok(format!("auto {target}"))
     }
 
     fn not_kept(&self, error: &io::Error) -> Refused {
         let state = self.file().path().display().to_string();
-        let what = format!("{state} cannot be written, nothing was changed: {error}");
-        let hint = "let rolecall's user write there; see `state` of [control]";
+        let what =
+            format!("the order file {state} cannot be written, so nothing was changed: {error}");
+        let hint = "check with df -h and findmnt whether its file system is full or read-only, \
+                    and let rolecall's user write there. To get rid of all orders meanwhile, set \
+                    state = \"/run/rolecall/orders.json\" in [control] and restart rolecall: it \
+                    then starts without orders";
         Refused::new(what, hint).with(Exit::Unavailable)
     }
 
@@ -222,7 +233,7 @@ impl OrderBook {
             }
             std::thread::sleep(IN_FORCE_LOOK);
         }
-        warn!("orders are not in force yet: the thread `sources` is busy");
+        warn!("the orders are not in effect yet: the thread `sources` is busy");
     }
 
     /// Takes out what has ended. Where that cannot be written it is tried again; it speaks no more
@@ -240,12 +251,13 @@ impl OrderBook {
                 self.told.store(false, Ordering::Relaxed);
                 for order in ended {
                     let (target, wish) = (order.target.to_string(), order.wish.as_str());
-                    info!(target, order = wish, by = &*order.by, "order ended: {wish} {target}");
+                    info!(target, order = wish, by = &*order.by, "order expired: {wish} {target}");
                 }
                 self.orders.send_replace(self.file().orders());
             }
             Err(error) if !self.told.swap(true, Ordering::Relaxed) => {
-                error!(%error, "an order that has ended cannot be taken out of its file; trying again");
+                error!(%error, "an expired order cannot be removed from the order file; trying \
+                                again");
             }
             Err(_) => {}
         }
@@ -282,11 +294,13 @@ impl Ending {
         };
         let started = std::thread::Builder::new().name("seal".to_owned()).spawn(seal);
         let sealed = started.and_then(|_| {
-            let too_slow = |_| io::Error::new(io::ErrorKind::TimedOut, "the disk is too slow");
+            let too_slow =
+                |_| io::Error::new(io::ErrorKind::TimedOut, "the disk did not answer in time");
             sealed.recv_timeout(SEAL_WITHIN).map_err(too_slow)?
         });
         if let Err(error) = sealed {
-            warn!(%error, "orders cannot be written: after the restart each `ready` waits to be seen fit");
+            warn!(%error, "the order file cannot be written: after the restart each `ready` order \
+                           stays suspended until a poll shows that its node is fit");
         }
     }
 }

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::config::Control;
 use crate::control::book::{Ending, OrderBook, Refused};
-use crate::control::protocol::{BECOME, CLIENT, QUESTION, Question};
+use crate::control::protocol::{self, BECOME, CLIENT, QUESTION, Question};
 use crate::host::clock::Clock;
 use crate::host::failure::{Exit, Failure};
 use crate::host::seats::{Seat, Seats};
@@ -122,15 +122,18 @@ impl Desk {
             Ok(who) => match hear(stream, &self.clock, place) {
                 Ok((question, until)) => self.answer(question, &who, stream, until),
                 Err(error) => {
-                    self.odd(&format_args!("{who} asked nothing that can be read: {error}"));
-                    let hint = "ask by rolecall status, or an order";
-                    Refused::new("no question that can be read", hint).json()
+                    self.odd(&format_args!(
+                        "{who} sent something to the control socket that is not a question: \
+                         {error}"
+                    ));
+                    let hint = "use rolecall status, ready, drain, maint or auto";
+                    Refused::new("rolecall cannot read the question", hint).json()
                 }
             },
             Err(who) => {
-                let hint = "set `group` of [control] to a group it is in, if it shall be let in";
-                self.odd(&format_args!("refused at the control socket: {who}; hint: {hint}"));
-                let what = format!("{who} may not ask here");
+                let hint = "to let this user in, set `group` of [control] to one of its groups";
+                self.odd(&format_args!("{who} was refused at the control socket; hint: {hint}"));
+                let what = format!("{who} may not use the control socket");
                 Refused::new(what, BECOME).with(Exit::Permission).json()
             }
         };
@@ -138,49 +141,75 @@ impl Desk {
             .set_write_timeout(Some(CLIENT))
             .and_then(|()| stream.write_all(format!("{answer}\n").as_bytes()));
         if let Err(error) = told {
-            info!(%error, "a client of the control socket went without its answer");
+            info!(%error, "a client of the control socket did not get its answer");
         }
     }
 
     /// Who it is; `Err` where it may not ask.
-    fn who(&self, stream: &UnixStream) -> Result<String, String> {
+    fn who(&self, stream: &UnixStream) -> Result<Who, String> {
         let peer = rustix::net::sockopt::socket_peercred(stream);
-        let peer = peer.map_err(|error| format!("somebody unknown ({error})"))?;
+        let peer = peer.map_err(|error| format!("an unknown user ({error})"))?;
         let uid = peer.uid.as_raw();
         let who = match accounts::user(uid) {
             Some(name) => format!("{name} (uid {uid})"),
             None => format!("uid {uid}"),
         };
-        if may_ask(uid, self.me, self.by_group) { Ok(who) } else { Err(who) }
+        if may_ask(uid, self.me, self.by_group) { Ok(Who { uid, who }) } else { Err(who) }
     }
 
     /// Does what is asked, where whoever asked is still there to be told and means it still.
     fn answer(
         &self,
         question: Question,
-        who: &str,
+        who: &Who,
         stream: &UnixStream,
         until: Option<Stamp>,
     ) -> Value {
         let _changing = question.acts().then(|| self.changing());
         let late = until.is_some_and(|until| until <= self.clock.now());
         if question.acts() && (late || is_gone(stream)) {
-            info!(who, "not done: whoever asked for it waits no more");
-            let what = "nothing was done: the time for it was over";
-            return Refused::new(what, "ask again").with(Exit::Unavailable).json();
+            info!(
+                %who,
+                "an order was not carried out, because whoever gave it no longer waits for the \
+                 answer"
+            );
+            let what = "nothing was done, because rolecall was busy for too long";
+            return Refused::new(what, "try again").with(Exit::Unavailable).json();
         }
         let done = match question {
             Question::Status => return json!({ "ok": self.book.status() }),
-            Question::Auto { target } => self.book.auto(&target, who),
-            Question::Order { order, target, for_ms, reason, force } => {
+            Question::Auto { target, sudo } => self.book.auto(&target, &who.by(sudo)),
+            Question::Order { order, target, for_ms, reason, force, sudo } => {
                 let lasts = for_ms.map(Duration::from_millis);
-                self.book.order(&order, &target, lasts, (who, &reason), force)
+                self.book.order(&order, &target, lasts, (&who.by(sudo), &reason), force)
             }
         };
         match done {
             Ok(said) => json!({ "ok": said }),
             Err(refused) => refused.json(),
         }
+    }
+}
+
+/// Who sits at the other end of a connection, as the kernel tells it.
+struct Who {
+    uid: u32,
+    who: String,
+}
+
+impl Who {
+    /// Who gives an order. Of root it is worth knowing who became it; that name is root's own claim.
+    fn by(&self, sudo: Option<String>) -> String {
+        match sudo.filter(|name| self.uid == 0 && protocol::is_name(name)) {
+            Some(name) => format!("root (sudo: {name})"),
+            None => self.who.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for Who {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.who)
     }
 }
 
@@ -233,7 +262,10 @@ fn hear(
     loop {
         let left = until.since(clock.now());
         if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long to ask"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the question took too long to arrive",
+            ));
         }
         stream.set_read_timeout(Some(left))?;
         // Before it is taken out of the socket, where those look who need room.
@@ -253,7 +285,7 @@ fn hear(
         if count == 0 || heard.len() > QUESTION {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "no line, or one that is too long",
+                "the question is not a line, or it is too long",
             ));
         }
     }
@@ -268,8 +300,8 @@ fn listen(config: &Control) -> Result<UnixListener, Failure> {
         let gid = accounts::group(group)?;
         chown(path, None, Some(gid)).map_err(|error| {
             failed(error).hint(
-                "is rolecall's user in the group? under systemd SupplementaryGroups= puts it there, and \
-                 the packaged unit's sandbox allows it once docs/control.md is followed",
+                "check that rolecall's user is in the group: systemd adds it with \
+                 SupplementaryGroups=, and docs/control.md shows the drop-in for the packaged unit",
             )
         })?;
     }
@@ -290,6 +322,18 @@ mod tests {
         assert!(!is_gone(&desk));
         drop(client);
         assert!(is_gone(&desk));
+    }
+
+    #[test]
+    fn who_became_root_by_sudo_is_named_and_nobody_else_can_name_himself() {
+        let by = |uid, sudo: &str| Who { uid, who: "x".to_owned() }.by(Some(sudo.to_owned()));
+        assert_eq!(by(0, "anna"), "root (sudo: anna)");
+        assert_eq!(by(0, "CORP\\anna"), "root (sudo: CORP\\anna)");
+        for (uid, claim) in [(1000, "anna"), (0, ""), (0, "a b"), (0, "a)\n"), (0, &"a".repeat(65))]
+        {
+            assert_eq!(by(uid, claim), "x", "{uid} {claim}");
+        }
+        assert_eq!(Who { uid: 0, who: "x".to_owned() }.by(None), "x");
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub const UNTIL: &str = "until_boot_ms";
 pub(crate) const MOST_READY: Duration = Duration::from_secs(24 * 3600);
 
 /// What to do for somebody who may not ask.
-pub(crate) const BECOME: &str = "become root, or a member of the `group` of [control]";
+pub(crate) const BECOME: &str = "run the command as root, or as a member of the `group` of \
+                                 [control]";
 
 /// What is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,17 +44,23 @@ pub enum Question {
         order: String,
         /// What it is about.
         target: String,
-        /// For how long; `None`: until it is taken back.
+        /// For how long; `None`: until it is removed.
         for_ms: Option<u64>,
         /// Why.
         reason: String,
         /// Whether against what is seen.
         force: bool,
+        /// Who became root by sudo to give it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sudo: Option<String>,
     },
-    /// Takes an order back.
+    /// Removes an order.
     Auto {
         /// What it was about.
         target: String,
+        /// Who became root by sudo to remove it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sudo: Option<String>,
     },
 }
 
@@ -92,7 +99,7 @@ impl Question {
         let question = serde_json::from_value(question)?;
         // Of a command without keys of its own serde passes over all that stands beside it.
         if matches!(question, Self::Status) && keys > 1 {
-            return Err(serde::de::Error::custom("`status` takes nothing beside `command`"));
+            return Err(serde::de::Error::custom("`status` allows no other key beside `command`"));
         }
         Ok((question, until))
     }
@@ -103,6 +110,20 @@ impl Question {
     }
 }
 
+/// Most bytes of the name that sudo gives.
+const MOST_SUDO: usize = 64;
+
+/// Who called sudo to become root, by sudo's own word. It is a claim: root can write anything there.
+pub fn sudo() -> Option<String> {
+    std::env::var("SUDO_USER").ok().filter(|name| is_name(name))
+}
+
+/// Whether a claimed name can be a user's, so that it forges nothing where it is shown.
+pub(crate) fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || "._-@+$\\".contains(c);
+    !name.is_empty() && name.len() <= MOST_SUDO && name.chars().all(fits)
+}
+
 /// Asks a running daemon.
 ///
 /// # Errors
@@ -111,9 +132,11 @@ pub fn ask(socket: &Path, question: &Question) -> Result<Value, Failure> {
     let unreachable = |error: io::Error| {
         let (exit, hint) = match error.kind() {
             io::ErrorKind::PermissionDenied => (Exit::Permission, BECOME),
-            _ => {
-                (Exit::Unavailable, "does rolecall run, and does its configuration have [control]?")
-            }
+            _ => (
+                Exit::Unavailable,
+                "check that rolecall runs (systemctl status rolecall), and that its configuration \
+                 has a section [control]",
+            ),
         };
         Failure::new(exit, format_args!("{}: {error}", socket.display())).hint(hint)
     };
@@ -150,8 +173,11 @@ pub fn ask(socket: &Path, question: &Question) -> Result<Value, Failure> {
 
 /// It was asked, and may have acted without being able to say so.
 fn not_known(socket: &Path) -> Failure {
-    let what = format_args!("{}: no answer; it is not known whether it was done", socket.display());
-    Failure::new(Exit::Unavailable, what).hint("see which orders stand: rolecall status")
+    let what = format_args!(
+        "{}: rolecall did not answer, so it is not known whether the order was carried out",
+        socket.display()
+    );
+    Failure::new(Exit::Unavailable, what).hint("`rolecall status` shows the orders")
 }
 
 #[cfg(test)]
@@ -162,10 +188,10 @@ mod tests {
 
     #[test]
     fn a_question_is_read_as_it_was_asked_with_its_deadline_or_without() {
-        let order = Question::Auto { target: "primary".to_owned() };
+        let order = Question::Auto { target: "primary".to_owned(), sudo: None };
         for until in [None, Some(Stamp::new(Duration::from_millis(1234)))] {
             let (question, read) = Question::read(order.line(until).unwrap().as_bytes()).unwrap();
-            assert!(matches!(question, Question::Auto { target } if target == "primary"));
+            assert!(matches!(question, Question::Auto { target, .. } if target == "primary"));
             assert_eq!(read, until);
         }
         for wrong in [
@@ -202,7 +228,10 @@ mod tests {
         let socket = dir.path().join("socket");
         let desk = UnixListener::bind(&socket).unwrap();
         for (question, says) in [
-            (Question::Auto { target: "primary".to_owned() }, "it is not known whether"),
+            (
+                Question::Auto { target: "primary".to_owned(), sudo: None },
+                "it is not known whether",
+            ),
             (Question::Status, ""),
         ] {
             let failure = std::thread::scope(|scope| {

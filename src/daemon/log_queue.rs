@@ -95,7 +95,7 @@ impl Queue {
                 // It flows.
                 let dropped = shared.ended();
                 if dropped > 0 {
-                    let hint = "where the log goes was too slow, or stood still";
+                    let hint = "the target of the log was too slow or did not answer";
                     TELLS.set(true);
                     warn!(dropped, hint, "{dropped} lines of this log were dropped");
                     TELLS.set(false);

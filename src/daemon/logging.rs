@@ -51,9 +51,9 @@ fn to_journald(queue: &Queue) -> Result<io::Result<()>, Failure> {
     knock().map_err(|error| {
         Failure::new(
             Exit::Unavailable,
-            format_args!("log.to: the journal does not answer: {error}"),
+            format_args!("log.to: the systemd journal does not answer: {error}"),
         )
-        .hint("`to = \"stderr\"` needs no journal")
+        .hint("set `to = \"stderr\"`, which needs no journal")
     })?;
     Ok(queue.write_by(|| {
         // The crate waits for a journal whose queue is full, so this is for the thread that may wait.
@@ -132,6 +132,6 @@ pub fn level(word: &str) -> Result<Level, String> {
         "info" => Ok(Level::INFO),
         "debug" => Ok(Level::DEBUG),
         "trace" => Ok(Level::TRACE),
-        _ => Err("expected one of error, warn, info, debug, trace".to_owned()),
+        _ => Err("expected error, warn, info, debug or trace".to_owned()),
     }
 }

@@ -29,6 +29,7 @@ use crate::facts::{Facts, beats, longest_last_word};
 use crate::host::clock::{Clock, wall_clock};
 use crate::host::descriptors::Shares;
 use crate::host::failure::{Exit, Failure};
+use crate::look::measure;
 use crate::port::agent;
 use crate::port::http::{self, Pages};
 use crate::port::open::{Bound, Ports};
@@ -56,7 +57,7 @@ fn desk(config: &Config, view: &View, clients: usize) -> Result<Option<(Desk, Or
     let Some(usual) = Control::in_folders_of_the_unit() else { return Ok(None) };
     let opened = Desk::open(&usual, view.clone(), clients);
     let opened = opened.inspect_err(|Failure { what, hint, .. }| {
-        warn!(hint, "rolecall status and orders are not to be had: {what}");
+        warn!(hint, "`rolecall status` and orders are not available: {what}");
     });
     Ok(opened.ok())
 }
@@ -223,7 +224,7 @@ impl Daemon<'_> {
                         return Ok(());
                     }
                     Told::Stop => last_words = Some(self.say_last_words()),
-                    Told::Reload if last_words.is_some() => info!("not reloaded: stopping"),
+                    Told::Reload if last_words.is_some() => info!("reload ignored: rolecall is stopping"),
                     Told::Reload if self.coming.is_some() => self.reload_again = true,
                     Told::Reload => self.reload().await,
                 },
@@ -263,7 +264,7 @@ impl Daemon<'_> {
         if lasts.is_zero() {
             info!("stopping");
         } else {
-            info!("stopping: last words for {}", humantime::format_duration(lasts));
+            info!("stopping: the last answers are given for {}", measure::time(lasts));
         }
         systemd::stopping(lasts);
         self.stopping.cancel();
@@ -279,7 +280,11 @@ impl Daemon<'_> {
         };
         if let Err(Failure { what, hint, .. }) = planned {
             self.view.counted.reload_refused(self.view.clock.now(), &what);
-            error!(hint, "configuration not reloaded, nothing changed: {what}");
+            error!(
+                hint,
+                "the configuration was not reloaded, and the one from before stays in effect: \
+                 {what}"
+            );
             systemd::ready();
         }
     }
@@ -319,10 +324,10 @@ impl Daemon<'_> {
         self.ports.serve(sockets);
         self.ports.close_others(&config);
         if self.logging.apply(config.log) {
-            warn!("[log] `to` and `format` change at the next restart");
+            warn!("changes of `to` and `format` in [log] take effect at the next restart");
         }
         if config.control != self.control {
-            warn!("[control] changes at the next restart");
+            warn!("changes of [control] take effect at the next restart");
         }
         if let Some(pokes) = self.pokes.take() {
             self.door = poke::open(config.control.as_ref().map(|control| &*control.poke), pokes);
@@ -330,10 +335,10 @@ impl Daemon<'_> {
         if let Some(desk) = self.desk.take()
             && let Err(error) = desk.serve()
         {
-            error!(%error, "the control socket is not served");
+            error!(%error, "the control socket cannot be served");
         }
         let (nodes, services) = (config.nodes.len(), config.services.len());
-        info!(nodes, services, "configuration in force");
+        info!(nodes, services, "the configuration is in effect");
         self.started = true;
         self.view.counted.reloaded(wall_clock());
         systemd::ready();

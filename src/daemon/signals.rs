@@ -58,5 +58,5 @@ pub async fn said(last_words: &mut Option<LastWords>) {
 
 /// An operator who asks twice wants no more words.
 pub(crate) fn log_at_once() {
-    info!("told twice to stop: at once");
+    info!("second signal to stop: stopping at once");
 }

@@ -91,7 +91,7 @@ fn say(word: Word) {
     if let Some(words) = &*WORDS
         && let Err(error) = words.try_send(word)
     {
-        debug!(%error, "the service manager could not be told");
+        debug!(%error, "systemd could not be notified");
     }
 }
 
@@ -107,12 +107,12 @@ fn manager() -> Option<SyncSender<Word>> {
                 Word::Mark(_) => Ok(()),
             };
             if let Err(error) = told {
-                debug!(%error, "the service manager could not be told");
+                debug!(%error, "systemd could not be notified");
             }
         }
     };
     let started = thread::Builder::new().name("systemd".to_owned()).spawn(run);
-    started.map(|_| words).map_err(|error| warn!(%error, "the service manager is not told")).ok()
+    started.map(|_| words).map_err(|error| warn!(%error, "systemd is not notified")).ok()
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ pub fn user(uid: u32) -> Option<String> {
 pub fn group(name: &str) -> Result<u32, Failure> {
     let gid = field("/etc/group", (0, name), 2).and_then(|gid| gid.parse().ok());
     gid.ok_or_else(|| {
-        let what = format_args!("[control] group: no group {name:?} in /etc/group").to_string();
-        Failure::new(Exit::Config, what).hint("create it, or name one that is there")
+        let what =
+            format_args!("[control] group: there is no group {name:?} in /etc/group").to_string();
+        Failure::new(Exit::Config, what).hint("create the group, or set `group` to an existing one")
     })
 }
 

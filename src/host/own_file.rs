@@ -16,7 +16,7 @@ use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, open};
 pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = open(path, flags, Mode::empty()).map_err(|error| match error {
-        rustix::io::Errno::LOOP => wrong("it is a link"),
+        rustix::io::Errno::LOOP => wrong("the file is a symbolic link"),
         other => other.into(),
     })?;
     regular(&file)?;
@@ -24,7 +24,7 @@ pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let bound = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     File::from(file).take(bound).read_to_end(&mut bytes)?;
     if bytes.len() > most {
-        return Err(wrong("it is too long"));
+        return Err(wrong("the file is too long"));
     }
     Ok(bytes)
 }
@@ -74,7 +74,7 @@ pub fn lock(path: &Path) -> io::Result<Lock> {
 
 fn regular(file: &impl std::os::fd::AsFd) -> io::Result<()> {
     let is = FileType::from_raw_mode(fstat(file)?.st_mode);
-    if is == FileType::RegularFile { Ok(()) } else { Err(wrong("it is no regular file")) }
+    if is == FileType::RegularFile { Ok(()) } else { Err(wrong("the path is not a regular file")) }
 }
 
 fn wrong(what: &str) -> io::Error {

@@ -44,7 +44,7 @@ pub fn failed(path: &Path, error: &io::Error) -> Failure {
         _ => Exit::Unavailable,
     };
     Failure::new(exit, format_args!("{}: {error}", path.display()))
-        .hint("its directory must be there, and rolecall's user may write to it")
+        .hint("create the directory of the socket, and let rolecall's user write to it")
 }
 
 fn make_room(path: &Path, kind: Type) -> Result<(), Failure> {
@@ -54,16 +54,16 @@ fn make_room(path: &Path, kind: Type) -> Result<(), Failure> {
     };
     let in_use = || {
         refused(
-            "in use, another process listens there",
-            "another rolecall has it: stop it, or choose another path",
+            "another process already listens on this socket",
+            "stop the other rolecall, or set another path",
         )
     };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(path, &error)),
         Ok(found) if !found.file_type().is_socket() => {
-            let hint = "move it away, or choose another path";
-            return refused("something that is no socket is in its place", hint);
+            let hint = "move the file away, or set another path";
+            return refused("the path exists and is not a socket", hint);
         }
         Ok(_) => {}
     }
@@ -78,8 +78,8 @@ fn make_room(path: &Path, kind: Type) -> Result<(), Failure> {
             _ => Ok(()),
         },
         _ => refused(
-            &format!("in its place is a socket that may be alive: {error}"),
-            "see by `ss -xlp` whether somebody has it; if nobody does, remove the file",
+            &format!("there is already a socket at this path that may be in use: {error}"),
+            "`ss -xlp` shows whether a process uses it; if none does, remove the file",
         ),
     }
 }
@@ -114,9 +114,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("socket");
             let bound = bind(&path, kind).unwrap();
-            refused(&path, kind, "in use");
+            refused(&path, kind, "already listens");
             // A living one of another kind cannot be asked, and is left alone.
-            refused(&path, other, "may be alive");
+            refused(&path, other, "may be in use");
             drop(bound);
             assert!(path.exists(), "its file stays, as after a kill");
             let _bound = bind(&path, kind).unwrap();
@@ -136,7 +136,7 @@ mod tests {
         socket.listen(0).unwrap();
         let _waits = UnixStream::connect(&path).unwrap();
         assert_eq!(knock(&path, Type::STREAM).unwrap_err().kind(), ErrorKind::WouldBlock);
-        refused(&path, Type::STREAM, "in use");
+        refused(&path, Type::STREAM, "already listens");
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         let _elsewhere = UnixListener::bind(dir.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink("elsewhere", &link).unwrap();
         for path in [&*file, &link, dir.path()] {
-            refused(path, Type::STREAM, "no socket");
+            refused(path, Type::STREAM, "not a socket");
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
         refused(&file.join("below"), Type::STREAM, "below");

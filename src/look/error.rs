@@ -57,57 +57,86 @@ macro_rules! error_kinds {
 
 error_kinds! {
     /// The look was not finished within the source's `timeout`.
-    Timeout => "timeout", "look at the server's load and at what lies between; `timeout` is the key that bounds a look";
+    Timeout => "timeout", "check that PostgreSQL responds (Patroni's REST API waits for it) and \
+                           how busy the host is; if not even a connection was made, check the \
+                           network and the firewall. The source's `timeout` sets the limit";
     /// Nothing listens where the source was asked (Patroni's REST API, not PostgreSQL).
-    Refused => "refused", "is the service running, and does it listen on this address and port?";
+    Refused => "refused", "check that Patroni runs (systemctl status patroni), and that `url` is \
+                           the restapi.listen of its patroni.yml";
     /// PostgreSQL itself refused the connection: nobody listens there. This is evidence, a no at once.
-    ServerDown => "server_down", "start PostgreSQL, or correct host and port in `conninfo`: ss -ltn shows where somebody listens, SHOW unix_socket_directories where its socket is";
+    ServerDown => "server_down", "start PostgreSQL, or correct host and port in `conninfo`: ss \
+                                  -ltn shows the ports in use, SHOW unix_socket_directories the \
+                                  directory of the socket";
     /// Nobody listens at the port that clients reach. This is evidence, a no at once.
-    PortRefused => "port_refused", "start PostgreSQL, or the pooler in front of it; where clients reach it elsewhere, correct `address` of the source `tcp`, or `postgres_address` of Patroni's";
+    PortRefused => "port_refused", "start PostgreSQL, or the pooler in front of it; if clients \
+                                    use another address, correct `address` of the source `tcp` or \
+                                    `postgres_address` of the source `patroni`";
     /// No route, network down, or the connection broke off.
-    Unreachable => "unreachable", "check the network between this host and the server";
+    Unreachable => "unreachable", "check the network and the firewall between this host and the \
+                                   server";
     /// The host's name has no address.
-    Unresolved => "unresolved", "check the name and the resolver (getent ahosts NAME); the last good addresses are used meanwhile where there were any";
+    Unresolved => "unresolved", "check the host name and the resolver (getent ahosts NAME); until \
+                                 then rolecall uses the last known addresses, if there are any";
     /// The TLS handshake or the certificate failed.
     Tls => "tls", "check `sslmode`, `sslrootcert` and the certificate's name and dates";
     /// The server does not accept this user or this password.
-    Denied => "denied", "the message says what is missing: user, password (`passfile`, `password_credential`), database, or a line in the server's pg_hba.conf";
+    Denied => "denied", "the message says what is missing: user, password (`passfile`, \
+                         `password_credential`), database, or a line in the server's pg_hba.conf; \
+                         the server's log has the details";
     /// The server did not prove who it is, or asked for the password in a way that gives it away.
-    Unproven => "unproven", "let its pg_hba.conf say scram-sha-256 for this user, or set sslmode=verify-full with an sslrootcert in `conninfo`; where another way is meant, let `require_auth` there name it, such as require_auth=none,scram-sha-256 for `trust`";
+    Unproven => "unproven", "use scram-sha-256 for this user in the server's pg_hba.conf, or set \
+                             sslmode=verify-full and sslrootcert in `conninfo`; if another method \
+                             is intended, list it in `require_auth` of `conninfo`, for example \
+                             require_auth=none,scram-sha-256 for `trust`";
     /// The server lives and takes no connection now (SQLSTATE 57P03: starting, stopping, recovering).
-    NotAccepting => "not_accepting", "wait for the server to finish starting or stopping; see its log";
+    NotAccepting => "not_accepting", "wait until the server has started or stopped, and see its \
+                                      log";
     /// The server lives and all its connection slots are taken (SQLSTATE 53300).
-    SlotsFull => "slots_full", "the message says whose limit is reached: max_connections (raise it, or grant the role pg_use_reserved_connections), the role's or the database's CONNECTION LIMIT; pg_stat_activity shows who holds the slots";
+    SlotsFull => "slots_full", "the message says which limit is reached: max_connections (raise \
+                                it, or grant the role pg_use_reserved_connections), or the \
+                                CONNECTION LIMIT of the role or the database; pg_stat_activity \
+                                shows who uses the connections";
     /// A pooler stands between: what answers may be another server than the one that is meant.
-    Pooler => "pooler", "let `conninfo` lead to PostgreSQL itself: its own port or socket, past PgBouncer and the like";
+    Pooler => "pooler", "let `conninfo` point to PostgreSQL itself: its own port or socket, not \
+                         PgBouncer or another pooler";
     /// Another host of the same `conninfo` leads to another server than the first one.
-    OtherServer => "other_server", "the hosts of one `conninfo` are addresses of one server, and the first says which one that is: give each server a source of its own; where it is one server that was started again, wait for its first host";
+    OtherServer => "other_server", "the hosts of one `conninfo` must be addresses of one server, \
+                                    and the first host decides which one: give each server a \
+                                    source of its own; if the server was only restarted, wait \
+                                    until the first host answers";
     /// The server answered a query with another error.
     Query => "query", "see the SQLSTATE in the message and the server's log";
     /// The user may not read what a look needs (SQLSTATE 42501).
-    Grant => "grant", "the message says what is missing: grant it, on the primary and again on the witness, whose roles are its own";
+    Grant => "grant", "the message says what is missing: grant it on the primary, and on the \
+                       witness too, which has its own roles";
     /// The database holds no repmgr, or one that is too old.
-    NotRepmgr => "not_repmgr", "correct `dbname` in `conninfo`: repmgr.conf's own `conninfo` names the database that has the extension";
+    NotRepmgr => "not_repmgr", "correct `dbname` in `conninfo`: the `conninfo` in repmgr.conf \
+                                names the database that has the extension repmgr";
     /// `repmgr.nodes` is empty.
-    NoNodes => "no_nodes", "register the nodes with repmgr, the primary first; on a witness: repmgr witness register";
+    NoNodes => "no_nodes", "register the nodes with repmgr, the primary first; on a witness run \
+                            repmgr witness register";
     /// The HTTP status is neither 200 nor 503.
-    Status => "status", "is this Patroni's REST API, and no proxy's error page?";
+    Status => "status", "check that `url` points to Patroni's REST API and not to a proxy";
     /// Patroni said 503, which is no leader's answer, and nothing that can be read.
-    NoBody => "no_body", "see Patroni's log: it could not say more than that it holds no lock";
+    NoBody => "no_body", "see Patroni's log: it answered 503 without the usual JSON";
     /// Patroni said 503 because it has just started: it has not judged yet whether the lock is its own.
-    LockUnread => "lock_unread", "wait for the first round of Patroni's loop; see its log";
+    LockUnread => "lock_unread", "wait for the first round of Patroni's loop, and see its log";
     /// The TLS handshake with Patroni failed.
     PatroniTls => "patroni_tls", "check `ca_file`, `server_name`, `cert_file` and `key_file`, and the certificates' names and dates";
     /// One side speaks TLS and the other does not.
-    Mismatch => "tls_mismatch", "say `https` in `url` where Patroni has a certificate (restapi.certfile), else `http`";
+    Mismatch => "tls_mismatch", "use `https` in `url` if Patroni has a certificate \
+                                 (restapi.certfile), otherwise `http`";
     /// The answer is not of the expected form.
-    Malformed => "malformed", "is this the right server, and of a version rolecall knows?";
+    Malformed => "malformed", "check that this is the right server, and that docs/versions.md \
+                               lists its version";
     /// The answer is longer than rolecall reads.
-    TooLong => "too_long", "is this the right server? an answer is read up to a fixed bound";
+    TooLong => "too_long", "check that this is the right server: its answer is longer than \
+                            rolecall reads";
     /// The command could not be started, or ended in a way its contract does not know.
-    Command => "command", "run the command by hand as the user rolecall runs as";
+    Command => "command", "run the command by hand as rolecall's user";
     /// Only the rolecall beside a server may do this, and this one is not.
-    Elsewhere => "elsewhere", "`[fence]` is for the rolecall beside the server: what its source and its own `conninfo` name must be this host itself";
+    Elsewhere => "elsewhere", "`[fence]` works only on the host of its server: the source and the \
+                               `conninfo` of [fence] must point to this host";
     /// A password or certificate file could not be read.
     Credential => "credential", "check that the file exists and that rolecall's user may read it";
 }

@@ -149,8 +149,8 @@ impl Lease {
             Ok(seen) => seen,
         };
         if self.has_just_started(now, &seen) {
-            let started =
-                "status 503 of a Patroni that has just started and has not judged its lock yet";
+            let started = "Patroni answered 503 because it has just started and has not checked \
+                           the leader lock yet";
             return Err(SourceError::new(ErrorKind::LockUnread, started));
         }
         match leader(&seen) {

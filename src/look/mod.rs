@@ -7,6 +7,7 @@
 pub mod error;
 pub mod kind;
 pub mod lease;
+pub mod measure;
 pub mod observation;
 pub mod patroni;
 pub mod place;

@@ -64,8 +64,10 @@ impl fmt::Display for Unmet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tag, found, wanted } = self;
         match found {
-            Some(found) => write!(f, "its tag {tag} is \"{found}\", and \"{wanted}\" is wanted"),
-            None => write!(f, "it has no tag {tag}, and \"{wanted}\" is wanted"),
+            Some(found) => {
+                write!(f, "its tag {tag} is \"{found}\", but the service wants \"{wanted}\"")
+            }
+            None => write!(f, "it has no tag {tag}, but the service wants \"{wanted}\""),
         }
     }
 }
@@ -102,13 +104,19 @@ mod tests {
             (&[][..], None),
             (&[("nodetype", "olap")], None),
             (&[("zone", "b"), ("nosync", "true")], None),
-            (&[("nodetype", "OLAP")], Some("its tag nodetype is \"olap\", and \"OLAP\" is wanted")),
-            (&[("nodetype", "ol")], Some("its tag nodetype is \"olap\", and \"ol\" is wanted")),
+            (
+                &[("nodetype", "OLAP")],
+                Some("its tag nodetype is \"olap\", but the service wants \"OLAP\""),
+            ),
+            (
+                &[("nodetype", "ol")],
+                Some("its tag nodetype is \"olap\", but the service wants \"ol\""),
+            ),
             (
                 &[("nodetype", "olap"), ("zone", "a")],
-                Some("its tag zone is \"b\", and \"a\" is wanted"),
+                Some("its tag zone is \"b\", but the service wants \"a\""),
             ),
-            (&[("region", "eu")], Some("it has no tag region, and \"eu\" is wanted")),
+            (&[("region", "eu")], Some("it has no tag region, but the service wants \"eu\"")),
         ] {
             let said = tags(asked).unmet_by(&member).map(|reason| reason.to_string());
             assert_eq!(said.as_deref(), unmet, "{asked:?}");

@@ -31,7 +31,7 @@ use crate::host::descriptors::Shares;
 use crate::host::seats::Seats;
 use crate::host::seldom::Seldom;
 use crate::look::stamp::Stamp;
-use crate::port::asking::{Asker, tell_stranger};
+use crate::port::asking::{Asker, turn_away};
 use crate::port::awake::{Awake, GLANCES};
 use crate::reply::routes::allowed;
 use crate::report::metrics::Metrics;
@@ -211,14 +211,14 @@ impl Door {
     /// Where this process was stopped until now, waits for what is seen since.
     async fn wake(&mut self, stop: &CancellationToken) {
         if self.awake.look_first(&self.clock, &mut self.facts, stop).await {
-            info!("this process was stopped; it has looked before it answers");
+            info!("rolecall was suspended; it polls before it answers");
         }
     }
 
     fn tell_failed(&mut self, error: Errno) {
         if let Some(untold) = self.failing.may(self.clock.now()) {
-            let hint = "raise LimitNOFILE= of the unit where file descriptors are short";
-            warn!(%error, hint, untold, "connections cannot be accepted; trying again");
+            let hint = "if file descriptors run out, raise LimitNOFILE= of the unit";
+            warn!(%error, hint, untold, "agent checks cannot be accepted; trying again");
         }
     }
 
@@ -242,7 +242,7 @@ impl Door {
             let Some(asked) = facts.routes.at(self.addr) else { return false };
             let Some((node, service)) = facts.asked(asked) else { return false };
             if !allowed(&service.answering.allow, peer) {
-                tell_stranger(&service.asks, &service.name, peer);
+                turn_away(&service.asks, &service.name, peer);
                 return false;
             }
             if asked.agent_send {
@@ -309,9 +309,10 @@ impl Door {
     /// Says once that what was sent here is passed over.
     fn tell_unread(&mut self, sent: bool) {
         if sent && !std::mem::replace(&mut self.told_unread, true) {
-            let hint = "where it is HAProxy's agent-send, set agent_send = true for the service, or leave it out there; \
-                        the address of a node reads none";
-            warn!(addr = %self.addr, hint, "what is sent to this port is not read: whoever connects is answered");
+            let hint = "if HAProxy's agent-send sends it, set agent_send = true for the service, \
+                        or remove agent-send; an address of a [[node]] never reads it";
+            warn!(addr = %self.addr, hint, "rolecall does not read what is sent to this port: it \
+                                            answers whoever connects");
         }
     }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{debug, warn};
 
 use crate::facts::Facts;
 use crate::host::clock::Clock;
@@ -19,6 +18,7 @@ use crate::host::seats::Seat;
 use crate::look::stamp::Stamp;
 use crate::port::awake::look_first_if_slow;
 use crate::port::question::named;
+use crate::port::strangers;
 use crate::reply::asks::Asks;
 use crate::reply::routes::allowed;
 use crate::reply::strays::{Stray, Unknown};
@@ -104,7 +104,7 @@ impl Asker {
         };
         // Whoever may ask this port may not ask by it for what another port would not tell.
         if !allowed(&service.answering.allow, peer) {
-            tell_stranger(&service.asks, &service.name, peer);
+            turn_away(&service.asks, &service.name, peer);
             return None;
         }
         let verdict = node.verdict(now, service);
@@ -122,42 +122,18 @@ impl Asker {
         self.counted.unknown_question(&service.name, why);
         let question = question.get(..question.len().min(QUESTION)).unwrap_or_default();
         let question = String::from_utf8_lossy(question).trim_end().escape_debug().to_string();
-        let (addr, name) = (self.addr, &service.name);
-        let new = self.counted.strays.heard(Stray {
-            service: Arc::clone(name),
-            question: question.clone(),
-            why,
-            by: peer,
-            at: self.clock.now(),
-            count: 1,
-        });
-        if new {
-            warn!(
-                %addr,
-                service = &**name,
-                question,
-                hint = why.hint(),
-                "{}: {why}",
-                why.what()
-            );
-        } else {
-            debug!(%addr, service = &**name, question, "{}: {why}", why.what());
-        }
+        let at = self.clock.now();
+        let stray =
+            Stray { service: Arc::clone(&service.name), question, why, by: peer, at, count: 1 };
+        strangers::names_nothing(self.counted.strays.heard(stray.clone()), self.addr, &stray);
         Some(service.answering.wording.line(State::Unknown, &why).into_owned())
     }
 }
 
-/// Counts somebody who may not ask. Strangers are warned of once; one that knocks every second must
-/// not fill the log.
-pub(crate) fn tell_stranger(asks: &Asks, service: &str, peer: Option<IpAddr>) {
-    let strangers = asks.sent_away();
-    let peer = peer.map(|peer| peer.to_canonical().to_string());
-    if strangers == 1 {
-        let hint = "add its network to `allow`, or let HAProxy ask from an address that is in it";
-        warn!(service, peer, hint, "closed without an answer: the address is not in `allow`");
-    } else {
-        debug!(service, peer, strangers, "closed without an answer");
-    }
+/// Counts somebody who may not ask.
+pub(crate) fn turn_away(asks: &Asks, service: &str, peer: Option<IpAddr>) {
+    let first = asks.sent_away() == 1;
+    strangers::not_allowed(first, "agent check", &format_args!("service {service}"), peer);
 }
 
 /// Reads what still comes, to its end or to the bound.

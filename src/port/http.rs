@@ -33,6 +33,7 @@ use crate::look::role::{Role, Timeline};
 use crate::look::stamp::Stamp;
 use crate::look::text;
 use crate::port::awake::{Awake, GLANCES, look_first_if_slow};
+use crate::port::strangers;
 use crate::reply::routes::allowed;
 use crate::report::metrics::{Exposed, Refusal};
 use crate::report::view::View;
@@ -120,7 +121,8 @@ pub async fn serve(
                 let may = pages.allows(peer.ip());
                 if !may {
                     pages.view.counted.refused(Refusal::NotAllowed);
-                    tell_stranger(&mut told, peer.ip());
+                    let first = !std::mem::replace(&mut told, true);
+                    strangers::not_allowed(first, "HTTP request", &"[http]", Some(peer.ip()));
                 }
                 let pages = pages.clone();
                 if may {
@@ -137,23 +139,12 @@ pub async fn serve(
             }
             Err(error) => {
                 if let Some(untold) = failing.may(pages.view.clock.now()) {
-                    let hint = "raise LimitNOFILE= of the unit where file descriptors are short";
+                    let hint = "if file descriptors run out, raise LimitNOFILE= of the unit";
                     warn!(%error, hint, untold, "HTTP connections cannot be accepted; trying again");
                 }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-}
-
-/// Strangers are warned of once; one that knocks every second must not fill the log.
-fn tell_stranger(told: &mut bool, peer: IpAddr) {
-    let peer = peer.to_canonical();
-    if std::mem::replace(told, true) {
-        debug!(%peer, "an HTTP request is refused");
-    } else {
-        let hint = "add its network to `allow`, if it is one of yours";
-        warn!(%peer, hint, "HTTP requests are refused: the address is not in `allow` of [http]");
     }
 }
 
@@ -175,7 +166,7 @@ impl Pages {
                 () = self.connection(began, stream, peer, Some(&place)) => {}
                 () = make_room.cancelled() => {
                     self.view.counted.refused(Refusal::Busy);
-                    debug!(%peer, "HTTP connection closed: it made room for another");
+                    debug!(%peer, "HTTP connection closed to make room for another");
                 }
             }
         });
@@ -212,7 +203,7 @@ impl Pages {
         match served.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(%peer, %error, "HTTP connection ended"),
-            Err(_) => debug!(%peer, "HTTP connection closed: it took too long"),
+            Err(_) => debug!(%peer, "HTTP connection closed because it took too long"),
         }
     }
 
@@ -230,28 +221,35 @@ impl Pages {
             Some(body) => Answer::text(StatusCode::OK, &body),
             None if asked => Answer::problem(
                 StatusCode::FORBIDDEN,
-                "no release",
-                "the rolecalls of a cluster need the same `release_key_file`",
+                "this rolecall did not give way",
+                "all rolecalls of a cluster need the same secret in `release_key_file`",
             ),
-            None => Answer::problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "ask again"),
+            None => Answer::problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "try again"),
         };
         page.response(method)
     }
 
     fn answer(&self, request: &Request<Incoming>, may: bool) -> Response<Full<Bytes>> {
         let answer = if !may {
-            let hint = "add its network to `allow` of [http]";
+            let hint = "add the address or its network to `allow` of [http]";
             Answer::problem(StatusCode::FORBIDDEN, "this address may not ask", hint)
         } else if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method()) {
-            let hint = "nothing is changed here: rolecall ready|drain|maint";
-            Answer::problem(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and OPTIONS", hint)
+            let hint = "HTTP changes nothing: use rolecall ready, drain or maint";
+            Answer::problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only GET, HEAD and OPTIONS are allowed",
+                hint,
+            )
         } else if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
             // Nothing that is asked is passed over: `/replica?lag=1MB`, as Patroni has it, would be answered
             // as if there were no limit.
             let keys: Vec<_> = query.split('&').filter_map(|pair| pair.split('=').next()).collect();
-            let what =
-                format!("no page has parameters: {}", text::plain(&keys.join(", "), MOST_SHOWN));
-            let hint = "limits stand in the configuration: max_lag, max_lag_time; leave the part after `?` out";
+            let what = format!(
+                "no page accepts parameters: {}",
+                text::plain(&keys.join(", "), MOST_SHOWN)
+            );
+            let hint = "remove the part after `?`; limits are set in the configuration: max_lag, \
+                        max_lag_time";
             Answer::problem(StatusCode::BAD_REQUEST, &what, hint)
         } else {
             let accept = request.headers().get_all(ACCEPT).iter();
@@ -270,7 +268,7 @@ impl Pages {
             }
             ["live"] => Answer::text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "a source has not looked for too long\n",
+                "a source has not polled for too long\n",
             ),
             // The port is open once a configuration is in force.
             ["ready"] => Answer::text(StatusCode::OK, "ok\n"),
@@ -279,13 +277,13 @@ impl Pages {
                 Err(error) => Answer::problem(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     &error.to_string(),
-                    "report this",
+                    "report this as a bug",
                 ),
             },
             ["status"] => Answer::json(StatusCode::OK, &self.view.status(now)),
             [service] => self.service(now, service, None),
             [service, node] => self.service(now, service, Some(node)),
-            _ => Answer::problem(StatusCode::NOT_FOUND, "no such page", "see /status"),
+            _ => Answer::problem(StatusCode::NOT_FOUND, "there is no such page", "see /status"),
         }
     }
 
@@ -301,12 +299,18 @@ impl Pages {
             (Some(node), _) => status.nodes.iter().find(|of| of.node == node),
             (None, [only]) => Some(only),
             (None, _) => {
-                let what = "there are several nodes, which one?".to_owned();
-                return not_found(what, format!("/{asked}/NODE, of {}", known(names)));
+                let what = "there are several nodes: name one of them".to_owned();
+                return not_found(
+                    what,
+                    format!("ask for /{asked}/NODE; the nodes are {}", known(names)),
+                );
             }
         };
         let Some(node) = node else {
-            return not_found("no such node".to_owned(), format!("the nodes are {}", known(names)));
+            return not_found(
+                "there is no such node".to_owned(),
+                format!("the nodes are {}", known(names)),
+            );
         };
         let called = |name: &str| node.services.iter().find(|of| of.service == name);
         let found = called(asked)
@@ -314,7 +318,7 @@ impl Pages {
         let Some(service) = found else {
             let names = node.services.iter().map(|of| of.service.as_str()).collect();
             return not_found(
-                "no such service or page".to_owned(),
+                "there is no such service or page".to_owned(),
                 format!("the services are {}, the pages {}", known(names), PAGES.join(", ")),
             );
         };

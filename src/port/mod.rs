@@ -10,3 +10,4 @@ pub mod http;
 pub mod open;
 pub mod question;
 pub mod sockets;
+mod strangers;

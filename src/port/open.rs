@@ -49,7 +49,7 @@ impl Ports {
             let listener = sockets::open(listen, inherited).map_err(|failure| {
                 match self.open.keys().find(|addr| addr.port() == listen.port()) {
                     Some(addr) => failure.hint(format_args!(
-                        "rolecall itself listens on {addr}: restart it to change that"
+                        "rolecall opened {addr} itself: restart rolecall to change that"
                     )),
                     None => failure,
                 }
@@ -65,11 +65,11 @@ impl Ports {
             let addr = match listener.local_addr() {
                 Ok(addr) => addr,
                 Err(error) => {
-                    error!(%error, "a socket has no address and is not served");
+                    error!(%error, "a socket without an address is not served");
                     continue;
                 }
             };
-            info!(%addr, "answering on {addr}");
+            info!(%addr, "listening on {addr}");
             let stop = CancellationToken::new();
             let pages = self.pages.clone();
             match purpose {
@@ -92,7 +92,7 @@ impl Ports {
                 .listens()
                 .any(|(listen, purpose)| listen.covers(*addr) && port.purpose == purpose);
             if !stays {
-                info!(%addr, "port closed: {addr}");
+                info!(%addr, "the port {addr} is closed");
                 port.stop.cancel();
             }
             stays

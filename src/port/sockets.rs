@@ -33,17 +33,18 @@ impl Inherited {
         for index in 0..passed.len() {
             let socket = passed
                 .take_tcp_listener(index)
-                .and_then(|socket| socket.ok_or_else(|| io::Error::other("taken twice")))
+                .and_then(|socket| socket.ok_or_else(|| io::Error::other("it was passed on twice")))
                 .and_then(|socket| Ok((socket.local_addr()?, socket)))
                 .map_err(|error| {
                     let fd = index + 3;
                     Failure::new(
                         Exit::Config,
                         format_args!(
-                            "inherited socket (descriptor {fd}): expected a listening TCP socket: {error}"
+                            "socket passed on by systemd (descriptor {fd}): expected a listening \
+                             TCP socket: {error}"
                         ),
                     )
-                    .hint("let rolecall.socket say `ListenStream=ADDRESS:PORT` and nothing else")
+                    .hint("use only ListenStream=ADDRESS:PORT in rolecall.socket")
                 })?;
             // The kernel hands it over open to children; a `command` source must not inherit it.
             fcntl_setfd(&socket.1, FdFlags::CLOEXEC).map_err(|error| internal(&error))?;
@@ -76,11 +77,11 @@ impl Inherited {
 pub fn unasked(addr: SocketAddr) -> Failure {
     Failure::new(
         Exit::Config,
-        format_args!("inherited socket {addr}: expected a service whose `listen` is this address"),
+        format_args!("socket passed on by systemd at {addr}: no service listens on this address"),
     )
     .hint(format_args!(
         "add `listen = \"{addr}\"` to a [[service]], or remove the address from rolecall.socket \
-         and restart that"
+         and restart rolecall.socket"
     ))
 }
 
@@ -99,7 +100,7 @@ pub fn open(listen: Listen, inherited: &mut Inherited) -> Result<TcpListener, Fa
 }
 
 fn bind_first(candidates: &[SocketAddr]) -> io::Result<TcpListener> {
-    let mut last = io::Error::other("no address to listen on");
+    let mut last = io::Error::other("there is no address to listen on");
     for addr in candidates {
         match bind(*addr) {
             Ok(socket) => return Ok(socket),
@@ -129,21 +130,22 @@ fn refused(listen: Listen, error: &io::Error) -> Failure {
     let (exit, hint) = match error.kind() {
         ErrorKind::AddrInUse => (
             Exit::Unavailable,
-            "another program listens there (another rolecall?): stop it or choose another `listen`",
+            "another program already listens there (perhaps another rolecall): stop it, or choose \
+             another `listen`",
         ),
         ErrorKind::PermissionDenied => {
-            (Exit::Permission, "ports under 1024 need a privilege: choose another `listen`")
+            (Exit::Permission, "ports below 1024 need a privilege: choose another `listen`")
         }
         _ => (
             Exit::Unavailable,
-            "is the address one of this host's? `listen = \"5555\"` is every one",
+            "check that this host has the address; `listen = \"5555\"` listens on every address",
         ),
     };
     Failure::new(exit, format_args!("cannot listen on {listen}: {error}")).hint(hint)
 }
 
 fn internal(error: &dyn std::error::Error) -> Failure {
-    Failure::new(Exit::Internal, format_args!("inherited sockets: {error}"))
+    Failure::new(Exit::Internal, format_args!("sockets passed on by systemd: {error}"))
 }
 
 #[cfg(test)]

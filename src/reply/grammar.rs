@@ -71,7 +71,7 @@ pub struct Reply {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// HAProxy takes an empty line for an answer that changes nothing.
-    #[error("no word")]
+    #[error("contains no word")]
     Empty,
     /// More than [`MAX_LINE`] bytes.
     #[error("{0} bytes")]
@@ -85,13 +85,13 @@ pub enum LineError {
         offset: usize,
     },
     /// HAProxy skips words it does not know.
-    #[error("`{0}` is no word of the agent protocol")]
+    #[error("`{0}` is not a word of the agent protocol")]
     Unknown(String),
     /// `#` inside a word makes the whole word unknown.
-    #[error("`#` is glued to a word in `{0}`")]
+    #[error("`#` is not preceded by a blank in `{0}`")]
     Glued(String),
     /// HAProxy takes the last word of a category.
-    #[error("`{first}` and `{second}` are of one category")]
+    #[error("`{first}` and `{second}` belong to the same category")]
     Twice {
         /// The word that HAProxy would drop.
         first: String,
@@ -99,25 +99,25 @@ pub enum LineError {
         second: String,
     },
     /// HAProxy drops a description that stands beside no health word.
-    #[error("a description without a health word")]
+    #[error("contains a description, but no health word")]
     LoneDescription,
     /// HAProxy cuts it.
-    #[error("a description of {0} bytes")]
+    #[error("the description has {0} bytes")]
     LongDescription(usize),
     /// A weight that is no whole percentage up to 100.
     #[error("`{0}` is not a weight")]
     Weight(String),
     /// Known from HAProxy 3.1 on only; an unknown word before.
-    #[error("`{0}` is a weight for HAProxy 3.1 and later only")]
+    #[error("`{0}` is a weight that only HAProxy 3.1 and later accept")]
     AbsoluteWeight(String),
     /// HAProxy takes 0 for unlimited.
-    #[error("`{0}` means no limit at all")]
+    #[error("`{0}` would remove the connection limit")]
     NoMaxconn(String),
     /// HAProxy ignores it or takes a huge number from it.
     #[error("`{0}` is not a connection limit")]
     Maxconn(String),
     /// HAProxy logs the pair at every single check.
-    #[error("`drain` together with the weight `{0}`")]
+    #[error("`drain` is combined with the weight `{0}`")]
     DrainWithWeight(String),
 }
 
@@ -131,7 +131,7 @@ impl LineError {
             Self::TooLong(_) => format!("at most {MAX_LINE} bytes"),
             Self::Unprintable { .. } => "printable ASCII".into(),
             Self::Glued(_) => "a blank before `#`".into(),
-            Self::Twice { .. } => "one word of each category".into(),
+            Self::Twice { .. } => "at most one word of each category".into(),
             Self::LoneDescription => "up, down, stopped or fail beside the description".into(),
             Self::LongDescription(_) => format!("at most {MAX_DESCRIPTION} bytes"),
             Self::Weight(_) => "a whole percentage from 0% to 100%".into(),
@@ -146,23 +146,26 @@ impl LineError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Empty => "HAProxy reads an empty line as an answer that changes nothing",
+            Self::Empty => "HAProxy treats an empty line as an answer that changes nothing",
             Self::TooLong(_) => "shorten the description",
-            Self::Unprintable { .. } => {
-                "write one line without its end; rolecall adds the newline itself"
+            Self::Unprintable { .. } => "write one line without a line end; rolecall adds it",
+            Self::Unknown(_) => {
+                "HAProxy ignores words that it does not know and applies the others"
             }
-            Self::Unknown(_) => "HAProxy skips words it does not know and applies the others",
-            Self::Glued(_) => "HAProxy takes `word#text` for one unknown word; write `word #text`",
-            Self::Twice { .. } => "HAProxy takes the last one; keep that which is meant",
+            Self::Glued(_) => "HAProxy treats `word#text` as one unknown word: write `word #text`",
+            Self::Twice { .. } => "HAProxy applies the last one: keep the one that you mean",
             Self::LoneDescription => {
-                "HAProxy drops it; with `up`, as in `maint up #text`, it is shown"
+                "HAProxy drops such a description; it shows the description of a line with `up`, \
+                 such as `maint up #text`"
             }
-            Self::LongDescription(_) => "HAProxy cuts the rest; shorten it",
-            Self::Weight(_) => "write digits and `%`, such as 75%",
-            Self::AbsoluteWeight(_) => "older versions skip the word; write a percentage",
-            Self::NoMaxconn(_) => "take the node out of service with `maint` or `drain` instead",
-            Self::Maxconn(_) => "write it without blanks, such as maxconn:30",
-            Self::DrainWithWeight(_) => "HAProxy logs this pair at every check; leave one out",
+            Self::LongDescription(_) => "HAProxy cuts the rest: shorten the description",
+            Self::Weight(_) => "write digits and `%`, for example 75%",
+            Self::AbsoluteWeight(_) => "older versions ignore the word: write a percentage",
+            Self::NoMaxconn(_) => "use `maint` or `drain` to take the node out of service",
+            Self::Maxconn(_) => "write it without blanks, for example maxconn:30",
+            Self::DrainWithWeight(_) => {
+                "HAProxy logs this combination at every check: remove one of the two"
+            }
         }
     }
 }

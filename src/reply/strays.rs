@@ -36,16 +36,19 @@ impl Unknown {
     /// What became of it.
     pub fn what(self) -> &'static str {
         match self {
-            Self::TooMany => "a connection is closed that had asked nothing",
-            _ => "a question is answered with `unknown`",
+            Self::TooMany => "a connection that had sent no question was closed",
+            _ => "an agent check got the `unknown` answer",
         }
     }
 
     /// What to do about it.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::TooMany => "does more than HAProxy ask here? `allow` says who may",
-            _ => "agent-send of HAProxy says NODE, SERVICE or \"NODE SERVICE\"",
+            Self::TooMany => {
+                "check whether others than HAProxy ask here, and list HAProxy's networks in \
+                 `allow`"
+            }
+            _ => "HAProxy's agent-send must be NODE, SERVICE or \"NODE SERVICE\"",
         }
     }
 }
@@ -53,10 +56,10 @@ impl Unknown {
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::WhichNode => "there are several nodes, and none is named",
-            Self::Word => "it names no node or service here",
-            Self::TooLong => "it is too long",
-            Self::TooMany => "too many are asking at one time",
+            Self::WhichNode => "the question names none of the nodes, and there are several",
+            Self::Word => "the question names no node or service of this configuration",
+            Self::TooLong => "the question is too long",
+            Self::TooMany => "too many questions at the same time",
         })
     }
 }

@@ -51,7 +51,7 @@ pub enum WordingError {
     #[error("`{0}` takes the node out of service")]
     ReadyTakesOut(&'static str),
     /// What another line does would never be lifted.
-    #[error("no `{missing}`, but `{line}` says `{says}`")]
+    #[error("`{missing}` is not in this line, but `{line}` contains `{says}`")]
     NeverLifted {
         /// The word that lifts it.
         missing: &'static str,
@@ -61,7 +61,7 @@ pub enum WordingError {
         says: &'static str,
     },
     /// Weight and maxconn stay as they were last set.
-    #[error("no {missing}, but `{line}` sets one")]
+    #[error("there is no {missing} in this line, but `{line}` sets one")]
     NeverRestored {
         /// What is missing.
         missing: &'static str,
@@ -69,13 +69,13 @@ pub enum WordingError {
         line: &'static str,
     },
     /// The line leaves the node in service.
-    #[error("nothing here takes the node out of service")]
+    #[error("the line does not take the node out of service")]
     StaysIn {
         /// The key of the line.
         line: &'static str,
     },
     /// A drained primary keeps its sessions, and a deposed one must not.
-    #[error("`drain` for a service of primaries")]
+    #[error("`drain` is used for a service of primaries")]
     DrainsPrimary {
         /// The key of the line.
         line: &'static str,
@@ -109,15 +109,17 @@ impl WordingError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Line { error, .. } => error.hint(),
-            Self::ReadyTakesOut(_) => "this line is said while the node is well",
-            Self::NeverLifted { .. } => "HAProxy would keep the node out of service for ever",
-            Self::NeverRestored { .. } => {
-                "HAProxy keeps it as it was last set, so the line that puts the node in service \
-                 must set it too"
+            Self::ReadyTakesOut(_) => "rolecall sends this line while the node is fit",
+            Self::NeverLifted { .. } => {
+                "without that word HAProxy would never put the node back into service"
             }
-            Self::StaysIn { .. } => "a node that is not known to be well must leave the pool",
+            Self::NeverRestored { .. } => {
+                "HAProxy keeps the last value, so the line that puts the node into service must \
+                 set it too"
+            }
+            Self::StaysIn { .. } => "a node that is not known to be fit must leave the pool",
             Self::DrainsPrimary { .. } => {
-                "drain keeps the sessions on a deposed primary; say `maint`"
+                "use `maint`: drain would keep the sessions on an old primary"
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use crate::look::error::SourceError;
+use crate::look::measure;
 use crate::look::release::Release;
 use crate::look::repmgr::NodeId;
 use crate::look::role::Role;
@@ -85,7 +86,7 @@ pub(crate) fn log_reason(new: &Announced) {
     let (reason, hint) = (verdict.reason.label(), verdict.reason.hint());
     let (node, service) = (&**node, &**service);
     let said = format_args!(
-        "{service} of {node} is still {}, and now because of this: {}",
+        "the reason for {service} of {node} is now another one, it is still {}: {}",
         verdict.state, verdict.reason
     );
     if let Some(Alarm::Critical) = verdict.reason.alarm() {
@@ -102,7 +103,8 @@ pub(crate) fn log_lockless(new: &Announced) {
         node = &**node,
         service = &**service,
         hint = verdict.reason.hint(),
-        "{service} of {node} is {} without a lock: {}; with `require_lock = true` it would not be",
+        "{service} of {node} is {} without a leader lock: {}; set `require_lock = true` to \
+         prevent this",
         verdict.state,
         verdict.reason
     );
@@ -123,15 +125,19 @@ pub(crate) fn log_gave_way(node: &str, to: NodeId, release: &Release) {
         node,
         to = to.0,
         last_ready_ms = saturated(release.last_ready.as_millis()),
-        "{node} gives way to {to}: its server is gone, and it last said READY {:.1} s ago",
-        release.last_ready.as_secs_f64()
+        "{node} gives way to {to}: the PostgreSQL of {node} is gone, and its rolecall last \
+         answered READY {} ago",
+        measure::about(release.last_ready)
     );
 }
 
 /// A candidate cannot be answered.
 pub(crate) fn log_no_release(error: &SourceError) {
     let hint = error.kind.hint();
-    warn!(hint, "a candidate asked this node to give way, and cannot be answered: {error}");
+    warn!(
+        hint,
+        "a new primary asked this node to give way, and rolecall cannot answer it: {error}"
+    );
 }
 
 /// An order that a no ends.
@@ -140,7 +146,7 @@ pub(crate) fn log_dropped(node: &str, service: &str, order: &Order, seen: &Verdi
         node,
         service,
         by = &*order.by,
-        "the order ready {} is dropped: {service} of {node} is not ready: {}",
+        "the order `ready` for {} is removed: {service} of {node} is not ready: {}",
         order.target,
         seen.reason
     );
@@ -149,17 +155,20 @@ pub(crate) fn log_dropped(node: &str, service: &str, order: &Order, seen: &Verdi
 /// An order that waited for it after a kill.
 pub(crate) fn log_seen_fit(order: &Order) {
     let (target, by) = (order.target.to_string(), &*order.by);
-    info!(target_of_order = target, by, "the order ready {target} counts again: it was seen fit");
+    info!(
+        target_of_order = target,
+        by, "the order `ready` for {target} is in effect again: a poll showed that its node is fit"
+    );
 }
 
 /// A hold that Patroni's lock cuts, and what is in force instead.
 pub(crate) fn log_cut(node: &str, cut: &Cut) {
-    let most = humantime::format_duration(cut.most);
+    let most = measure::time(cut.most);
     warn!(
         node,
         service = &*cut.service,
-        hint = "leave `hold` out, or raise ttl in Patroni's configuration",
-        "{} of {node}: {cut}; a leader is held for {most} at most",
+        hint = "remove `hold` from rolecall's configuration, or raise ttl in Patroni's",
+        "{} of {node}: {cut}; without successful polls a leader stays READY for at most {most}",
         cut.service
     );
 }

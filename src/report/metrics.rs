@@ -187,21 +187,17 @@ impl Exposed {
     pub fn new(counted: &Metrics, facts: watch::Receiver<Facts>, clock: Clock) -> Self {
         let mut registry = Registry::with_prefix("rolecall");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The program that answers", build);
-        registry.register("looks", "Looks at nodes by their result", counted.looks.clone());
-        registry.register(
-            "look_duration_seconds",
-            "How long looks took",
-            counted.durations.clone(),
-        );
+        registry.register("build", "Version of this program", build);
+        registry.register("looks", "Polls of nodes, by result", counted.looks.clone());
+        registry.register("look_duration_seconds", "Duration of polls", counted.durations.clone());
         registry.register(
             "verdict_changes",
-            "How often a service was told another state",
+            "Changes of the state of a service",
             counted.changes.clone(),
         );
         registry.register(
             "unknown_questions",
-            "Questions of agent-send that named nothing and were answered with unknown",
+            "agent-send questions that named no known node or service and got the `unknown` answer",
             counted.questions.clone(),
         );
         registry.register(
@@ -211,12 +207,12 @@ impl Exposed {
         );
         registry.register(
             "config_last_reload_successful",
-            "Whether the last configuration that was read is in force",
+            "1 if the last configuration that was read is in effect",
             counted.reload_good.clone(),
         );
         registry.register(
             "config_last_reload_success_timestamp_seconds",
-            "When the configuration in force was read",
+            "Time when the configuration in effect was read",
             counted.reload_time.clone(),
         );
         let fence = counted.fence.clone();
@@ -277,47 +273,50 @@ impl Collector for Known {
         let mut metric = |name, help, kind, write: &dyn Fn(&mut Lines<'_>) -> fmt::Result| {
             write(&mut Lines(encoder.encode_descriptor(name, help, None, kind)?))
         };
-        metric("role", "What a node was last seen to be", MetricType::Gauge, &|lines| {
-            each(&facts, |node| roles(lines, node))
-        })?;
-        let help = "What a service is told of a node";
+        metric(
+            "role",
+            "Role that a node had in the last successful poll",
+            MetricType::Gauge,
+            &|lines| each(&facts, |node| roles(lines, node)),
+        )?;
+        let help = "State of a service of a node";
         metric("verdict", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| verdicts(lines, now, node))
         })?;
-        let help = "Why a service is told what it is told of a node";
+        let help = "Reason for the state of a service of a node";
         metric("verdict_reason", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| reasons(lines, now, node))
         })?;
-        let help = "Age of the last good look of a source";
+        let help = "Age of the last successful poll of a source";
         metric("last_good_look_age_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| ages(lines, now, node))
         })?;
-        let help =
-            "Nodes of a cluster whose newest look shows a primary: more than one is split brain";
+        let help = "Nodes of a cluster that are a primary according to their last poll: more than \
+                    one means split brain";
         metric("cluster_primaries", help, MetricType::Gauge, &|lines| primaries(lines, &facts))?;
-        let help = "Answers at the agent port by state";
+        let help = "Answers at the agent port, by state";
         metric("checks", help, MetricType::Counter, &|lines| {
             each(&facts, |node| checks(lines, node))
         })?;
-        let help = "Connections to the agent port closed without an answer";
+        let help = "Connections to the agent port that were closed without an answer";
         metric("connections_refused", help, MetricType::Counter, &|lines| {
             each(&facts, |node| strangers(lines, node))
         })?;
-        let help =
-            "How long ago the operator's order was given that counts for a service of a node";
+        let help = "Age of the operator's order that is in effect for a service of a node";
         metric("order_age_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| orders(lines, now, node))
         })?;
-        let help = "1 for a node of a repmgr cluster whose repmgrd is missing, paused or hung: the next failover may not come";
+        let help = "1 for a node of a repmgr cluster whose repmgrd is missing, paused or hung: \
+                    the next failover may not happen";
         metric("repmgrd_trouble", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| repmgrds(lines, node))
         })?;
-        let help = "When a certificate ends";
+        let help = "Time when a certificate expires";
         metric("certificate_expiry_timestamp_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| certificates(lines, node))
         })?;
         let help =
-            "How long ago a service was last asked about a node; absent before the first time";
+            "Time since the last agent check of a service of a node; absent before the first one";
         metric("last_check_age_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| last_checks(lines, now, node))
         })?;
@@ -326,16 +325,15 @@ impl Collector for Known {
             let Some(deeds) = &deeds else { return Ok(()) };
             each(&facts, |node| lines.counter(&[("node", &*node.name)], count(deeds)))
         };
-        let help = "How often the fence told a session to end; absent without one";
+        let help = "Sessions that the fence ended; absent without [fence]";
         metric("fence_sessions_ended", help, MetricType::Counter, &|lines| {
             fenced(lines, &|deeds| deeds.ended)
         })?;
-        let help =
-            "How often the fence could not act, or found that it could not; absent without one";
+        let help = "Failures of the fence; absent without [fence]";
         metric("fence_attempts_failed", help, MetricType::Counter, &|lines| {
             fenced(lines, &|deeds| deeds.failed)
         })?;
-        let help = "Whether the fence ends sessions now; absent without one";
+        let help = "1 while the fence ends sessions; absent without [fence]";
         metric("fence_acts", help, MetricType::Gauge, &|lines| {
             let Some(deeds) = &deeds else { return Ok(()) };
             let acts = i64::from(deeds.acting.is_some());

@@ -76,10 +76,11 @@ impl Command {
 
     async fn ask(&self) -> Result<Observation, SourceError> {
         let mut running = Running::start(&self.argv)
-            .map_err(|error| failed(format_args!("cannot be started: {error}")))?;
+            .map_err(|error| failed(format_args!("the command cannot be started: {error}")))?;
         let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
         let (mut output, mut complaint) = (Vec::new(), Vec::new());
-        let lost = |error| failed(format_args!("cannot be waited for: {error}"));
+        let lost =
+            |error| failed(format_args!("the end of the command cannot be awaited: {error}"));
         {
             let read = async {
                 tokio::try_join!(read_all(stdout, &mut output), skim(stderr, &mut complaint))
@@ -122,7 +123,7 @@ pub(crate) fn read_answer(
 ) -> Result<Observation, SourceError> {
     let wrong = |what: &dyn Display| match quoted(complaint) {
         line if line.is_empty() => failed(what),
-        line => failed(format_args!("{what}; it complained: {line}")),
+        line => failed(format_args!("{what}; its error output: {line}")),
     };
     if !status.success() {
         return Err(wrong(&format_args!("expected exit code 0, got {status}")));
@@ -130,11 +131,13 @@ pub(crate) fn read_answer(
     let output = String::from_utf8_lossy(output);
     match output.trim_ascii() {
         "none" => Ok(Observation::no_role()),
-        "" => Err(wrong(&"expected a role or `none`, got no output")),
+        "" => Err(wrong(&"expected a role or `none`, but the command printed nothing")),
         word => word.parse().map(Observation::of).map_err(|_| {
             let word = quoted(word.as_bytes());
             let roles = ROLES.map(Role::as_str).join(", ");
-            wrong(&format_args!("expected one word of {roles} and none, got: {word}"))
+            wrong(&format_args!(
+                "expected one of the words {roles} or none, but the command printed: {word}"
+            ))
         }),
     }
 }
@@ -158,9 +161,13 @@ async fn read_all(
     let Some(pipe) = pipe else { return Ok(()) };
     // One byte more than allowed tells too much from just enough.
     let mut pipe = pipe.take(MAX_OUTPUT as u64 + 1);
-    pipe.read_to_end(to).await.map_err(|error| failed(format_args!("cannot be read: {error}")))?;
+    pipe.read_to_end(to)
+        .await
+        .map_err(|error| failed(format_args!("its output cannot be read: {error}")))?;
     if to.len() > MAX_OUTPUT {
-        return Err(failed(format_args!("expected one word, got more than {MAX_OUTPUT} bytes")));
+        return Err(failed(format_args!(
+            "expected one word, but the command printed more than {MAX_OUTPUT} bytes"
+        )));
     }
     Ok(())
 }

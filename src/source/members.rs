@@ -35,7 +35,7 @@ pub fn reached(place: &Place, whose: &str) -> Result<Reached, Failure> {
     let host = place.hostaddr.map_or_else(|| place.name().to_owned(), |addr| addr.to_string());
     if place.socket_dir().is_some() {
         let what = format_args!("{whose} is reached by the socket in {host}");
-        let hint = "HAProxy needs an address: give its `conninfo` a host";
+        let hint = "HAProxy needs an address: set host in the node's `conninfo`";
         return Err(Failure::new(Exit::Config, what).hint(hint));
     }
     Ok((host, place.port))

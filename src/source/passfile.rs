@@ -93,11 +93,17 @@ pub(crate) fn read_passfile(path: &Path, login: Login<'_>) -> Result<Option<Secr
     if mode & 0o077 != 0 {
         return Err(credential(
             path,
-            format!("is open to group or others (mode {:04o}); hint: chmod 0600", mode & 0o7777),
+            format!(
+                "can be read by its group or others (mode {:04o}); hint: chmod 0600",
+                mode & 0o7777
+            ),
         ));
     }
     find(&text, login).map_err(|NotUtf8| {
-        credential(path, "has a password for it that is not UTF-8; hint: iconv -f LATIN1 -t UTF-8")
+        credential(
+            path,
+            "contains a password for this server that is not UTF-8; hint: iconv -f LATIN1 -t UTF-8",
+        )
     })
 }
 

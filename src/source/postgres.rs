@@ -94,8 +94,8 @@ impl Postgres {
         if !std::mem::replace(&mut self.told_lack, true) {
             tracing::warn!(
                 %lack,
-                hint = "leave max_lag and max_lag_time out for it, or grant what is missing",
-                "the server tells its role and not its timeline, its position and its lag"
+                hint = "remove max_lag and max_lag_time from the service, or grant what is missing",
+                "the server tells rolecall its role, but not its timeline, position and lag"
             );
         }
     }
@@ -105,8 +105,8 @@ impl Postgres {
             tracing::warn!(
                 server = self.hosts.first().map(|server| tracing::field::display(server.place())),
                 user = self.hosts.first().map(Connector::user),
-                "lag is unknown: this user may not read pg_stat_wal_receiver; \
-                 hint: GRANT pg_read_all_stats to it"
+                "lag is unknown, because rolecall's user may not read pg_stat_wal_receiver; hint: \
+                 GRANT pg_read_all_stats to it"
             );
         }
     }
@@ -122,7 +122,7 @@ struct Seen {
 
 /// A `conninfo` has one host at least.
 fn nowhere() -> SourceError {
-    SourceError::new(ErrorKind::Unresolved, "`conninfo` names no host")
+    SourceError::new(ErrorKind::Unresolved, "`conninfo` contains no host")
 }
 
 impl RoleSource for Postgres {

@@ -59,12 +59,15 @@ impl ReleaseSource {
     /// The host of the next place: one a look, so that one that hangs does not take all its time.
     fn host(&self) -> Result<String, SourceError> {
         let Some(place) = self.places.get(self.next % self.places.len().max(1)) else {
-            return Err(SourceError::new(ErrorKind::Unresolved, "its row leads nowhere"));
+            return Err(SourceError::new(
+                ErrorKind::Unresolved,
+                "its row in repmgr.nodes contains no usable address",
+            ));
         };
         match (place.hostaddr, place.socket_dir()) {
             (Some(ip), _) => Ok(ip.to_string()),
             (None, Some(_)) => {
-                let what = "its row names a socket, and no host";
+                let what = "its row in repmgr.nodes contains a socket and no host";
                 Err(SourceError::new(ErrorKind::Unresolved, what))
             }
             (None, None) => Ok(place.name().to_owned()),
@@ -101,14 +104,17 @@ impl ReleaseSource {
         match answered.ended {
             Ok(()) => {}
             Err(web::Broken::TooLong) => {
-                return Err(SourceError::new(ErrorKind::TooLong, "a release of unusual length"));
+                return Err(SourceError::new(
+                    ErrorKind::TooLong,
+                    "the answer of the other rolecall has an unusual length",
+                ));
             }
             Err(error) => return Err(unusable(&error)),
         }
         let body = answered.body;
         let text = std::str::from_utf8(&body).unwrap_or_default();
         let release = key.read_answer(text, &nonce).ok_or_else(|| {
-            let what = "not proven to be the release of a rolecall of this cluster";
+            let what = "the answer is not proven to come from a rolecall of this cluster";
             SourceError::new(ErrorKind::Malformed, what)
         })?;
         Ok(Observation { release: Some(Arc::new(release)), ..Observation::of(Role::Replica) })

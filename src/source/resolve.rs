@@ -154,7 +154,7 @@ impl Resolver {
             Some(earlier) => earlier,
             None => match self.place().await {
                 Some(place) => self.begin(host, place).map_err(|error| unresolved(host, error))?,
-                None => return Err(unresolved(host, "no look-up can begin")),
+                None => return Err(unresolved(host, "no name lookup can be started")),
             },
         };
         outcome(host, under_way).await
@@ -211,7 +211,7 @@ impl Shared {
         let mut addresses = (self.look_up)(host).map_err(|error| unresolved(host, error))?;
         addresses.truncate(MAX_ADDRESSES);
         if addresses.is_empty() {
-            return Err(unresolved(host, "it has no address"));
+            return Err(unresolved(host, "the name has no address"));
         }
         Ok(addresses.into())
     }
@@ -245,7 +245,7 @@ impl Names {
 async fn outcome(host: &str, mut under_way: Pending) -> Outcome {
     let outcome = under_way.wait_for(Option::is_some).await.ok();
     let outcome = outcome.and_then(|outcome| outcome.clone());
-    outcome.unwrap_or_else(|| Err(unresolved(host, "the look-up broke off")))
+    outcome.unwrap_or_else(|| Err(unresolved(host, "the name lookup failed")))
 }
 
 fn unresolved(host: &str, why: impl std::fmt::Display) -> SourceError {

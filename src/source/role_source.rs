@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::host::failure::Failure;
 use crate::look::error::{ErrorKind, SourceError};
+use crate::look::measure;
 use crate::look::observation::Observation;
 use crate::look::patroni::Times;
 use crate::look::repmgr::Row;
@@ -184,7 +185,7 @@ pub async fn look<S: RoleSource>(
     if let Ok(result) = timeout(deadline, source.observe()).await {
         return result;
     }
-    let within = humantime::format_duration(deadline);
+    let within = measure::time(deadline);
     let waited = source.waited_for().map_or_else(String::new, |what| format!(": {what}"));
     let what = format_args!("no answer within {within}{waited}");
     Err(SourceError::new(ErrorKind::Timeout, what))

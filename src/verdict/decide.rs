@@ -95,6 +95,6 @@ fn drains(no: &Reason, policy: &Policy) -> bool {
                 | Reason::LagTime(_)
                 | Reason::LagUnknown
                 | Reason::LagNotTold(_)
-                | Reason::LagLimit
+                | Reason::LagLimit(_)
         )
 }

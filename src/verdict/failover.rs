@@ -38,11 +38,15 @@ impl Trouble {
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Missing => "repmgrd does not run there: the next failover will not come from it",
-            Self::Paused => "repmgrd is paused there: the next failover will not come from it",
+            Self::Missing => {
+                "repmgrd does not run on this node, so it will not start the next failover"
+            }
+            Self::Paused => {
+                "repmgrd is paused on this node, so it will not start the next failover"
+            }
             Self::Hung => {
-                "repmgrd has not reached its upstream for more than 10 s, though the server is well: \
-                 the next failover may not come from it"
+                "repmgrd on this node has not reached its upstream for more than 10 s, although \
+                 the upstream is well, so it may not start the next failover"
             }
         }
     }
@@ -51,10 +55,10 @@ impl Trouble {
     pub fn hint(self) -> &'static str {
         match self {
             Self::Missing => "start repmgrd on that node, and see its log",
-            Self::Paused => "repmgr service unpause, once no switchover is under way",
+            Self::Paused => "run `repmgr service unpause` once no switchover is in progress",
             Self::Hung => {
-                "see repmgrd's log on that node; restart it where it says nothing, or where it \
-                 follows a primary that is none"
+                "see the log of repmgrd on that node; restart repmgrd if it logs nothing or \
+                 follows a server that is not the primary"
             }
         }
     }

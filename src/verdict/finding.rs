@@ -222,7 +222,8 @@ fn meaning(
     if seen.answers {
         return Finding::Answers;
     }
-    let unfit = standby::unfit(seen, policy.lag.and_then(|limit| limit.time));
+    let unfit =
+        standby::unfit(seen, policy.lag.and_then(|limit| limit.time).map(|limit| limit.max));
     let (Some(role), Some(fit)) = (seen.role, fit) else {
         return Finding::No(unfit.unwrap_or(Reason::NoRole));
     };
@@ -247,8 +248,8 @@ fn meaning(
         return Finding::No(Reason::NoLoadBalance);
     }
     let over = seen.patroni.is_some_and(|patroni| patroni.over_lag == Some(true));
-    let over = policy.lag.is_some_and(|limit| limit.bytes.is_some()) && over;
-    match unfit.or(behind).or(over.then_some(Reason::LagLimit)) {
+    let over = policy.lag.and_then(|limit| limit.bytes).filter(|_| over);
+    match unfit.or(behind).or(over.map(Reason::LagLimit)) {
         Some(reason) => Finding::No(reason),
         None => Finding::Yes(role),
     }

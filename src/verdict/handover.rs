@@ -56,8 +56,8 @@ impl Way {
     /// In words, for a person.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::InRecovery => "has given way: it is in recovery",
-            Self::Released => "has given way: its rolecall released",
+            Self::InRecovery => "has given way: its server is in recovery",
+            Self::Released => "has given way: its rolecall has confirmed it",
         }
     }
 }

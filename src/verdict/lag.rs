@@ -1,14 +1,12 @@
 //! How far behind a replica is, and whether that is too far.
 
-use std::time::Duration;
-
 use crate::look::observation::{Lack, Observation, Replay};
 use crate::look::repmgr::named;
 use crate::look::role::Role;
 use crate::look::snapshot::{SourceFacts, usable};
 use crate::look::stamp::Stamp;
-use crate::verdict::policy::{Hysteresis, LagLimit, Policy, Trust};
-use crate::verdict::reason::Reason;
+use crate::verdict::policy::{LagLimit, Policy, Trust};
+use crate::verdict::reason::{Excess, Reason};
 
 /// How a replica follows, its lag in bytes counted from where its primary stands where that is known.
 ///
@@ -56,7 +54,7 @@ pub fn over(now: Stamp, sources: &[SourceFacts], policy: &Policy, was: bool) -> 
         let bytes = limit.bytes.zip(replay.lag_bytes);
         let bytes = bytes.map(|(limit, behind)| behind > limit.mark(was));
         let time = limit.time.zip(replay.lag_time);
-        let time = time.map(|(most, behind)| behind > mark(most, was));
+        let time = time.map(|(most, behind)| behind > most.mark(was));
         [bytes, time]
     };
     replays.flat_map(over).flatten().reduce(|one, other| one || other).unwrap_or(was)
@@ -77,42 +75,30 @@ pub fn behind(
             return Some(unknown());
         };
         if bytes > limit.mark(was_over) {
-            return Some(Reason::LagBytes(bytes));
+            return Some(Reason::LagBytes(Excess { behind: bytes, limit }));
         }
     }
-    if let Some(most) = limit.time {
+    if let Some(limit) = limit.time {
         let Some(time) = replay.and_then(|replay| replay.lag_time) else {
             return Some(unknown());
         };
-        if time > mark(most, was_over) {
-            return Some(Reason::LagTime(time));
+        if time > limit.mark(was_over) {
+            return Some(Reason::LagTime(Excess { behind: time, limit }));
         }
     }
     None
 }
 
-impl Hysteresis {
-    /// What may not be exceeded, by one that was over it or not.
-    fn mark(self, was_over: bool) -> u64 {
-        if was_over { self.resume } else { self.max }
-    }
-}
-
-/// The same of a time, whose lower mark is the one that `resume_lag` has where nobody chose it.
-fn mark(most: Duration, was_over: bool) -> Duration {
-    if was_over { most / 4 * 3 } else { most }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::look::repmgr::{Answer, Attached, NodeId, Registered, Row};
     use crate::look::role::{Lsn, Timeline};
     use crate::look::snapshot::Snapshot;
-    use crate::verdict::policy::Pool;
-    use crate::verdict::policy::{Electorate, TwoNode};
+    use crate::verdict::policy::{Electorate, Hysteresis, Pool, TwoNode};
 
     const LIFE: Duration = Duration::from_millis(1700);
 
@@ -203,7 +189,7 @@ mod tests {
     fn either_limit_is_gone_over_and_both_are_come_back_under() {
         let limit = LagLimit {
             bytes: Some(Hysteresis { max: 100, resume: 50 }),
-            time: Some(Duration::from_secs(8)),
+            time: Some(Hysteresis::time(Duration::from_secs(8))),
             on_lag: crate::verdict::policy::OnLag::Maint,
         };
         let trust = Trust { electorate: None, ..trust() };

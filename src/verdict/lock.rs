@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use humantime::format_duration;
-
 use crate::look::lease::Lease;
+use crate::look::measure;
 use crate::look::patroni::{MOST_TTL, Patroni, Times};
 use crate::look::role::Role;
 use crate::look::stamp::Stamp;
@@ -94,11 +93,12 @@ impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "hold is {}, and of Patroni's ttl, {}, what HAProxy remembers, {}, and a margin leave {}",
-            format_duration(self.hold),
-            format_duration(self.ttl),
-            format_duration(self.memory),
-            format_duration(self.most)
+            "`hold` is {}, but Patroni's ttl of {}, minus the time that HAProxy remembers an \
+             answer ({}) and a margin, leaves {}",
+            measure::time(self.hold),
+            measure::time(self.ttl),
+            measure::time(self.memory),
+            measure::time(self.most)
         )
     }
 }
@@ -145,8 +145,8 @@ mod tests {
         assert_eq!(over.most, Duration::from_millis(27_500));
         assert_eq!(
             over.to_string(),
-            "hold is 28s, and of Patroni's ttl, 30s, what HAProxy remembers, 2s, and a margin leave \
-             27s 500ms"
+            "`hold` is 28 s, but Patroni's ttl of 30 s, minus the time that HAProxy remembers an answer (2 s) and a \
+             margin, leaves 27.5 s"
         );
         assert_eq!(cut(&[Role::Primary], 1, true, 0).expect("nothing fits").most, Duration::ZERO);
         assert_eq!(cut(&[Role::Primary], 0, true, 0), None, "nothing is held");

@@ -9,6 +9,7 @@ pub mod failover;
 pub mod finding;
 mod fold;
 pub mod handover;
+mod hint;
 pub mod lag;
 pub mod last_word;
 pub mod lock;

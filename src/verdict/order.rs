@@ -56,7 +56,7 @@ impl Target {
         };
         read.ok_or_else(|| {
             let (services, nodes) = (services.join(", "), nodes.join(", "));
-            format!("`all`, a service of {services}, a node of {nodes}, or SERVICE/NODE")
+            format!("use `all`, a service ({services}), a node ({nodes}), or SERVICE/NODE")
         })
     }
 

@@ -43,20 +43,41 @@ pub struct Trust {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LagLimit {
     /// Most bytes behind, and the bytes under which a replica that was over them serves again.
-    pub bytes: Option<Hysteresis>,
-    /// Most time behind; one that was over it serves again at three quarters.
-    pub time: Option<Duration>,
+    pub bytes: Option<Hysteresis<u64>>,
+    /// The same of the time behind.
+    pub time: Option<Hysteresis<Duration>>,
     /// What a replica over the limit is answered with.
     pub on_lag: OnLag,
 }
 
 /// A limit that is left at a lower mark, so that nothing flaps at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hysteresis {
+pub struct Hysteresis<T> {
     /// Over this it is too much.
-    pub max: u64,
+    pub max: T,
     /// At or under this it is enough again.
-    pub resume: u64,
+    pub resume: T,
+}
+
+impl<T: Copy> Hysteresis<T> {
+    /// What may not be exceeded, by one that was over it or not.
+    pub(crate) fn mark(self, was_over: bool) -> T {
+        if was_over { self.resume } else { self.max }
+    }
+}
+
+impl Hysteresis<u64> {
+    /// The lower mark that nobody chose is three quarters.
+    pub fn bytes(max: u64, resume: Option<u64>) -> Self {
+        Self { max, resume: resume.unwrap_or(max - max / 4) }
+    }
+}
+
+impl Hysteresis<Duration> {
+    /// The same of a time, for which nobody can choose another one.
+    pub fn time(max: Duration) -> Self {
+        Self { max, resume: max / 4 * 3 }
+    }
 }
 
 /// What a replica over its lag limit is answered with.

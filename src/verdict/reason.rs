@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::look::error::{ErrorKind, SourceError};
+use crate::look::error::SourceError;
+use crate::look::measure;
 use crate::look::observation::Lack;
 use crate::look::patroni::Patroni;
 use crate::look::repmgr::{NodeId, Registered};
 use crate::look::role::{Role, Timeline};
 use crate::look::tags::Unmet;
+use crate::verdict::policy::Hysteresis;
 use crate::verdict::state::{Wish, Word};
 
 /// Why a verdict is what it is.
@@ -30,7 +32,7 @@ pub enum Reason {
     /// Paused, the consensus store is lost, and the node did not hold the lock when there was a store.
     NotHolder,
     /// Patroni says that the replica is over the limit it was asked with.
-    LagLimit,
+    LagLimit(Hysteresis<u64>),
     /// No look has finished yet.
     NoLookYet,
     /// The yes is too young to count.
@@ -52,9 +54,9 @@ pub enum Reason {
     /// A tag has not the value that is asked for.
     OtherTag(Unmet),
     /// More bytes behind than allowed.
-    LagBytes(u64),
+    LagBytes(Excess<u64>),
     /// Longer behind than allowed.
-    LagTime(Duration),
+    LagTime(Excess<Duration>),
     /// A limit is set and how far behind the replica is cannot be known.
     LagUnknown,
     /// A limit is set and the server does not tell how far behind it is.
@@ -124,6 +126,21 @@ pub enum Reason {
     Rival(NodeId),
 }
 
+/// By how much a replica is over a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excess<T> {
+    /// How far behind it is.
+    pub behind: T,
+    /// The limit.
+    pub limit: Hysteresis<T>,
+}
+
+impl<T: PartialOrd> Excess<T> {
+    fn is_over_max(&self) -> bool {
+        self.behind > self.limit.max
+    }
+}
+
 /// How much a reason wants a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Alarm {
@@ -186,12 +203,16 @@ impl fmt::Display for Circumstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Lockless => {
-                "though Patroni is paused and no lock stands behind it: another may say so too"
+                "but Patroni is paused and no leader lock protects it: another node may say the \
+                 same"
             }
-            Self::Failsafe => "by failsafe mode, without the consensus store",
-            Self::Unlocked => "though Patroni knows nobody who holds the leader lock",
+            Self::Failsafe => {
+                "in failsafe mode: the consensus store is lost, and all members have agreed to go \
+                 on"
+            }
+            Self::Unlocked => "but no node holds the leader lock",
             Self::Paused => "and Patroni is paused",
-            Self::PendingRestart => "and settings wait for a restart",
+            Self::PendingRestart => "and settings are waiting for a restart of PostgreSQL",
         })
     }
 }
@@ -209,7 +230,7 @@ impl Reason {
             Self::Stopping(_) => "stopping",
             Self::NoLock => "no_lock",
             Self::NotHolder => "not_holder",
-            Self::LagLimit => "lag_limit",
+            Self::LagLimit(_) => "lag_limit",
             Self::NoLookYet => "no_look_yet",
             Self::Settling => "settling",
             Self::OtherRole(_) => "other_role",
@@ -269,7 +290,7 @@ impl Reason {
             | Self::NoLock
             | Self::NotHolder
             | Self::NotRunning(_)
-            | Self::LagLimit
+            | Self::LagLimit(_)
             | Self::LagBytes(_)
             | Self::LagTime(_)
             | Self::LagUnknown
@@ -288,162 +309,137 @@ impl Reason {
             _ => None,
         }
     }
-
-    /// What an operator can do about it, where there is something to do.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Failed(error) => Some(ErrorKind::hint(error.kind)),
-            Self::ReadOnly => Some(
-                "reset default_transaction_read_only where it is on: ALTER SYSTEM, or ALTER ROLE \
-                 and ALTER DATABASE of the user and the database rolecall asks with",
-            ),
-            Self::LagUnknown => Some(
-                "its WAL receiver does not stream: see the replica's log and primary_conninfo. A `max_lag_time` \
-                 also needs a commit that was replayed since the start",
-            ),
-            Self::LagNotTold(Lack::Part(_)) => Some(
-                "leave `max_lag` and `max_lag_time` out of the service for such a server, whose role is known \
-                 without them; a missing right is granted to rolecall's user",
-            ),
-            Self::LagNotTold(Lack::Hidden) => Some("GRANT pg_read_all_stats to rolecall's user"),
-            Self::KindUnknown => Some(
-                "Patroni says it from 3.1 on, and not while the consensus store is lost; a service with the role \
-                 `replica` takes every kind",
-            ),
-            Self::OtherTag(_) => Some(
-                "none where it is another pool's; else correct `tags` in the member's patroni.yml and reload it",
-            ),
-            Self::StreamUnknown => Some(
-                "Patroni says it from 3.0.4 on, PostgreSQL to a user with pg_read_all_stats; \
-                 or leave `replication_state` out",
-            ),
-            Self::OldTimeline(_) => {
-                Some("let it follow the primary: repmgr standby follow, or node rejoin")
-            }
-            Self::NodeUnknown => Some(
-                "set `node_id` or `node_name` as its row in repmgr.nodes has them, or start repmgrd",
-            ),
-            Self::NotRegistered(_) => Some("register it: repmgr primary|standby register"),
-            Self::OtherNode { .. } => {
-                Some("correct `node_id` or `conninfo`: one of them is another node's")
-            }
-            Self::OwnRow { .. } => Some(
-                "somebody promoted it by hand? once it is the only primary: repmgr primary register --force",
-            ),
-            Self::NoStandby { .. } => Some(
-                "it is being rejoined? else: repmgr standby register --force, or start repmgrd",
-            ),
-            Self::UpstreamSilent(_) => {
-                Some("see the standby's log and primary_conninfo; repmgr standby follow")
-            }
-            Self::NotStreaming => Some(
-                "see the replica's log and primary_conninfo (repmgr standby follow); \
-                 `replication_state = \"any\"` of the service takes it as it is",
-            ),
-            Self::ReplayPaused => Some("SELECT pg_wal_replay_resume()"),
-            Self::ApplyDelay(_) => Some("a delayed standby is no place for reads; reset it"),
-            Self::SeveralPrimaries => Some("see repmgr cluster show, and register the nodes again"),
-            Self::NoMajority { .. } => {
-                Some("see rolecall ask for each node's vote; bring lost nodes back, or rejoin them")
-            }
-            Self::NewerTimeline { .. } | Self::DeposedBy(_) | Self::Rival(_) => {
-                Some("another node was promoted: make this one its standby with repmgr node rejoin")
-            }
-            Self::NotHolder => Some(
-                "bring the consensus store back; where this node shall take writes, and no other does: \
-                 rolecall ready --force, for as long as it needs",
-            ),
-            Self::NoLock | Self::ServesIn(_, Circumstance::Lockless) => {
-                Some("bring the consensus store back, or end the pause: patronictl resume")
-            }
-            Self::Ordered(_) => {
-                Some("rolecall status shows the order, rolecall auto takes it back")
-            }
-            Self::Stopping(_) => Some("`on_stop` of the service says so; start rolecall again"),
-            Self::LagLimit => Some("see patronictl list, and what keeps replay back"),
-            Self::ServesIn(_, Circumstance::Failsafe) => Some("bring the consensus store back"),
-            Self::ServesIn(_, Circumstance::Unlocked) => Some(
-                "patronictl list: where it answers and shows no leader, no member may become it (the tag \
-                 nofailover, too much lag); where it does not, bring the consensus store back",
-            ),
-            Self::ServesIn(_, Circumstance::PendingRestart) => Some("patronictl restart"),
-            Self::Stale => Some("no look has finished for longer than it may take: see the log"),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoLookYet => f.write_str("no look has finished yet"),
-            Self::Settling => f.write_str("the yes is too young to count"),
+            Self::NoLookYet => f.write_str("the first poll has not ended yet"),
+            Self::Settling => {
+                f.write_str("the node has its majority, and waits for `settle` before READY")
+            }
             Self::Serves(role) | Self::OtherRole(role) => write!(f, "is {role}"),
-            Self::NoRole => f.write_str("serves no role now"),
-            Self::Answers => f.write_str("the port answers"),
+            Self::NoRole => f.write_str("the node has no role now"),
+            Self::Answers => f.write_str("the port of PostgreSQL answers"),
             Self::ServesIn(role, circumstance) => write!(f, "is {role}, {circumstance}"),
             Self::Ordered(ordered) => write!(f, "{ordered}"),
-            Self::Stopping(word) => write!(f, "rolecall stops, on_stop is {}", word.as_str()),
-            Self::NoLock => f.write_str("Patroni is paused, and no lock stands behind its word"),
+            Self::Stopping(word) => {
+                write!(f, "rolecall is stopping, and `on_stop` is {}", word.as_str())
+            }
+            Self::NoLock => {
+                f.write_str("Patroni is paused, and no leader lock protects its primary")
+            }
             Self::NotHolder => f.write_str(
-                "Patroni is paused, the consensus store is lost, and this node was not the leader while \
-                 there was one",
+                "Patroni is paused, the consensus store is lost, and this node did not hold the \
+                 leader lock before that",
             ),
-            Self::LagLimit => f.write_str("is further behind than Patroni was asked for"),
-            Self::NotLeader => f.write_str("does not hold the leader lock"),
+            Self::LagLimit(limit) => write!(
+                f,
+                "Patroni says that the lag exceeds max_lag {}, or has not fallen to resume_lag {} since",
+                measure::size(limit.max),
+                measure::size(limit.resume)
+            ),
+            Self::NotLeader => f.write_str("this node does not hold the leader lock"),
             Self::NotRunning(state) => write!(f, "PostgreSQL is {state}"),
-            Self::ReadOnly => f.write_str("default_transaction_read_only is on"),
-            Self::NoLoadBalance => f.write_str("tagged noloadbalance"),
+            Self::ReadOnly => {
+                f.write_str("default_transaction_read_only is on, so the server refuses writes")
+            }
+            Self::NoLoadBalance => f.write_str("the node has the tag noloadbalance"),
             Self::KindUnknown => {
-                f.write_str("is a replica, and nobody knows now whether the primary waits for it")
+                f.write_str("is a replica, and it is not known now whether it is synchronous")
             }
             Self::OtherTag(unmet) => unmet.fmt(f),
-            Self::LagBytes(bytes) => write!(f, "{bytes} bytes behind"),
-            Self::LagTime(time) => write!(f, "{:.1} s behind", time.as_secs_f64()),
-            Self::LagUnknown => f.write_str("how far behind is unknown"),
+            Self::LagBytes(over) if over.is_over_max() => write!(
+                f,
+                "{} behind, more than max_lag {}",
+                measure::size(over.behind),
+                measure::size(over.limit.max)
+            ),
+            Self::LagBytes(over) => write!(
+                f,
+                "{} behind, more than resume_lag {} (max_lag is {})",
+                measure::size(over.behind),
+                measure::size(over.limit.resume),
+                measure::size(over.limit.max)
+            ),
+            Self::LagTime(over) if over.is_over_max() => write!(
+                f,
+                "{} behind, more than max_lag_time {}",
+                measure::about(over.behind),
+                measure::time(over.limit.max)
+            ),
+            Self::LagTime(over) => write!(
+                f,
+                "{} behind, more than {}, three quarters of max_lag_time {}",
+                measure::about(over.behind),
+                measure::time(over.limit.resume),
+                measure::time(over.limit.max)
+            ),
+            Self::LagUnknown => f.write_str("replication lag is unknown"),
             Self::LagNotTold(Lack::Part(said)) => {
-                write!(f, "the server does not tell how far behind it is: {said}")
+                write!(f, "the server does not tell its replication lag: {said}")
             }
             Self::LagNotTold(Lack::Hidden) => {
-                f.write_str("this user is not shown how far behind it is")
+                f.write_str("rolecall's user may not see the replication lag")
             }
-            Self::Stale => f.write_str("the last good look is too old"),
+            Self::Stale => f.write_str("the last successful poll is too old"),
             Self::Failed(error) => write!(f, "{}: {error}", error.kind.label()),
             Self::OldTimeline(timeline) => {
-                write!(f, "replays timeline {timeline}, which its primary has left")
+                write!(
+                    f,
+                    "the standby replays timeline {timeline}, but its primary is on a newer one"
+                )
             }
-            Self::NodeUnknown => f.write_str("which repmgr node this is, is unknown"),
-            Self::NotRegistered(who) => write!(f, "{who} is not in its own repmgr.nodes"),
-            Self::Witness => f.write_str("is a witness"),
+            Self::NodeUnknown => {
+                f.write_str("it is not known which node of repmgr.nodes this server is")
+            }
+            Self::NotRegistered(who) => write!(f, "{who} has no row in its own repmgr.nodes"),
+            Self::Witness => f.write_str("the node is a witness"),
             Self::OtherNode { configured, told } => {
-                write!(f, "configured as {configured}, but repmgrd says this is {told}")
+                write!(
+                    f,
+                    "rolecall is configured for {configured}, but repmgrd says this is {told}"
+                )
             }
             Self::OwnRow { registered, active } => {
                 let active = if *active { "active" } else { "inactive" };
-                write!(f, "writable, but its own row says {active} {}", registered.as_str())
+                write!(
+                    f,
+                    "the server is writable, but its own row in repmgr.nodes is {active} {}",
+                    registered.as_str()
+                )
             }
             Self::NoStandby { registered, active } => {
                 let active = if *active { "active" } else { "inactive" };
-                write!(f, "in recovery, but its own row says {active} {}", registered.as_str())
+                write!(
+                    f,
+                    "the server is in recovery, but its own row in repmgr.nodes is {active} {}",
+                    registered.as_str()
+                )
             }
-            Self::NotStreaming => f.write_str("its WAL receiver streams from nobody"),
-            Self::StreamUnknown => f.write_str("whether it streams is unknown"),
+            Self::NotStreaming => f.write_str("its WAL receiver does not stream"),
+            Self::StreamUnknown => f.write_str("it is not known whether the replica streams"),
             Self::UpstreamSilent(time) => {
-                write!(f, "its upstream has said nothing for {:.1} s", time.as_secs_f64())
+                write!(f, "its upstream has sent nothing for {}", measure::about(*time))
             }
-            Self::ReplayPaused => f.write_str("replay is paused"),
+            Self::ReplayPaused => f.write_str("replay is paused on this standby"),
             Self::ApplyDelay(time) => {
-                write!(f, "recovery_min_apply_delay is {}", humantime::format_duration(*time))
+                write!(f, "recovery_min_apply_delay is {}", measure::time(*time))
             }
-            Self::SeveralPrimaries => f.write_str("its own table names several primaries"),
+            Self::SeveralPrimaries => {
+                f.write_str("its own repmgr.nodes contains several active primaries")
+            }
             Self::NoMajority { votes, electors } => {
-                write!(f, "no majority: {votes} of {electors} votes")
+                write!(f, "no majority: {votes} of {electors} nodes vote for this one")
             }
             Self::NewerTimeline { node, timeline } => {
-                write!(f, "{node} follows a newer timeline, {timeline}")
+                write!(f, "{node} follows a newer timeline ({timeline})")
             }
-            Self::DeposedBy(node) => write!(f, "{node} has it as a failed primary"),
-            Self::Rival(node) => write!(f, "{node} says it is the primary, too"),
+            Self::DeposedBy(node) => write!(
+                f,
+                "{node} has this node registered as a failed primary (repmgr.nodes: inactive)"
+            ),
+            Self::Rival(node) => write!(f, "{node} says that it is the primary too"),
         }
     }
 }

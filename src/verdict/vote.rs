@@ -71,26 +71,36 @@ impl Vote {
 impl fmt::Display for Vote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ForMe { fresh: true } => f.write_str("votes for this node, in fresh contact"),
+            Self::ForMe { fresh: true } => {
+                f.write_str("votes for this node, confirmed by a fresh answer")
+            }
             Self::ForMe { fresh: false } => f.write_str("votes for this node"),
             Self::ForOther(id) => write!(f, "votes for {id}"),
             Self::Rival(timeline) => write!(f, "says it is the primary, on timeline {timeline}"),
-            Self::WritableUnregistered => f.write_str("takes writes, and nobody registered that"),
+            Self::WritableUnregistered => {
+                f.write_str("accepts writes, but is not registered as the primary")
+            }
             Self::NewerTimeline(timeline) => write!(f, "follows the newer timeline {timeline}"),
             Self::LeftOut(by, timeline) => write!(
                 f,
-                "was down when {by} was confirmed on the newer timeline {timeline} without it, and votes for nobody older"
+                "was down when {by} was confirmed on the newer timeline {timeline}, and votes for \
+                 no node on an older one"
             ),
-            Self::Deposed => {
-                f.write_str("a deposed primary that follows this node and is not registered so yet")
-            }
-            Self::Neutral => f.write_str("votes for nobody"),
+            Self::Deposed => f.write_str(
+                "is an old primary that follows this node, but is not registered as its standby \
+                 yet",
+            ),
+            Self::Neutral => f.write_str("votes for no node"),
             Self::UnknownUpstream => {
-                f.write_str("votes for nobody known: add its upstream's name to `addresses`")
+                f.write_str("votes for no known node: add the name of its upstream to `addresses`")
             }
-            Self::Foreign => f.write_str("not counted: another cluster's or another node's answer"),
-            Self::Unreachable => f.write_str("no answer, no vote"),
-            Self::Refused => f.write_str("down and inactive: not counted among the nodes"),
+            Self::Foreign => {
+                f.write_str("is not counted: the answer comes from another cluster or another node")
+            }
+            Self::Unreachable => f.write_str("did not answer, so it has no vote"),
+            Self::Refused => {
+                f.write_str("is down and inactive, so it is not counted among the nodes")
+            }
         }
     }
 }

@@ -48,7 +48,10 @@ fn of_address(addr: IpAddr) -> Result<(), SourceError> {
     if is_here(addr) {
         return Ok(());
     }
-    Err(SourceError::new(ErrorKind::Elsewhere, format_args!("{addr} is no address of this host")))
+    Err(SourceError::new(
+        ErrorKind::Elsewhere,
+        format_args!("{addr} is not an address of this host"),
+    ))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::facts::Facts;
 use crate::facts::fence::{Due, Record, Watch};
 use crate::host::clock::Clock;
 use crate::look::error::{ErrorKind, SourceError};
+use crate::look::measure;
 use crate::look::stamp::Stamp;
 use crate::source::pg::Connector;
 use crate::source::pg::sessions::{Ended, Sessions};
@@ -194,7 +195,10 @@ impl Guard {
         match asked {
             Ok(()) => self.succeeded(),
             Err(error) if is_lasting(error.kind) => self.failed(&error),
-            Err(error) => debug!(node = LOCAL, "whether the fence could act is not known: {error}"),
+            Err(error) => debug!(
+                node = LOCAL,
+                "it is not known whether the fence could end sessions: {error}"
+            ),
         }
     }
 
@@ -253,25 +257,25 @@ impl Guard {
                 node = LOCAL,
                 reason = label,
                 sessions = count,
-                "{LOCAL} is out of recovery and not READY: sessions of the fence's clients are ended, {count} \
-                 at first, and those that come: {reason}"
+                "PostgreSQL of {LOCAL} accepts writes and is not READY: the fence has ended \
+                 {count} client sessions and ends new ones: {reason}"
             );
         } else if !told {
             info!(
                 node = LOCAL,
                 reason = reason.label(),
-                "{LOCAL} is out of recovery and not READY: sessions of the fence's clients are ended, if \
-                 there are any: {reason}"
+                "PostgreSQL of {LOCAL} accepts writes and is not READY: the fence ends client \
+                 sessions if there are any: {reason}"
             );
         } else if count > 0 {
-            debug!(node = LOCAL, sessions = count, "more sessions are ended");
+            debug!(node = LOCAL, sessions = count, "the fence has ended more client sessions");
         }
     }
 
     fn succeeded(&mut self) {
         self.record.note(|deeds| deeds.error = None);
         if self.failing.take().is_some() {
-            info!(node = LOCAL, "the fence can act again");
+            info!(node = LOCAL, "the fence can end sessions again");
         }
     }
 
@@ -301,7 +305,11 @@ impl Guard {
         self.record.note(|deeds| deeds.acting = None);
         if episode.told {
             let count = episode.ended;
-            info!(node = LOCAL, sessions = count, "the fence rests, sessions ended: {count}");
+            info!(
+                node = LOCAL,
+                sessions = count,
+                "the fence has stopped, and has ended {count} client sessions"
+            );
         }
     }
 }
@@ -313,7 +321,7 @@ fn is_lasting(kind: ErrorKind) -> bool {
 }
 
 fn late(within: Duration) -> SourceError {
-    let within = humantime::format_duration(within);
+    let within = measure::time(within);
     SourceError::new(ErrorKind::Timeout, format_args!("no answer within {within}"))
 }
 

@@ -71,8 +71,10 @@ pub fn send(path: &Path, node: Option<&str>) -> Result<(), Failure> {
         ErrorKind::PermissionDenied => Exit::Permission,
         _ => Exit::Unavailable,
     };
-    let what = format_args!("no rolecall can be woken at {}: {error}", path.display());
-    Err(Failure::new(exit, what).hint("is it running, and is [control] `poke` this path?"))
+    let what =
+        format_args!("no rolecall listens on the wake-up socket {}: {error}", path.display());
+    Err(Failure::new(exit, what)
+        .hint("check that rolecall runs, and that `poke` of [control] is this path"))
 }
 
 /// The open socket; closed and removed with this value.
@@ -99,12 +101,15 @@ pub fn open(configured: Option<&Path>, pokes: mpsc::Sender<Poke>) -> Option<Door
     };
     match bind(&path).and_then(heard) {
         Ok(socket) => {
-            info!("waking up by {}", path.display());
+            info!("wake-ups are received at {}", path.display());
             let reading = tokio::spawn(read(socket, pokes)).abort_handle();
             Some(Door { path, reading })
         }
         Err(Failure { what, hint, .. }) => {
-            warn!(hint, "nobody can wake rolecall up: {what}");
+            warn!(
+                hint,
+                "rolecall cannot receive wake-ups, so it polls at its usual interval only: {what}"
+            );
             None
         }
     }
@@ -132,7 +137,7 @@ async fn read(socket: tokio::net::UnixDatagram, pokes: mpsc::Sender<Poke>) {
                     let _ = pokes.try_send(poke);
                 }
             }
-            Err(error) => warn!("the socket that wakes rolecall up: {error}"),
+            Err(error) => warn!("the wake-up socket failed: {error}"),
         }
         sleep(BETWEEN).await;
     }

@@ -336,11 +336,16 @@ impl News {
         match (error, asked) {
             // Asked for a moment only, and of a host that may well be gone with its server.
             (Some(error), Some(id)) => {
-                debug!(node, peer = id.0, error = error.kind.label(), "no release: {error}");
+                debug!(
+                    node,
+                    peer = id.0,
+                    error = error.kind.label(),
+                    "another node has not given way: {error}"
+                );
             }
             (Some(error), None) if told.is_none() => {
                 let label = error.kind.label();
-                debug!(node, source, peer, error = label, "look failed again: {error}");
+                debug!(node, source, peer, error = label, "poll failed again: {error}");
             }
             (Some(error), None) => {
                 let (label, hint) = (error.kind.label(), error.kind.hint());
@@ -352,10 +357,10 @@ impl News {
                     error = label,
                     hint,
                     untold,
-                    "look failed: {source} of {node}: {error}"
+                    "poll failed: {source} of {node}: {error}"
                 );
             }
-            (None, None) if told.is_some() => info!(node, source, peer, "looks succeed again"),
+            (None, None) if told.is_some() => info!(node, source, peer, "polls succeed again"),
             (None, _) => {}
         }
     }

@@ -167,6 +167,7 @@ fn a_question_names_a_node_a_service_or_both_and_anything_else_is_unknown() {
     let refused = "rolecall_connections_refused_total{node=\"pg1\",service=\"secret\"";
     assert!(metrics.contains(refused), "{metrics}");
     assert_eq!(central.says(b"pg1 secret\n"), "");
+    central.rolecall.wait_log(PATIENCE, &["WARN", "is not in `allow` of service secret"]);
     let log = central.rolecall.log();
     let strangers = log.lines().filter(|l| l.contains("WARN") && l.contains("is not in `allow`"));
     assert_eq!(strangers.count(), 1, "{log}");
@@ -181,9 +182,9 @@ fn what_is_sent_to_a_port_that_reads_nothing_is_warned_of() {
         stream.write_all(b"pg2 replica\n").unwrap();
         assert_eq!(said(&mut stream), READY);
     }
-    central.rolecall.wait_log(PATIENCE, &["WARN", "is not read", "agent_send = true"]);
+    central.rolecall.wait_log(PATIENCE, &["WARN", "does not read", "agent_send = true"]);
     let log = central.rolecall.log();
-    assert_eq!(log.matches("what is sent to this port is not read").count(), 1, "{log}");
+    assert_eq!(log.matches("rolecall does not read what is sent to this port").count(), 1, "{log}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn what_the_daemon_answers_is_told_first_and_the_own_look_after_it() {
     let ready = Heard::Said("READY\n".to_owned());
     assert_eq!(ask(agent, PATIENCE).heard, ready);
     let (text, code) = said(&config);
-    let (daemon, own) = text.split_once("\nwhat one look shows now\n").expect(&text);
+    let (daemon, own) = text.split_once("\nresult of a poll just now\n").expect(&text);
     assert!(daemon.starts_with("the running rolecall answers\n  service primary of "), "{text}");
     assert!(daemon.contains(": ready, ") && !daemon.contains("held until"), "{text}");
     assert!(
@@ -110,7 +110,7 @@ fn what_the_daemon_answers_is_told_first_and_the_own_look_after_it() {
         let (text, code) = said(&config);
         if text.contains("held until") { Ok((text, code)) } else { Err(text) }
     });
-    let (daemon, own) = text.split_once("\nwhat one look shows now\n").expect(&text);
+    let (daemon, own) = text.split_once("\nresult of a poll just now\n").expect(&text);
     assert!(daemon.contains(": ready, "), "{text}");
     assert!(daemon.contains(" UTC (") && daemon.contains(" s)"), "until when: {text}");
     assert!(own.contains("  service primary: unknown, "), "{text}");
@@ -125,7 +125,7 @@ fn what_the_daemon_answers_is_told_first_and_the_own_look_after_it() {
     // Without a daemon the look alone is left, and that is said.
     assert!(rolecall.stop().success());
     let (text, code) = said(&config);
-    assert!(text.starts_with("the running rolecall is not known: "), "{text}");
+    assert!(text.starts_with("the running rolecall could not be asked: "), "{text}");
     assert!(text.contains("  service primary: unknown, "), "{text}");
     assert_eq!(code, Some(2), "{text}");
 }

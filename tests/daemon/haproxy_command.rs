@@ -231,7 +231,7 @@ fn patronis_members_become_servers_whatever_they_are_called() {
         "server n_1_2 [fd00::3]:5432 port 5557 agent-port 5557",
     ];
     assert_eq!(lines(&text, "server "), wanted);
-    let said = "warning: \"new one\" has told Patroni no address yet; run it again once it has\n";
+    let said = "warning: member \"new one\" has not published its address in Patroni yet; run this command again once it has one\n";
     assert_eq!(stderr, said);
 }
 
@@ -293,14 +293,14 @@ const REFUSED: [(i32, &str, &str, &[&str]); 11] = [
     ),
     (
         78,
-        "node pg1: its source does not know where",
+        "node pg1: its source does not say at which address",
         "[[node]]\nname = \"pg1\"\n\
       listen = { primary = \"127.0.0.1:6001\" }\nsource = { kind = \"static\", role = \"primary\" }\n",
         &[],
     ),
     (
         78,
-        "says \"up 100%\", expected `ready`",
+        "is \"up 100%\", which contains neither `ready`",
         "[[service]]\nname = \"primary\"\nroles = [\"primary\"]\n\
       reply = { ready = \"up 100%\", not_ready = \"down\" }\n[[node]]\nname = \"pg1\"\n\
       listen = { primary = \"127.0.0.1:6001\" }\n\
@@ -308,8 +308,13 @@ const REFUSED: [(i32, &str, &str, &[&str]); 11] = [
         &[],
     ),
     (64, "HAProxy 2.4 is too old", NODES, &["--haproxy-version", "2.4.1"]),
-    (64, "the ports for clients end beyond 65535", NODES, &["--port", "65531"]),
-    (64, "port 6001, for clients, is one that rolecall listens on", NODES, &["--port", "6000"]),
+    (64, "the ports for clients would exceed 65535", NODES, &["--port", "65531"]),
+    (
+        64,
+        "port 6001 is meant for clients, but rolecall itself listens on it",
+        NODES,
+        &["--port", "6000"],
+    ),
 ];
 
 #[test]
@@ -329,5 +334,5 @@ fn loopback_alone_is_refused_where_the_servers_are_elsewhere() {
     let config = source(&patroni(MEMBERS)).replace(", \"10.0.0.1:5557\"", "");
     let (code, _, stderr) = haproxy(&ground, &config, &[]);
     assert_eq!(code, 78);
-    assert!(stderr.contains("listens on the loopback address alone"), "{stderr}");
+    assert!(stderr.contains("listens on the loopback address only"), "{stderr}");
 }

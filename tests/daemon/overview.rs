@@ -42,7 +42,7 @@ fn the_table_has_everything_in_one_line_of_each_service() {
         "pg1",
         "primary",
         "3",
-        "4096 B",
+        "4 kB",
         "primary",
         "ready",
         "is primary",
@@ -58,14 +58,16 @@ fn the_table_has_everything_in_one_line_of_each_service() {
 #[test]
 fn a_port_that_nobody_asks_is_said_to_be_one() {
     let asked = |ms: Value| but(&format!("{SERVICE}/asked/last_ms"), ms);
+    let look = "is HAProxy running, is agent-port right, does a firewall drop it?";
     for (ms, said) in [
         (json!(30_000), None),
-        (json!(30_001), Some("primary/pg1: nobody has asked this port for 30 s")),
-        (json!(3_600_000), Some("primary/pg1: nobody has asked this port for 3600 s")),
-        (json!(null), Some("primary/pg1: nobody has asked this port yet")),
+        (json!(30_001), Some("no agent check for 30 s")),
+        (json!(3_600_000), Some("no agent check for 1 h")),
+        (json!(null), Some("no agent check has come yet")),
     ] {
         let status = asked(ms.clone());
-        assert_eq!(text(&status, false).lines().nth(2), said, "{ms}");
+        let said = said.map(|said| format!("primary/pg1: {said}: {look}"));
+        assert_eq!(text(&status, false).lines().nth(2), said.as_deref(), "{ms}");
         let wanted = if said.is_some() { Health::Warning } else { Health::Well };
         assert_eq!(health(&status), wanted, "{ms}");
     }
@@ -79,7 +81,7 @@ fn the_worst_of_all_is_the_exit_code() {
         json!({ "reason": "timeout", "detail": "no answer \u{1b}[31mwithin 1 s", "hint": null });
     let question = |ms| {
         json!([{ "service": "primary", "question": "pg9", "reason": "unknown_word",
-            "detail": "it names no node or service here", "hint": null, "last_ms": ms,
+            "detail": "the question names no node or service of this configuration", "hint": null, "last_ms": ms,
             "by": "10.0.0.9", "count": 3 }])
     };
     for (path, value, wanted, said) in [
@@ -87,13 +89,14 @@ fn the_worst_of_all_is_the_exit_code() {
             "/unknown_questions".to_owned(),
             question(2000),
             Health::Warning,
-            "primary: asked \"pg9\" 3 times, 2 s ago by 10.0.0.9: it names no node or service here\n",
+            "primary: agent-send \"pg9\" came 3 times, the last time 2 s ago from 10.0.0.9: the question names no \
+             node or service of this configuration\n",
         ),
         (
             "/unknown_questions".to_owned(),
             question(60_000),
             Health::Well,
-            "primary: asked \"pg9\" 3 times, 1 min 0 s ago",
+            "came 3 times, the last time 1 min ago",
         ),
         (format!("{SERVICE}/state"), json!("unknown"), Health::Critical, "unknown"),
         (format!("{SERVICE}/state"), json!("drain"), Health::Warning, "drain"),
@@ -117,7 +120,7 @@ fn the_worst_of_all_is_the_exit_code() {
             "/nodes/0/sources/0".to_owned(),
             json!({ "kind": "patroni", "error": null, "unlocked": true }),
             Health::Warning,
-            "pg1: Patroni knows nobody who holds the leader lock: patronictl list shows who may",
+            "pg1: no node holds Patroni's leader lock; patronictl list shows which",
         ),
         (
             format!("{SERVICE}/order"),
@@ -130,7 +133,7 @@ fn the_worst_of_all_is_the_exit_code() {
             error,
             Health::Warning,
             // What a terminal would obey is left out.
-            "pg1: postgres: the last look failed: no answer [31mwithin 1 s\n",
+            "pg1: postgres: the last poll failed: no answer [31mwithin 1 s\n",
         ),
         (
             "/orders_damaged".to_owned(),
@@ -157,7 +160,10 @@ fn an_order_about_several_services_is_told_once() {
     status["nodes"][0]["services"].as_array_mut().expect("services").push(service);
     let table = text(&status, false);
     let orders: Vec<&str> = table.lines().filter(|line| line.starts_with("order")).collect();
-    assert_eq!(orders, ["order drain about all by ann, by force, until taken back"]);
+    assert_eq!(
+        orders,
+        ["order: drain all, given by ann, by force, until it is removed with `rolecall auto`"]
+    );
 }
 
 #[test]
@@ -192,7 +198,7 @@ fn colour_is_for_terminals_that_want_it() {
     };
     let (code, quiet) = shown(None);
     assert_eq!(code, Some(1), "nobody has asked: {quiet}");
-    assert!(quiet.contains("nobody has asked this port yet"), "{quiet}");
+    assert!(quiet.contains("no agent check has come yet"), "{quiet}");
     let asked = ask(agent, PATIENCE);
     let (code, table) = eventually(PATIENCE, "all is well", || match shown(None) {
         (Some(0), table) => Ok((0, table)),
@@ -236,12 +242,12 @@ fn after_a_mistake_and_a_reload_status_still_asks_and_says_what_was_refused() {
     let many = (0..100).map(|n| format!("key_{n} = 1\n")).collect::<Vec<_>>().concat();
     rolecall.write_config(&format!("{}{many}", config.replace("roles =", "rolls =")));
     rolecall.signal(rustix::process::Signal::HUP);
-    rolecall.wait_log(PATIENCE, &["configuration not reloaded"]);
+    rolecall.wait_log(PATIENCE, &["the configuration was not reloaded"]);
     let (code, table, warned) = status_of(&format!("{dir}/rolecall.toml"));
     assert_eq!(code, Some(1), "{table}");
-    assert!(table.contains("is in force: ") && table.contains("rolls"), "{table}");
+    assert!(table.contains("is still in effect: ") && table.contains("rolls"), "{table}");
     assert!((2000..3000).contains(&table.len()), "{}", table.len());
-    assert!(warned.contains("the configuration would be refused now"), "{warned}");
+    assert!(warned.contains("the configuration file has errors"), "{warned}");
     rolecall.write_config(&config);
     rolecall.reload();
     let (code, table, warned) = status_of(&format!("{dir}/rolecall.toml"));
@@ -280,6 +286,6 @@ fn the_folders_of_the_unit_have_the_control_socket_without_a_section() {
     let _gone_or_not = std::fs::remove_file(&socket);
     std::fs::create_dir(&socket).expect("something in the way");
     rolecall.start();
-    rolecall.wait_log(PATIENCE, &["rolecall status and orders are not to be had"]);
+    rolecall.wait_log(PATIENCE, &["`rolecall status` and orders are not available"]);
     assert_eq!(ask(ground.addr(1, AGENT_PORT), PATIENCE).heard, Heard::Said("READY\n".to_owned()));
 }

@@ -177,7 +177,7 @@ fn silent_connections_to_agent_send_make_nobody_maint() {
     for (asked, plain) in said {
         assert_eq!((&*asked, &*plain), ("READY\n", "READY\n"));
     }
-    stage.rolecall.wait_log(PATIENCE, &["WARN", "had asked nothing"]);
+    stage.rolecall.wait_log(PATIENCE, &["WARN", "had sent no question"]);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn few_descriptors_are_shared_out_and_looks_go_on() {
     }
     meanwhile.was_ready();
     let log = stage.rolecall.log();
-    assert!(!log.contains("look failed") && !log.contains("cannot be accepted"), "{log}");
+    assert!(!log.contains("poll failed") && !log.contains("cannot be accepted"), "{log}");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn an_order_that_nobody_waits_for_any_more_is_not_done() {
         std::thread::sleep(Duration::from_millis(20));
     }
     say(&format!("H9: the order of one that gave up is in force: {}", obeyed(&stage)));
-    stage.rolecall.wait_log(PATIENCE, &["not done", "waits no more"]);
+    stage.rolecall.wait_log(PATIENCE, &["an order was not carried out", "no longer waits"]);
     stage.is_ready();
     // One who is there is served.
     assert!(stage.runs(&["maint", "all"]).status.success());
@@ -299,7 +299,7 @@ fn what_others_say_is_one_line_that_no_terminal_obeys() {
     let forged = "2026-01-01T00:00:00.000000Z  INFO verdict changed: primary of local is ready";
     let script = format!("printf 'a\\033[2J\\302\\233b\\342\\200\\256c\\r{forged}'; exit 0");
     std::fs::write(stage.path("look"), script).unwrap();
-    stage.rolecall.wait_log(PATIENCE, &["WARN", "look failed"]);
+    stage.rolecall.wait_log(PATIENCE, &["WARN", "poll failed"]);
     let raw = stage.rolecall.log();
     let forged_lines = raw.lines().filter(|line| line.starts_with("2026-01-01")).count();
     let signs = raw.chars().filter(|sign| "\u{1b}\u{9b}\u{202e}\r".contains(*sign)).count();
@@ -379,5 +379,8 @@ fn two_daemons_do_not_share_their_orders() {
     let mut said = String::new();
     second.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(ended.code(), Some(69), "{said}");
-    assert!(said.contains("another process has the orders") && said.contains("hint:"), "{said}");
+    assert!(
+        said.contains("another process uses this order file") && said.contains("hint:"),
+        "{said}"
+    );
 }

@@ -45,7 +45,7 @@ fn h14_no_command_repeats_a_piece_of_a_uri() {
 fn h17_check_warns_of_a_secret_that_others_may_read() {
     let ground = Ground::new();
     let conninfo = format!("host=127.0.0.1 user=u dbname=d password={PASSWORD}");
-    let warned = |mode| said(&ground, "check", &conninfo, mode).contains("others may read");
+    let warned = |mode| said(&ground, "check", &conninfo, mode).contains("other users may read");
     let (open, own) = (warned(0o644), warned(0o640));
     say(&format!("H17: warned of a file that all may read: {open}; of one of a group's: {own}"));
     assert!(open && !own);

@@ -173,7 +173,7 @@ fn h05_who_proves_nothing_is_believed_nothing() {
     well.figure(&format!("{believed} of {all} answers believe a server that proved nothing"));
     meanwhile.was_ready();
     assert_eq!(believed, 0);
-    well.rolecall.wait_log(PATIENCE, &["look failed", "unproven"]);
+    well.rolecall.wait_log(PATIENCE, &["poll failed", "unproven"]);
 }
 
 #[test]

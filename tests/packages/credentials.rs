@@ -79,7 +79,7 @@ pub fn a_key_comes_by_a_credential(host: &Host) {
     machine.sh("systemctl reload rolecall.service");
     let said = machine.journal("-u rolecall.service");
     let mut said = said.iter().rev().filter_map(|entry| entry["MESSAGE"].as_str());
-    assert!(said.any(|line| line.contains("shown to the daemon alone")), "no warning");
+    assert!(said.any(|line| line.contains("can be read by the daemon only")), "no warning");
     host.says("READY\n");
     // As the scripts of an upgrade run it.
     machine.sh("rolecall check");

@@ -216,9 +216,9 @@ fn keeps_no_session(right: Right) {
     let status = beside.command(&["status"]);
     let shown = String::from_utf8_lossy(&status.stdout).into_owned();
     assert_eq!(status.status.code(), Some(1), "{shown}");
-    assert!(shown.contains("fence: ends sessions for "), "{shown}");
+    assert!(shown.contains("fence: it has been ending sessions for "), "{shown}");
     let log = beside.rolecall.log();
-    let said = log.lines().filter(|line| line.contains(" at first, and those that come"));
+    let said = log.lines().filter(|line| line.contains(" client sessions and ends new ones"));
     assert_eq!(said.count(), 1, "said once, not at each look: {log}");
 
     beside.says("primary", "READY");
@@ -229,7 +229,7 @@ fn keeps_no_session(right: Right) {
     });
     lives(&mut app);
     assert_eq!(beside.metric("fence_acts"), 0);
-    beside.rolecall.wait_log(PATIENCE, &["the fence rests"]);
+    beside.rolecall.wait_log(PATIENCE, &["the fence has stopped"]);
     // A reload and a restart of rolecall are nobody's business.
     let mut beside = beside;
     beside.rolecall.reload();
@@ -322,7 +322,7 @@ fn a_role_that_may_not_is_told_so_by_check_status_and_log() {
     beside.server.execute("grant pg_read_all_stats to rolecall");
     assert_eq!(beside.command(&["check"]).status.code(), Some(0));
     wait_ended(app);
-    beside.rolecall.wait_log(PATIENCE, &["the fence can act again"]);
+    beside.rolecall.wait_log(PATIENCE, &["the fence can end sessions again"]);
 }
 
 #[test]
@@ -427,12 +427,12 @@ fn a_rolecall_that_is_not_beside_the_node_is_refused() {
     for (sources, said) in [
         (
             "[source]\nkind = \"postgres\"\nconninfo = \"host=192.0.2.1 user=x\"\n",
-            "192.0.2.1 is no address of this host",
+            "192.0.2.1 is not an address of this host",
         ),
-        ("[source]\nurl = \"http://192.0.2.1:8008\"\n", "192.0.2.1 is no address of this host"),
+        ("[source]\nurl = \"http://192.0.2.1:8008\"\n", "192.0.2.1 is not an address of this host"),
         (
             "[[node]]\nname = \"local\"\nsource = { kind = \"static\", role = \"primary\" }\nlisten = { primary = \"127.0.0.1:1\" }\n",
-            "stands beside [[node]]",
+            "cannot be used together with [[node]]",
         ),
     ] {
         let conninfo =

@@ -190,9 +190,12 @@ fn times_that_are_not_known_are_said_by_check() {
     {
         let (code, said) = checked(status, body, "4s");
         assert_eq!(code, Some(0), "{said}");
-        for part in
-            ["the times of the Patroni of", "are not known", "shortest", "hint: let rolecall"]
-        {
+        for part in [
+            "rolecall could not read ttl, loop_wait and retry_timeout from the Patroni of",
+            "are not known",
+            "shortest",
+            "hint: let rolecall",
+        ] {
             assert!(said.contains(part), "{status} {body}: {said}");
         }
     }

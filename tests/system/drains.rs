@@ -173,7 +173,7 @@ fn a_rolecall_that_stops_drains_its_replica_for_stop_for() {
     let told = now();
     stage.roles[1].signal(Signal::TERM);
     let said = stage.wait(drained, "is drained").last_agent;
-    assert!(said.contains("rolecall stops"), "{said}");
+    assert!(said.contains("rolecall is stopping"), "{said}");
     stage.drains("on_stop = drain", &mut open);
     assert!(now().since(told) < Duration::from_secs(60), "too slow to have shown anything");
 

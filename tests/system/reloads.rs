@@ -86,8 +86,8 @@ fn a_reload_that_leaves_an_inherited_socket_to_nobody_is_refused() {
     rolecall.write_config(&config("primary", &both[..1]));
     rolecall.reload();
     let refused = [
-        "configuration not reloaded, nothing changed",
-        &format!("inherited socket {}", addr(5572)),
+        "the configuration was not reloaded",
+        &format!("socket passed on by systemd at {}", addr(5572)),
         "rolecall.socket",
     ];
     rolecall.wait_log(PATIENCE, &refused);
@@ -107,6 +107,6 @@ fn an_address_that_takes_in_an_open_one_needs_a_restart() {
     // Every address takes the one in that is bound already: it cannot be bound beside it.
     rolecall.write_config(&of("5571".to_owned()));
     rolecall.reload();
-    rolecall.wait_log(PATIENCE, &["nothing changed", "rolecall itself listens on", "restart it"]);
+    rolecall.wait_log(PATIENCE, &["was not reloaded", "rolecall itself listens on", "restart it"]);
     assert_eq!(ask(here, PATIENCE).heard, Heard::Said("READY\n".to_owned()));
 }

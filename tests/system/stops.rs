@@ -100,7 +100,7 @@ fn the_last_word_is_said_for_stop_for_and_by_nobody_who_has_none() {
     }
     let told = now();
     stage.rolecall.signal(Signal::TERM);
-    let word = "maint up #rolecall stops, on_stop is maint\n";
+    let word = "maint up #rolecall is stopping, and `on_stop` is maint\n";
     answers[0].wait_since(0, SOON, "the last word", |c| said(c, word));
     // The same over HTTP, and in `systemctl status`.
     let (status, body) = stage.page("/s0");
@@ -152,14 +152,14 @@ fn a_second_signal_ends_it_at_once() {
         });
         // A reload has nothing to say any more.
         stage.rolecall.signal(Signal::HUP);
-        stage.rolecall.wait_log(SOON, &["not reloaded: stopping"]);
+        stage.rolecall.wait_log(SOON, &["reload ignored: rolecall is stopping"]);
         assert_eq!(ask(port, SOON).heard, Heard::Said("MAINT\n".to_owned()));
         let told = now();
         stage.rolecall.signal(second);
         assert!(stage.rolecall.wait().success(), "{}", stage.rolecall.log());
         let took = now().since(told);
         assert!(took < SOON, "{first:?}, {second:?}: it ended {took:?} after the second");
-        stage.rolecall.wait_log(SOON, &["told twice to stop: at once"]);
+        stage.rolecall.wait_log(SOON, &["second signal to stop"]);
     }
 }
 

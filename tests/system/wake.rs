@@ -179,7 +179,7 @@ fn systemds_runtime_directory_has_the_socket_where_the_file_names_none() {
 
     one.write_config(&sleeper.config(&control(&sleeper.socket)));
     one.reload();
-    one.wait_log(SOON, &["[control] changes at the next restart"]);
+    one.wait_log(SOON, &["changes of [control] take effect at the next restart"]);
     assert!(usual.exists() && !sleeper.socket.exists());
     assert!(one.stop().success());
     one.start();
@@ -200,6 +200,6 @@ fn systemds_runtime_directory_has_the_socket_where_the_file_names_none() {
     one.write_config(&sleeper.config(&elsewhere));
     assert!(one.stop().success());
     one.start();
-    assert!(one.wait_log(SOON, &["nobody can wake rolecall up"]).contains("hint"));
+    assert!(one.wait_log(SOON, &["rolecall cannot receive wake-ups"]).contains("hint"));
     sleeper.says("READY\n");
 }

@@ -105,15 +105,15 @@ fn who_is_no_postgresql_is_named_with_what_finds_out_more() {
             Who::Closes,
             "prefer",
             ErrorKind::Unreachable,
-            ["closed without an answer", "hint: its log"],
+            ["closed without an answer", "hint: the server's log"],
         ),
         (
             Who::Closes,
             "disable",
             ErrorKind::Unreachable,
-            ["closed without an answer", "hint: its log"],
+            ["closed without an answer", "hint: the server's log"],
         ),
-        (Who::Resets, "disable", ErrorKind::Unreachable, ["broken off", "hint: its log"]),
+        (Who::Resets, "disable", ErrorKind::Unreachable, ["broken off", "hint: the server's log"]),
     ] {
         let port = serve(who);
         let error =
@@ -141,15 +141,27 @@ fn what_cannot_be_reached_says_what_shows_why() {
 
 #[test]
 fn who_is_no_patroni_is_named_with_what_helps() {
-    let https = "hint: say https";
+    let https = "hint: use https";
     for (who, kind, said) in [
-        (REDIS, ErrorKind::Malformed, ["is no HTTP", "ss -ltnp"]),
+        (REDIS, ErrorKind::Malformed, ["the answer is not HTTP", "ss -ltnp"]),
         (Who::Closes, ErrorKind::Unreachable, ["closed", https]),
         (Who::Resets, ErrorKind::Unreachable, ["broken off", https]),
-        (status("401 Unauthorized"), ErrorKind::Status, ["got 401", "hint: Patroni asks nobody"]),
-        (status("403 Forbidden"), ErrorKind::Status, ["got 403", "hint: Patroni asks nobody"]),
+        (
+            status("401 Unauthorized"),
+            ErrorKind::Status,
+            ["got 401", "hint: Patroni asks for no password"],
+        ),
+        (
+            status("403 Forbidden"),
+            ErrorKind::Status,
+            ["got 403", "hint: Patroni asks for no password"],
+        ),
         (status("404 Not Found"), ErrorKind::Status, ["got 404", ""]),
-        (status("302 Found"), ErrorKind::Status, ["got 302", "hint: no redirection"]),
+        (
+            status("302 Found"),
+            ErrorKind::Status,
+            ["got 302", "hint: rolecall follows no redirection"],
+        ),
         (status("502 Bad Gateway"), ErrorKind::Status, ["got 502", "hint: a proxy answers"]),
         (status("200 OK"), ErrorKind::Malformed, ["expected Patroni's status as JSON", ""]),
     ] {

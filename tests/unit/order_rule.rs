@@ -177,7 +177,7 @@ fn a_wish_and_a_target_are_read_as_they_are_written() {
     }
     for text in ["", "both", "n2", "n1/primary", "primary/n2", "replica/n1", "/", "ALL"] {
         let why = read(text).expect_err(text);
-        assert_eq!(why, "`all`, a service of primary, both, a node of n1, both, or SERVICE/NODE");
+        assert_eq!(why, "use `all`, a service (primary, both), a node (n1, both), or SERVICE/NODE");
     }
 }
 

@@ -96,19 +96,22 @@ async fn everything_else_shows_nothing_and_says_what_was_expected() {
         ("echo primary; exit 1", "expected exit code 0, got exit status: 1"),
         ("echo none; exit 2", "expected exit code 0, got exit status: 2"),
         ("echo primary; kill -9 $$", "expected exit code 0, got signal: 9"),
-        ("true", "expected a role or `none`, got no output"),
-        ("echo; echo", "got no output"),
+        ("true", "expected a role or `none`, but the command printed nothing"),
+        ("echo; echo", "printed nothing"),
         (
             "echo primary replica",
-            "expected one word of primary, replica, sync_replica, quorum_replica, async_replica, standby_leader and none, got: primary replica",
+            "expected one of the words primary, replica, sync_replica, quorum_replica, async_replica, standby_leader or none, but the command printed: primary replica",
         ),
-        ("echo primary; echo primary", "got: primary"),
-        ("echo Primary", "got: Primary"),
-        ("printf 'prim\\377ary'", "got: prim\u{fffd}ary"),
-        ("printf '\\033[1mprimary'", "got: [1mprimary"),
-        ("head -c 4097 /dev/zero; sleep 1000", "expected one word, got more than 4096 bytes"),
-        ("yes primary", "expected one word, got more than 4096 bytes"),
-        ("echo >&2; echo ' no\taccess ' >&2; echo x >&2; exit 3", "it complained: no access"),
+        ("echo primary; echo primary", "printed: primary"),
+        ("echo Primary", "printed: Primary"),
+        ("printf 'prim\\377ary'", "printed: prim\u{fffd}ary"),
+        ("printf '\\033[1mprimary'", "printed: [1mprimary"),
+        (
+            "head -c 4097 /dev/zero; sleep 1000",
+            "expected one word, but the command printed more than 4096 bytes",
+        ),
+        ("yes primary", "expected one word, but the command printed more than 4096 bytes"),
+        ("echo >&2; echo ' no\taccess ' >&2; echo x >&2; exit 3", "its error output: no access"),
     ] {
         let error = run(script).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Command, "{script}");
@@ -122,7 +125,10 @@ async fn a_program_that_cannot_be_started_is_named() {
     for program in ["/nowhere/role", "/etc/passwd", "/etc"] {
         let error = look(&[program]).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Command);
-        assert!(error.detail.starts_with(&format!("{program}: cannot be started: ")), "{error}");
+        assert!(
+            error.detail.starts_with(&format!("{program}: the command cannot be started: ")),
+            "{error}"
+        );
     }
     assert_eq!(look(&[]).await.unwrap_err().kind, ErrorKind::Command);
 }
@@ -130,7 +136,7 @@ async fn a_program_that_cannot_be_started_is_named() {
 #[tokio::test]
 async fn no_shell_reads_the_arguments() {
     let error = look(&["/bin/echo", "$(echo primary)"]).await.unwrap_err();
-    assert!(error.detail.ends_with("got: $(echo primary)"), "{error}");
+    assert!(error.detail.ends_with("printed: $(echo primary)"), "{error}");
 }
 
 #[tokio::test]

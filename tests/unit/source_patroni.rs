@@ -146,7 +146,7 @@ async fn every_other_answer_shows_nothing_and_says_what_it_was() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", ErrorKind::Unreachable, ""),
         ("HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", ErrorKind::Status, "200 or 503, got 502"),
         ("HTTP/1.1 401 Unauthorized\r\n\r\n", ErrorKind::Status, "got 401"),
-        (&longer, ErrorKind::TooLong, "expected at most 65536 bytes"),
+        (&longer, ErrorKind::TooLong, "expected an answer of at most 65536 bytes"),
     ] {
         let error = look(answer).await.unwrap_err();
         assert_eq!(error.kind, kind, "{answer:.60}: {error}");
@@ -485,7 +485,7 @@ async fn http_and_https_that_meet_are_told_apart() {
     let secure = papers.serve("db1.test", false).await;
     let plain = asking(&format!("http://{secure}"), Resolver::system()).observe().await;
     let error = plain.unwrap_err();
-    assert!(error.detail.contains("say https in `url`"), "{error}");
+    assert!(error.detail.contains("use https in `url`"), "{error}");
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut source = papers.asking(listener.local_addr().unwrap(), Some("db1.test"), None);
@@ -506,7 +506,7 @@ async fn rotated_files_are_used_and_broken_ones_change_nothing() {
     let mut source = papers.asking(addr, Some("db1.test"), Some("rolecall"));
     source.observe().await.unwrap();
     std::fs::write(papers.path("rolecall.pem"), "nothing").unwrap();
-    source.observe().await.expect("the ones before are used on");
+    source.observe().await.expect("rolecall keeps using the old files");
     std::fs::remove_file(papers.path("rolecall.key")).unwrap();
     source.observe().await.expect("and where one is gone");
     // Of another authority: it is used, and the server refuses it.

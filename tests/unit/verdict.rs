@@ -231,7 +231,8 @@ fn a_replica_leaves_at_the_limit_and_comes_back_at_the_lower_mark() {
 
 #[test]
 fn a_replica_at_its_time_limit_does_not_flap() {
-    let limit = LagLimit { bytes: None, time: Some(ms(100)), on_lag: OnLag::Maint };
+    let limit =
+        LagLimit { bytes: None, time: Some(Hysteresis::time(ms(100))), on_lag: OnLag::Maint };
     let policy = Policy { lag: Some(limit), ..replicas(0, 0, OnLag::Maint) };
     let late = |time| {
         let seen = behind(None);
@@ -278,7 +279,7 @@ fn a_source_that_cannot_know_the_lag_is_not_asked_for_it() {
 
 #[test]
 fn a_time_limit_is_kept_too() {
-    let lag = LagLimit { bytes: None, time: Some(ms(39)), on_lag: OnLag::Maint };
+    let lag = LagLimit { bytes: None, time: Some(Hysteresis::time(ms(39))), on_lag: OnLag::Maint };
     let policy = Policy { lag: Some(lag), ..replicas(0, 0, OnLag::Maint) };
     let sources = seen(&[(0, Ok(behind(None)))]);
     assert_eq!(said(0, &sources, &policy), (State::NotReady, "lag_time"));
@@ -291,10 +292,14 @@ fn a_lag_that_the_server_does_not_tell_is_said_in_its_words() {
     for (lack, words, hint) in [
         (
             part,
-            "the server does not tell how far behind it is: function pg_last_wal_replay_lsn() is not supported",
-            "leave `max_lag`",
+            "the server does not tell its replication lag: function pg_last_wal_replay_lsn() is not supported",
+            "remove `max_lag`",
         ),
-        (Lack::Hidden, "this user is not shown how far behind it is", "GRANT pg_read_all_stats"),
+        (
+            Lack::Hidden,
+            "rolecall's user may not see the replication lag",
+            "GRANT pg_read_all_stats",
+        ),
     ] {
         let bare = Observation { lack: Some(lack), ..Observation::of(Role::Replica) };
         let sources = seen(&[(0, Ok(bare.clone()))]);
@@ -305,7 +310,7 @@ fn a_lag_that_the_server_does_not_tell_is_said_in_its_words() {
             assert_eq!(verdict.reason.to_string(), words);
             assert!(verdict.reason.hint().is_some_and(|said| said.contains(hint)));
             // By a limit in time, too; without one the role alone is asked.
-            let time = LagLimit { bytes: None, time: Some(ms(39)), on_lag };
+            let time = LagLimit { bytes: None, time: Some(Hysteresis::time(ms(39))), on_lag };
             assert_eq!(
                 said(0, &sources, &Policy { lag: Some(time), ..policy.clone() }).1,
                 "lag_not_told"
@@ -470,7 +475,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         pool: Pool::default(),
         lag: lag.map(|(bytes, time, drain)| LagLimit {
             bytes,
-            time,
+            time: time.map(Hysteresis::time),
             on_lag: if drain { OnLag::Drain } else { OnLag::Maint },
         }),
         settle: ms(settle),

@@ -123,7 +123,7 @@ fn lag_is_known_from_whoever_knows_it() {
     assert_eq!(said(&policy, patroni(Some(false)), postgres(Some(101), Some(0))), "lag_bytes");
     assert_eq!(said(&policy, patroni(Some(true)), postgres(Some(0), Some(0))), "lag_limit");
     // Patroni knows no time.
-    policy.lag = Some(LagLimit { time: Some(Duration::from_secs(8)), ..limit });
+    policy.lag = Some(LagLimit { time: Some(Hysteresis::time(Duration::from_secs(8))), ..limit });
     assert_eq!(said(&policy, patroni(Some(false)), postgres(None, Some(8))), "serves");
     assert_eq!(said(&policy, patroni(Some(false)), postgres(None, Some(9))), "lag_time");
     assert_eq!(said(&policy, patroni(Some(false)), postgres(None, None)), "lag_unknown");

@@ -5,7 +5,7 @@
 
 mod running;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::config::{Config, Node, Source as Configured};
 use crate::host::clock::{Clock, wall_clock};
 use crate::host::failure::Failure;
 use crate::look::error::SourceError;
+use crate::look::measure;
 use crate::look::observation::Observation;
 use crate::look::release::Release;
 use crate::look::repmgr::{Attached, NodeId, Registered, Row};
@@ -180,9 +181,11 @@ impl Answer {
         })
     }
 
-    /// For a person.
-    pub fn text(&self) -> String {
-        self.0.iter().map(OfNode::text).collect()
+    /// For a person; what the daemon says goes first. Each hint is given once.
+    pub fn text(&self, running: &Running) -> String {
+        let mut hints = Hints::default();
+        let told = running.text(&mut hints);
+        self.0.iter().fold(told, |text, of| text + &of.text(&mut hints))
     }
 
     /// For a program: one object where one node was asked about, else all of them under `nodes`.
@@ -196,29 +199,40 @@ impl Answer {
     }
 }
 
+/// The hints that were given.
+#[derive(Default)]
+pub struct Hints(BTreeSet<String>);
+
+impl Hints {
+    /// The line of a hint, unless it was given already.
+    fn line(&mut self, hint: &str) -> String {
+        if self.0.insert(hint.to_owned()) { format!("    hint: {hint}\n") } else { String::new() }
+    }
+}
+
 impl OfNode {
-    fn text(&self) -> String {
+    fn text(&self, hints: &mut Hints) -> String {
         let mut out = format!("node {}\n", self.node);
         for look in &self.looks {
             let said = match &look.seen {
                 Ok(seen) => in_words(seen),
-                Err(error) => {
-                    let kind = error.kind;
-                    format!("{}: {error}\n    hint: {}", kind.label(), kind.hint())
-                }
+                Err(error) => format!("{}: {error}", error.kind.label()),
             };
             // Writing to a string cannot fail.
             let _ = writeln!(out, "  source {} ({} ms): {said}", look.kind, look.took_ms);
+            if let Err(error) = &look.seen {
+                out.push_str(&hints.line(error.kind.hint()));
+            }
             if let Some(overrated) = &look.overrated {
-                let _ =
-                    writeln!(out, "    warning: {overrated}\n    hint: {}", failover_after::HINT);
+                let _ = writeln!(out, "    warning: {overrated}");
+                out.push_str(&hints.line(failover_after::HINT));
             }
             out.push_str(&look.cluster());
         }
         for (service, verdict) in &self.decided {
             let _ = writeln!(out, "  service {service}: {}, {}", verdict.state, verdict.reason);
             if let Some(hint) = verdict.reason.hint() {
-                let _ = writeln!(out, "    hint: {hint}");
+                out.push_str(&hints.line(hint));
             }
         }
         out
@@ -287,17 +301,20 @@ impl Looked {
                     .flatten()
                     .collect(),
                 None if row.shares_address => {
-                    "not asked: its row leads to where another one leads, so neither votes"
+                    "not polled: its row in repmgr.nodes has the address of another node, so \
+                     neither of them votes"
                         .to_owned()
                 }
-                None if row.leads_to_its_server() => "not asked".to_owned(),
-                None => "not asked: its row leads to no other host, so it never votes".to_owned(),
+                None if row.leads_to_its_server() => "not polled".to_owned(),
+                None => "not polled: its row in repmgr.nodes has no address by which this host \
+                         reaches it, so it never votes"
+                    .to_owned(),
             };
             let _ = writeln!(out, "{line}");
         }
         if round.electors > 0 {
             let (votes, electors) = (round.votes, round.electors);
-            let _ = writeln!(out, "    {votes} of {electors} nodes vote for this one");
+            let _ = writeln!(out, "    {votes} of {electors} nodes vote for this node");
         }
         out
     }
@@ -310,18 +327,18 @@ impl Looked {
         }
         Some(match released? {
             (_, None) => {
-                "; its rolecall has not released: it did not answer, or not as one of this \
-                          cluster with the same `release_key_file`"
+                "; its rolecall has not given way: it did not answer, or its `release_key_file` \
+                 is not the same as here"
                     .to_owned()
             }
             (_, Some(release)) if release.claims => {
-                "; its rolecall has not released: it may still be the primary".to_owned()
+                "; its rolecall has not given way: that node may still be the primary".to_owned()
             }
             (_, Some(release)) => format!(
-                "; its rolecall has not released yet: it said READY {:.1} s ago, and an HAProxy \
-                 remembers that for {:.1} s",
-                release.last_ready.as_secs_f64(),
-                release.memory.as_secs_f64()
+                "; its rolecall has not given way yet: it last answered READY {} ago, and HAProxy may \
+                 remember that for {}",
+                measure::about(release.last_ready),
+                measure::about(release.memory)
             ),
         })
     }
@@ -340,7 +357,9 @@ impl Looked {
 fn following(seen: &Observation) -> String {
     match seen.repmgr.as_ref().map(|said| &said.attached) {
         Some(Attached::To(id)) => format!(", follows {id}"),
-        Some(Attached::Unknown(address)) => format!(", follows {address}, which is no node's"),
+        Some(Attached::Unknown(address)) => {
+            format!(", follows {address}, which is the address of no known node")
+        }
         Some(Attached::Nobody) | None => String::new(),
     }
 }
@@ -351,7 +370,7 @@ fn in_words(seen: &Observation) -> String {
         Some(true) => words.push("holds the leader lock".to_owned()),
         Some(false) if seen.role == Some(crate::look::role::Role::StandbyLeader) => {
             words.push(
-                "leads a standby cluster, which has a lock of its own and no primary".to_owned(),
+                "leads a standby cluster, which has its own leader lock and no primary".to_owned(),
             );
         }
         Some(false) => words.push("does not hold the leader lock".to_owned()),
@@ -360,10 +379,10 @@ fn in_words(seen: &Observation) -> String {
     if let Some(patroni) = &seen.patroni {
         let flags = [
             (patroni.paused, "paused"),
-            (patroni.unlocked, "nobody holds the lock"),
-            (patroni.failsafe, "failsafe mode"),
+            (patroni.unlocked, "no node holds the leader lock"),
+            (patroni.failsafe, "failsafe mode is active"),
             (patroni.pending_restart, "a restart is pending"),
-            (patroni.over_lag == Some(true), "over the lag limit"),
+            (patroni.over_lag == Some(true), "lag exceeds max_lag"),
         ];
         words.extend(flags.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned()));
     }
@@ -374,7 +393,7 @@ fn in_words(seen: &Observation) -> String {
         words.push("default_transaction_read_only is on".to_owned());
     }
     if seen.no_load_balance {
-        words.push("tagged noloadbalance".to_owned());
+        words.push("has the tag noloadbalance".to_owned());
     }
     if let Some(tags) = seen.tags.as_ref().filter(|tags| !tags.is_empty()) {
         words.push(format!("tags {tags}"));
@@ -386,11 +405,11 @@ fn in_words(seen: &Observation) -> String {
         if replay.paused {
             words.push("replay paused".to_owned());
         }
-        words.extend(replay.lag_bytes.map(|bytes| format!("{bytes} bytes behind")));
-        words.extend(replay.lag_time.map(|time| format!("{:.1} s behind", time.as_secs_f64())));
+        words.extend(replay.lag_bytes.map(|bytes| format!("{} behind", measure::size(bytes))));
+        words.extend(replay.lag_time.map(|time| format!("{} behind", measure::about(time))));
     }
     for (whose, end) in [("its", seen.expiry.peer), ("our", seen.expiry.own)] {
-        words.extend(end.map(|end| format!("{whose} certificate ends {}", in_days(end))));
+        words.extend(end.map(|end| format!("{whose} certificate expires {}", in_days(end))));
     }
     words.join(", ")
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::cli::ask::Hints;
 use crate::cli::overview;
 use crate::host::failure::Failure;
 use crate::verdict::state::State;
@@ -63,11 +64,11 @@ impl Running {
     }
 
     /// For a person.
-    pub fn text(&self) -> String {
+    pub fn text(&self, hints: &mut Hints) -> String {
         let told = match self {
             Self::NoPlace => return String::new(),
             Self::Silent(failure) => {
-                return format!("the running rolecall is not known: {failure}\n\n");
+                return format!("the running rolecall could not be asked: {failure}\n\n");
             }
             Self::Says(told) => told,
         };
@@ -79,10 +80,10 @@ impl Running {
             let _ =
                 writeln!(out, "  service {name} of {node}: {state}, {}", overview::why(service));
             if let Some(hint) = service["hint"].as_str() {
-                let _ = writeln!(out, "    hint: {hint}");
+                out.push_str(&hints.line(hint));
             }
         }
-        out.push_str("\nwhat one look shows now\n");
+        out.push_str("\nresult of a poll just now\n");
         out
     }
 
@@ -133,7 +134,7 @@ mod tests {
         assert_eq!(told(None, None).states(), [State::Ready, State::NotReady, State::Drain]);
         assert_eq!(told(Some("rw"), Some("n1")).states(), [State::Ready]);
         assert_eq!(told(Some("rw"), Some("n3")).states(), []);
-        let text = told(Some("rw"), None).text();
+        let text = told(Some("rw"), None).text(&mut Hints::default());
         assert!(text.contains("  service rw of n1: ready, is primary, held until "), "{text}");
         assert!(text.contains(" UTC (9 s)\n    hint: go\n"), "{text}");
         assert!(text.contains("  service rw of n2: drain, is primary\n"), "{text}");
@@ -144,12 +145,16 @@ mod tests {
     fn a_daemon_that_cannot_be_asked_is_said_and_one_that_has_no_place_is_not() {
         let failure = Failure::new(Exit::Unavailable, "nobody there").hint("start it");
         let silent = Running::of(Some(Err(failure)), None, None);
-        assert!(silent.text().starts_with("the running rolecall is not known: nobody there"));
+        assert!(
+            silent
+                .text(&mut Hints::default())
+                .starts_with("the running rolecall could not be asked: nobody there")
+        );
         assert_eq!(
             (silent.states(), silent.json()["error"].as_str()),
             (vec![], Some("nobody there"))
         );
         let none = Running::of(None, None, None);
-        assert_eq!((none.text(), none.json()), (String::new(), Value::Null));
+        assert_eq!((none.text(&mut Hints::default()), none.json()), (String::new(), Value::Null));
     }
 }

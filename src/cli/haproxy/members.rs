@@ -20,8 +20,8 @@ use crate::source::{RoleSource as _, Source};
 use crate::verdict::lock::USUAL_SPAN;
 use crate::verdict::state::State;
 
-const TEMPLATE: &str = "take a file of haproxy/, which comes with rolecall, and put in your addresses; \
-                        or name every server as a [[node]]";
+const TEMPLATE: &str = "copy one of the files in haproxy/, which come with rolecall, and replace \
+                        the addresses; or list every server as a [[node]]";
 
 /// One server as somebody else calls it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,10 @@ pub async fn found(
     let version = version.unwrap_or(config.haproxy.version);
     if version < OLDEST {
         let what = format_args!("HAProxy {}.{} is too old", version.0, version.1);
-        let hint = format_args!("{}.{} is the oldest that is written for", OLDEST.0, OLDEST.1);
+        let hint = format_args!(
+            "rolecall writes configurations for HAProxy {}.{} and newer",
+            OLDEST.0, OLDEST.1
+        );
         return Err(Failure::new(exit, what).hint(hint));
     }
     let resolver = Resolver::system();
@@ -65,7 +68,10 @@ pub async fn found(
         [only] if only.name == LOCAL => listed(only, &resolver, &mut left_out).await?,
         nodes => {
             let members = nodes.iter().enumerate().map(|(at, node)| of_node(at, node, &resolver));
-            ("[[node]] in rolecall's configuration", try_join_all(members).await?)
+            (
+                "expected every server as a [[node]] in rolecall's configuration",
+                try_join_all(members).await?,
+            )
         }
     };
     let pools = pools(config, &members, port)?;
@@ -118,7 +124,8 @@ async fn listed(
         left_out.extend(members.left_out);
         if members.servers.is_empty() {
             let what = format_args!("{} has no server yet", members.from);
-            return Err(Failure::new(Exit::Unavailable, what).hint("run it once the cluster is up"));
+            return Err(Failure::new(Exit::Unavailable, what)
+                .hint("run this command again once the cluster is up"));
         }
         let servers = members.servers.into_iter().map(|listed| Member::of(listed, None));
         return Ok((members.from, servers.collect()));
@@ -141,7 +148,9 @@ async fn of_node(at: usize, node: &Node, resolver: &Resolver) -> Result<Member, 
             return Ok(Member::of(Listed { name: name.clone(), at: found }, Some(at)));
         }
     }
-    let what = format_args!("node {name}: its source does not know where PostgreSQL is");
+    let what = format_args!(
+        "node {name}: its source does not say at which address clients reach PostgreSQL"
+    );
     Err(Failure::new(Exit::Config, what).hint(TEMPLATE))
 }
 
@@ -168,14 +177,18 @@ fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Fa
             }
             let above = u16::try_from(pools.len()).ok().and_then(|above| port.checked_add(above));
             let port = above.ok_or_else(|| {
-                Failure::new(Exit::Usage, "the ports for clients end beyond 65535")
-                    .hint("give a lower --port; every service takes one from there up")
+                Failure::new(Exit::Usage, "the ports for clients would exceed 65535").hint(
+                    "choose a lower --port: the first service uses it and each further service \
+                     uses the next port",
+                )
             })?;
             // HAProxy beside this rolecall could not listen there.
             if of.iter().any(|(member, _)| member.node.is_some()) && listens(config, port) {
-                let what =
-                    format_args!("port {port}, for clients, is one that rolecall listens on");
-                let hint = "give another --port; every service takes one from there up";
+                let what = format_args!(
+                    "port {port} is meant for clients, but rolecall itself listens on it"
+                );
+                let hint = "choose another --port: the first service uses it and each further \
+                            service uses the next port";
                 return Err(Failure::new(Exit::Usage, what).hint(hint));
             }
             pools.push(Pool {
@@ -218,7 +231,7 @@ fn server(
     let server = Server::new(name.to_owned(), &member.host, member.port, agent);
     server.map(Some).map_err(|error| {
         let what = format_args!("server {name}: {error}");
-        Failure::new(Exit::Config, what).hint("an address or a plain name is expected")
+        Failure::new(Exit::Config, what).hint("expected an IP address or a host name")
     })
 }
 
@@ -266,12 +279,11 @@ fn beside(config: &Config, service: &Service, member: &Member) -> Result<Agent, 
         (Some(open), _) => open,
         (None, _) => {
             let what = format_args!(
-                "service {} listens on the loopback address alone, where HAProxy cannot ask about \
-                 {} at {}",
+                "service {} listens on the loopback address only, so HAProxy cannot ask about {} \
+                 at {}",
                 service.name, member.name, member.host
             );
-            let hint =
-                r#"let it listen on every address, `listen = "5555"`, with `allow` for HAProxy's"#;
+            let hint = r#"let the service listen on every address with `listen = "5555"`, and list HAProxy's networks in `allow`"#;
             return Err(Failure::new(Exit::Config, what).hint(hint));
         }
     };
@@ -306,10 +318,12 @@ fn check_wording(service: &Service) -> Result<(), Failure> {
         return Ok(());
     }
     let what = format_args!(
-        "service {}: its `reply` for a node that is ready says {:?}, expected `ready` or `READY` in it",
+        "service {}: the `reply` for a node that is ready is {:?}, which contains neither `ready` \
+         nor `READY`",
         service.name,
         words.trim_end()
     );
-    Err(Failure::new(Exit::Config, what)
-        .hint(r#"reply = "plain" or "full"; no other lifts `disabled`"#))
+    Err(Failure::new(Exit::Config, what).hint(
+        r#"use reply = "plain" or reply = "full": no other reply ends HAProxy's state `disabled`"#,
+    ))
 }

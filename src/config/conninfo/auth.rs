@@ -78,22 +78,23 @@ impl RequireAuth {
     pub(super) fn read(text: &str) -> Result<Self, ConninfoError> {
         let known = Method::ALL.map(Method::as_str).join(", ");
         let refused = |what: String| {
-            let hint =
-                format!("a list without spaces of {known}; or each of them with a `!` before");
+            let hint = format!("a list without spaces of {known}; or each of them after a `!`");
             ConninfoError::new(format!("`require_auth` {what}"), hint)
         };
         let (mut listed, mut negated) = (0, None);
         for (at, word) in text.split(',').enumerate() {
             let (not, word) = word.strip_prefix('!').map_or((false, word), |word| (true, word));
             if *negated.get_or_insert(not) != not {
-                return Err(refused("lists methods with a `!` and without one".to_owned()));
+                return Err(refused(
+                    "contains methods with a `!` and methods without one".to_owned(),
+                ));
             }
             let method = Method::ALL.into_iter().find(|method| method.as_str() == word);
             let method = method
-                .ok_or_else(|| refused(format!("has no method as its word {}", at + 1)))?
+                .ok_or_else(|| refused(format!("has no authentication method as word {}", at + 1)))?
                 .bit();
             if listed & method != 0 {
-                return Err(refused(format!("says its word {} twice", at + 1)));
+                return Err(refused(format!("repeats a method as word {}", at + 1)));
             }
             listed |= method;
         }
@@ -102,7 +103,7 @@ impl RequireAuth {
         if had.into_iter().any(|method| all.allows(method)) {
             return Ok(all);
         }
-        Err(refused("leaves no method that rolecall has".to_owned()))
+        Err(refused("excludes every method that rolecall supports".to_owned()))
     }
 }
 
@@ -128,15 +129,15 @@ mod tests {
             assert_eq!(named, !text.starts_with('!'), "{text}");
         }
         for (text, said) in [
-            ("scram", "no method as its word 1"),
-            ("md5, scram-sha-256", "no method as its word 2"),
-            ("md5,", "no method as its word 2"),
-            ("md5,!none", "with a `!` and without"),
-            ("!none,md5", "with a `!` and without"),
-            ("md5,md5", "says its word 2 twice"),
-            ("!md5,!md5", "says its word 2 twice"),
-            ("gss,sspi", "no method that rolecall has"),
-            ("!none,!password,!md5,!scram-sha-256", "no method that rolecall has"),
+            ("scram", "no authentication method as word 1"),
+            ("md5, scram-sha-256", "no authentication method as word 2"),
+            ("md5,", "no authentication method as word 2"),
+            ("md5,!none", "methods with a `!`"),
+            ("!none,md5", "methods with a `!`"),
+            ("md5,md5", "repeats a method as word 2"),
+            ("!md5,!md5", "repeats a method as word 2"),
+            ("gss,sspi", "every method that rolecall supports"),
+            ("!none,!password,!md5,!scram-sha-256", "every method that rolecall supports"),
         ] {
             let error = RequireAuth::read(text).unwrap_err();
             assert!(error.problem.contains(said), "{text}: {error}");

@@ -22,13 +22,13 @@ enum Fate {
     Never(&'static str),
 }
 
-const LEAVE: &str = "rolecall does nothing else there; leave it out";
-const SEVERAL: &str = "the hosts of one source are addresses of one server, whatever its role is: rolecall finds that \
-                       out; leave it out, and give each server a source of its own";
-const ROLE: &str = "rolecall finds out itself which role the server has; leave it out";
-const REVOKED: &str = "revocation lists are not read; leave it out";
-const KEYS_OF_SCRAM: &str = "give the password: `password_credential`, `passfile`";
-const OAUTH: &str = "rolecall does not log in by OAuth; give its role a password or a certificate";
+const LEAVE: &str = "remove it: rolecall always does that";
+const SEVERAL: &str = "remove it and give each server a source of its own: the hosts of one \
+                       source must be addresses of one server, whose role rolecall finds out";
+const ROLE: &str = "remove it: rolecall finds out the role of the server itself";
+const REVOKED: &str = "remove it: rolecall reads no revocation lists";
+const KEYS_OF_SCRAM: &str = "set `password_credential` or `passfile` instead";
+const OAUTH: &str = "rolecall does not log in by OAuth: give its role a password or a certificate";
 
 /// Every key of libpq of PostgreSQL 18 (`PQconninfoOptions` in fe-connect.c) that has no field of its own.
 const FATES: [(&str, Fate); 33] = [
@@ -51,13 +51,13 @@ const FATES: [(&str, Fate); 33] = [
     ("replication", Fate::Only(&["false", "off", "no", "0"], LEAVE)),
     ("min_protocol_version", Fate::Only(&["3.0"], LEAVE)),
     ("max_protocol_version", Fate::Only(&["3.0", "3.2", "latest"], LEAVE)),
-    ("requirepeer", Fate::Never("who owns the socket's server is not asked; leave it out")),
+    ("requirepeer", Fate::Never("remove it: rolecall does not check which user owns the socket")),
     ("sslcrl", Fate::Never(REVOKED)),
     ("sslcrldir", Fate::Never(REVOKED)),
-    ("sslkeylogfile", Fate::Never("keys of sessions are never written down; leave it out")),
+    ("sslkeylogfile", Fate::Never("remove it: rolecall never writes down session keys")),
     (
         "sslpassword",
-        Fate::Never("give `sslkey` a key that is not encrypted, readable by rolecall alone"),
+        Fate::Never("set `sslkey` to a key without a passphrase that only rolecall can read"),
     ),
     ("scram_client_key", Fate::Never(KEYS_OF_SCRAM)),
     ("scram_server_key", Fate::Never(KEYS_OF_SCRAM)),
@@ -65,24 +65,26 @@ const FATES: [(&str, Fate); 33] = [
     ("oauth_client_id", Fate::Never(OAUTH)),
     ("oauth_client_secret", Fate::Never(OAUTH)),
     ("oauth_scope", Fate::Never(OAUTH)),
-    ("service", Fate::Never("write the service's keys here")),
-    ("servicefile", Fate::Never("write the service's keys here")),
+    ("service", Fate::Never("write the service's keys into `conninfo`")),
+    ("servicefile", Fate::Never("write the service's keys into `conninfo`")),
     // Of libpq up to 13, which it read and did not use.
     ("authtype", Fate::Nothing),
     ("tty", Fate::Nothing),
 ];
 
 /// The keys that change something.
-const HONOURED: &str = "known keys: host hostaddr port dbname user password passfile service servicefile sslmode \
-                        sslrootcert sslcert sslkey sslcertmode sslsni ssl_min_protocol_version \
-                        ssl_max_protocol_version channel_binding require_auth application_name options";
+const HONOURED: &str = "the known keys are: host hostaddr port dbname user password passfile \
+                        service servicefile sslmode sslrootcert sslcert sslkey sslcertmode sslsni \
+                        ssl_min_protocol_version ssl_max_protocol_version channel_binding \
+                        require_auth application_name options";
 
 /// Most servers of one string that are looked at, the first ones; libpq tries all of them, and nobody
 /// writes down more ways to one server.
 pub const MAX_PLACES: usize = 8;
 
 /// What to do about a URI of which a part cannot be used.
-const ENCODE: &str = "in a user's name and password `@ / ? : #` are written %40 %2F %3F %3A %23; a passfile needs none";
+const ENCODE: &str = "in a user name or password write `@ / ? : #` as %40 %2F %3F %3A %23; a \
+                      passfile needs none of this";
 
 /// The keys and values of a string. A later value replaces an earlier one and an empty one stands
 /// for none, as with libpq.
@@ -98,8 +100,8 @@ impl Given {
         keys.retain(|_, value| !value.is_empty());
         if keys.values().any(|value| value.contains('\0')) {
             return Err(ConninfoError::new(
-                "a value holds a zero byte, expected text",
-                "no key of a connection string can hold one",
+                "a value contains a zero byte, expected text",
+                "remove it: no value of a connection string may contain one",
             ));
         }
         Ok(Self { keys, uri })
@@ -128,7 +130,7 @@ impl Given {
         known.map(|(_, meaning)| Some(*meaning)).ok_or_else(|| {
             let list: Vec<_> = words.iter().map(|(word, _)| *word).collect();
             let expected = format!("one of {}", list.join(", "));
-            self.wrong(key, &value, &expected, "the words are libpq's, in lower case")
+            self.wrong(key, &value, &expected, "write libpq's words in lower case")
         })
     }
 
@@ -138,7 +140,8 @@ impl Given {
         if count > MAX_PLACES {
             return Err(ConninfoError::new(
                 format!("`host` lists {count} hosts, expected {MAX_PLACES} at most"),
-                "the hosts of one source are addresses of one server; give each server a source of its own",
+                "the hosts of one source must be addresses of one server: give each server a \
+                 source of its own",
             ));
         }
         // Only who may be sent elsewhere has a choice.
@@ -182,7 +185,7 @@ impl Given {
 
     fn hostaddr(&self, value: &str) -> Result<IpAddr, ConninfoError> {
         let expected = "an IPv4 or IPv6 address";
-        let wrong = |_| self.wrong("hostaddr", value, expected, "a name belongs into `host`");
+        let wrong = |_| self.wrong("hostaddr", value, expected, "put a name into `host`");
         value.parse().map_err(wrong)
     }
 
@@ -212,20 +215,21 @@ impl Given {
         };
         if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && root.is_none() {
             return Err(ConninfoError::new(
-                "`sslmode` asks for a verified certificate and `sslrootcert` is missing",
+                "`sslmode` requires a verified certificate, but `sslrootcert` is missing",
                 "set sslrootcert=FILE, or sslrootcert=system for the operating system's authorities",
             ));
         }
         if root == Some(Root::System) && mode != SslMode::VerifyFull {
             return Err(ConninfoError::new(
-                "`sslrootcert` is \"system\" and `sslmode` is weaker than verify-full",
-                "anybody can have a certificate the system trusts: set sslmode=verify-full",
+                "`sslrootcert` is \"system\", but `sslmode` is weaker than verify-full",
+                "set sslmode=verify-full: anybody can get a certificate that the operating system \
+                 trusts",
             ));
         }
         if mode == SslMode::VerifyFull && places.iter().any(|place| place.name().is_empty()) {
             return Err(ConninfoError::new(
-                "`sslmode` is verify-full and `host` is missing",
-                "beside `hostaddr`, set `host` to the name in the server's certificate",
+                "`sslmode` is verify-full, but `host` is missing",
+                "set `host` to the name in the server's certificate, in addition to `hostaddr`",
             ));
         }
         let shown = [("allow", true), ("disable", false)];
@@ -241,8 +245,8 @@ impl Given {
             (None, None) => None,
             _ => {
                 return Err(ConninfoError::new(
-                    "one of `sslcert` and `sslkey` is missing",
-                    "a client certificate needs both",
+                    "only one of `sslcert` and `sslkey` is set",
+                    "set both: a client certificate needs its key",
                 ));
             }
         };
@@ -263,8 +267,8 @@ impl Given {
             (2, _) => Ok(TlsVersions::Only12),
             (_, 3) => Ok(TlsVersions::Only13),
             _ => Err(ConninfoError::new(
-                "`ssl_min_protocol_version` is above `ssl_max_protocol_version`",
-                "TLSv1.2 and TLSv1.3 are spoken; leave both out",
+                "`ssl_min_protocol_version` is higher than `ssl_max_protocol_version`",
+                "rolecall supports TLSv1.2 and TLSv1.3; remove both",
             )),
         }
     }
@@ -305,7 +309,7 @@ impl Given {
             match fate {
                 Fate::Number if value.trim().parse::<i32>().is_ok() => {}
                 Fate::Number => {
-                    let hint = "or leave it out: the source's `timeout` bounds the whole look";
+                    let hint = "or remove it: `timeout` of the source limits the whole poll";
                     wrong.push(self.wrong(key, &value, "a whole number", hint));
                 }
                 Fate::Nothing => {}
@@ -314,7 +318,7 @@ impl Given {
                     wrong.push(self.wrong(key, &value, &values.join(" or "), hint));
                 }
                 Fate::Never(hint) => {
-                    let what = format!("`{key}` is not a key that rolecall honours");
+                    let what = format!("rolecall does not support the key `{key}`");
                     wrong.push(ConninfoError::new(what, *hint));
                 }
             }
@@ -322,8 +326,8 @@ impl Given {
         if !self.keys.is_empty() {
             // A password with a space in it and no quotes falls apart into what looks like a key.
             wrong.push(ConninfoError::new(
-                "a word before `=` is no key of libpq",
-                format!("{HONOURED}; values with spaces are written in quotes: password='a \\' b'"),
+                "a word before `=` is not a libpq key",
+                format!("{HONOURED}; put values with spaces into quotes: password='a \\' b'"),
             ));
         }
         wrong
@@ -333,7 +337,7 @@ impl Given {
 fn miscounted(key: &str, found: usize, expected: usize) -> ConninfoError {
     ConninfoError::new(
         format!("`{key}` lists {found} values, expected {expected}"),
-        "`host`, `hostaddr` and `port` list one value for each server",
+        "`host`, `hostaddr` and `port` must each have one value per server",
     )
 }
 
@@ -343,13 +347,13 @@ fn host(value: String) -> Result<String, ConninfoError> {
     if value.starts_with('@') {
         return Err(ConninfoError::new(
             "`host` is an abstract socket, expected a name, an address or a directory",
-            "set unix_socket_directories to a directory and name it here",
+            "set PostgreSQL's unix_socket_directories to a directory and name that directory here",
         ));
     }
     let sign = |c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'));
     if !value.starts_with('/') && value.contains(sign) {
-        let what =
-            "`host` holds a sign that no name has, expected a name, an address or a directory";
+        let what = "`host` contains a character that no host name has, expected a name, an \
+                    address or a directory";
         return Err(ConninfoError::new(what, format!("a directory begins with `/`; {ENCODE}")));
     }
     Ok(value)

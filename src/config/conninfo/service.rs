@@ -61,7 +61,7 @@ fn find(service: &str, files: &[(PathBuf, bool)]) -> Result<Vec<(String, String)
         let bytes = small_file::read(path, MAX_BYTES).map_err(|error| {
             ConninfoError::new(
                 format!("service file {}", error.detail),
-                "rolecall's user must be able to read it",
+                "let rolecall's user read it",
             )
         })?;
         let text = String::from_utf8_lossy(&bytes);
@@ -71,11 +71,11 @@ fn find(service: &str, files: &[(PathBuf, bool)]) -> Result<Vec<(String, String)
         looked.push(path.display().to_string());
     }
     let looked =
-        if looked.is_empty() { "no service file is there".to_owned() } else { looked.join(", ") };
+        if looked.is_empty() { "there is no service file".to_owned() } else { looked.join(", ") };
     Err(ConninfoError::new(
-        format!("`service` is {service:?}, which is nowhere ({looked})"),
-        "write [NAME] and its keys into pg_service.conf, or name the file with `servicefile`; the daemon has no \
-         home of its own",
+        format!("`service` is {service:?}, which no service file contains ({looked})"),
+        "add [NAME] and its keys to pg_service.conf, or set `servicefile`; the daemon has no home \
+         directory",
     ))
 }
 
@@ -107,14 +107,14 @@ fn section(
             ConninfoError::new(format!("line {} of {} {what}", at + 1, path.display()), hint)
         };
         if line.starts_with("ldap") {
-            let hint = "write the keys here: rolecall asks no directory";
-            return Err(wrong("leads to LDAP", hint));
+            let hint = "write the keys here: rolecall asks no LDAP server";
+            return Err(wrong("refers to LDAP", hint));
         }
         let Some((key, value)) = line.split_once('=') else {
-            return Err(wrong("is not key=value", "one key=value on each line, without spaces"));
+            return Err(wrong("is not key=value", "write one key=value per line, without spaces"));
         };
         if matches!(key, "service" | "servicefile") {
-            return Err(wrong("names another service", "write that one's keys here"));
+            return Err(wrong("refers to another service", "write the keys of that service here"));
         }
         // The first one counts.
         if !keys.iter().any(|(known, _)| known == key) {
@@ -155,9 +155,9 @@ mod tests {
     #[test]
     fn a_service_that_cannot_be_honoured_is_refused_by_line_and_file() {
         for (service, said) in [
-            ("gamma", "`service` is \"gamma\", which is nowhere"),
+            ("gamma", "`service` is \"gamma\", which no service file contains"),
             ("ldap", "line 14 of"),
-            ("nested", "names another service"),
+            ("nested", "refers to another service"),
             ("bare", "is not key=value"),
             ("other", "line 4 of"),
         ] {

@@ -24,8 +24,8 @@ fn word_keys(text: &str) -> Result<BTreeMap<String, String>, ConninfoError> {
         let (key, after) = rest.split_at(end);
         let Some(value) = after.trim_start_matches(is_space).strip_prefix('=') else {
             return Err(ConninfoError::new(
-                format!("word {} is not followed by `=`", keys.len() + 1),
-                "expected key=value words, or postgresql://...; values with spaces need quotes",
+                format!("the word {} is not followed by `=`", keys.len() + 1),
+                "expected key=value pairs or postgresql://...; put values with spaces into quotes",
             ));
         };
         let (value, after) = word_value(value.trim_start_matches(is_space))?;
@@ -52,8 +52,8 @@ fn word_value(text: &str) -> Result<(String, &str), ConninfoError> {
             Some(c) => value.push(c),
             None if quote => {
                 return Err(ConninfoError::new(
-                    "a quoted value does not end, expected `'`",
-                    r"inside quotes, `'` is written \' and `\` is written \\",
+                    "a quoted value has no end, expected `'`",
+                    r"inside quotes write `'` as \\' and `\\` as \\\\",
                 ));
             }
             None => return Ok((value, "")),
@@ -77,8 +77,9 @@ fn uri_keys(text: &str) -> Result<BTreeMap<String, String>, ConninfoError> {
     // a piece of the password, which would be shown, and looked up as a name.
     if rest.contains('@') {
         return Err(ConninfoError::new(
-            "an `@` in the URI stands behind a `/` or another `@`, expected one at most",
-            "in a user's name and password `@` is written %40 and `/` %2F, and `@` in a value %40",
+            "an `@` in the URI comes after a `/` or another `@`, expected at most one",
+            "in a user name or password write `@` as %40 and `/` as %2F; in a value write `@` as \
+             %40",
         ));
     }
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
@@ -109,7 +110,7 @@ fn uri_keys(text: &str) -> Result<BTreeMap<String, String>, ConninfoError> {
             _ => {
                 return Err(ConninfoError::new(
                     "a part of the URI's query is not key=value",
-                    "parts are separated by `&`; a `=` in a value is written %3D",
+                    "separate the parts with `&`; write `=` in a value as %3D",
                 ));
             }
         };
@@ -135,15 +136,18 @@ fn uri_host(text: &str) -> Result<(&str, &str), ConninfoError> {
             Ok((host, after))
         }
         _ => Err(ConninfoError::new(
-            "an address in brackets is empty, does not end or is followed by something else",
-            "an IPv6 address is written [::1] or [::1]:5432",
+            "an address in brackets is empty, has no end, or is followed by something else",
+            "write an IPv6 address as [::1] or [::1]:5432",
         )),
     }
 }
 
 fn decoded(text: &str) -> Result<String, ConninfoError> {
     let broken = |what| {
-        ConninfoError::new(what, "`%` begins two hexadecimal digits of UTF-8; itself it is %25")
+        ConninfoError::new(
+            what,
+            "`%` must be followed by two hexadecimal digits of UTF-8; write `%` itself as %25",
+        )
     };
     for (at, _) in text.match_indices('%') {
         let hex = text.as_bytes().get(at + 1..at + 3);

@@ -110,11 +110,12 @@ fn the_other_keys_are_read_or_change_nothing() {
 /// As `pg_basebackup -R` of PostgreSQL 18 writes it, and with what drivers add.
 #[test]
 fn what_others_write_down_is_read_where_it_changes_nothing() {
-    let written = "user=rolecall passfile=/p channel_binding=prefer host=db1 port=5432 sslmode=prefer \
-                   sslnegotiation=postgres sslcompression=0 sslcertmode=allow sslsni=1 \
-                   ssl_min_protocol_version=TLSv1.2 gssencmode=prefer krbsrvname=postgres gssdelegation=0 \
-                   gsslib=gssapi target_session_attrs=any load_balance_hosts=disable client_encoding=UTF8 \
-                   replication=false min_protocol_version=3.0 max_protocol_version=latest connect_timeout=10 \
+    let written = "user=rolecall passfile=/p channel_binding=prefer host=db1 port=5432 \
+                   sslmode=prefer sslnegotiation=postgres sslcompression=0 sslcertmode=allow \
+                   sslsni=1 ssl_min_protocol_version=TLSv1.2 gssencmode=prefer \
+                   krbsrvname=postgres gssdelegation=0 gsslib=gssapi target_session_attrs=any \
+                   load_balance_hosts=disable client_encoding=UTF8 replication=false \
+                   min_protocol_version=3.0 max_protocol_version=latest connect_timeout=10 \
                    tcp_user_timeout=0 requirepeer=postgres sslpassword=x";
     assert_eq!(read(written), read("user=rolecall passfile=/p host=db1"));
     assert_eq!(read("sslcert=/c sslkey=/k sslcertmode=disable").tls.client, None);
@@ -127,20 +128,25 @@ fn what_others_write_down_is_read_where_it_changes_nothing() {
 /// Every keyword of the manual of PostgreSQL 18 is known: none is taken for a piece of a password.
 #[test]
 fn every_key_of_libpq_is_known() {
-    for key in "host hostaddr port dbname user password passfile require_auth channel_binding connect_timeout \
-                client_encoding options application_name fallback_application_name keepalives keepalives_idle \
-                keepalives_interval keepalives_count tcp_user_timeout replication gssencmode sslmode \
-                requiressl sslnegotiation sslcompression sslcert sslkey sslkeylogfile sslpassword sslcertmode \
-                sslrootcert sslcrl sslcrldir sslsni requirepeer ssl_min_protocol_version \
-                ssl_max_protocol_version min_protocol_version max_protocol_version krbsrvname gsslib \
-                gssdelegation scram_client_key scram_server_key service servicefile target_session_attrs \
-                load_balance_hosts oauth_issuer oauth_client_id oauth_client_secret oauth_scope"
+    for key in "host hostaddr port dbname user password passfile require_auth channel_binding \
+                connect_timeout client_encoding options application_name \
+                fallback_application_name keepalives keepalives_idle keepalives_interval \
+                keepalives_count tcp_user_timeout replication gssencmode sslmode requiressl \
+                sslnegotiation sslcompression sslcert sslkey sslkeylogfile sslpassword \
+                sslcertmode sslrootcert sslcrl sslcrldir sslsni requirepeer \
+                ssl_min_protocol_version ssl_max_protocol_version min_protocol_version \
+                max_protocol_version krbsrvname gsslib gssdelegation scram_client_key \
+                scram_server_key service servicefile target_session_attrs load_balance_hosts \
+                oauth_issuer oauth_client_id oauth_client_secret oauth_scope"
         .split_whitespace()
         .filter(|key| *key != "requiressl")
     {
         if let Err(error) = format!("{key}=1").parse::<Conninfo>() {
-            assert!(!error.problem.contains("no key of libpq"), "{key}: {error}");
-            assert!(error.problem.contains(&format!("`{key}`")) || key.starts_with("ssl"), "{error}");
+            assert!(!error.problem.contains("not a libpq key"), "{key}: {error}");
+            assert!(
+                error.problem.contains(&format!("`{key}`")) || key.starts_with("ssl"),
+                "{error}"
+            );
         }
     }
 }
@@ -157,7 +163,7 @@ fn all_that_cannot_be_honoured_is_named_in_one_run() {
         "`sslcrl`",
         "`target_session_attrs`",
         "`oauth_issuer`",
-        "no key of libpq",
+        "not a libpq key",
     ] {
         assert!(error.problem.contains(named), "{named}: {error}");
     }
@@ -169,7 +175,7 @@ fn what_is_refused_is_named_with_what_was_expected_and_a_hint() {
         ("host", "word 1 is not followed by `=`"),
         ("host=a dbname", "word 2 is not followed by `=`"),
         ("password='it''s'", "word 2 is not followed by `=`"),
-        ("host='a", "does not end, expected `'`"),
+        ("host='a", "has no end, expected `'`"),
         ("host=a,b,c,d,e,f,g,h,i", "`host` lists 9 hosts, expected 8 at most"),
         (
             "host=a,b target_session_attrs=prefer-standby",
@@ -188,7 +194,7 @@ fn what_is_refused_is_named_with_what_was_expected_and_a_hint() {
         ("sslmode=verify-ca", "`sslrootcert` is missing"),
         ("sslmode=require sslrootcert=system", "weaker than verify-full"),
         ("sslmode=verify-full sslrootcert=/ca hostaddr=10.0.0.1", "`host` is missing"),
-        ("sslcert=/c", "one of `sslcert` and `sslkey` is missing"),
+        ("sslcert=/c", "only one of `sslcert` and `sslkey` is set"),
         ("channel_binding=maybe", "`channel_binding` is \"maybe\""),
         (
             "target_session_attrs=read-write",
@@ -196,13 +202,13 @@ fn what_is_refused_is_named_with_what_was_expected_and_a_hint() {
         ),
         ("connect_timeout=soon", "`connect_timeout` is \"soon\", expected a whole number"),
         ("gssencmode=require", "`gssencmode` is \"require\", expected disable or prefer"),
-        ("service=x", "`service` is not a key"),
-        ("sslcrl=/x", "`sslcrl` is not a key"),
-        ("requirepeer=postgres", "`requirepeer` is not a key"),
-        ("hots=x", "is no key of libpq"),
-        ("require_auth=scram", "`require_auth` has no method as its word 1"),
+        ("service=x", "does not support the key `service`"),
+        ("sslcrl=/x", "does not support the key `sslcrl`"),
+        ("requirepeer=postgres", "does not support the key `requirepeer`"),
+        ("hots=x", "is not a libpq key"),
+        ("require_auth=scram", "`require_auth` has no authentication method as word 1"),
         ("channel_binding=require sslmode=disable", "expected TLS to bind to"),
-        ("=x", "is no key of libpq"),
+        ("=x", "is not a libpq key"),
         ("postgresql://[::1", "in brackets"),
         ("postgresql://[]", "in brackets"),
         ("postgresql://[::1]x", "in brackets"),

@@ -11,7 +11,7 @@ use crate::config::warning::Warning;
 use crate::look::kind::Shows;
 
 const COMMAND: &str = "an array of the program's absolute path and its arguments";
-const HINT: &str = r#"such as ["/usr/local/bin/myrole", "--quiet"]; no shell reads it"#;
+const HINT: &str = r#"for example ["/usr/local/bin/myrole", "--quiet"]; no shell is used"#;
 
 pub(crate) const PROFILE: Profile = Profile {
     word: "command",
@@ -64,13 +64,13 @@ fn keys(table: &Table<'_>) -> Option<Command> {
         table.report("command", Fault::new("not an array", COMMAND, HINT));
         return None;
     }
-    let hint = "write each argument in double quotes";
+    let hint = "put each argument in double quotes";
     let words = table.take_all("command", string_or("a string", hint, text))?;
     let argv: Vec<String> = words.into_iter().map(|(_, word)| word).collect();
     if argv.first().is_some_and(|program| program.starts_with('/')) {
         return Some(Command { argv });
     }
-    let what = if argv.is_empty() { "empty" } else { "not an absolute path at its beginning" };
+    let what = if argv.is_empty() { "empty" } else { "does not begin with an absolute path" };
     table.report("command", Fault::new(what, COMMAND, HINT));
     None
 }

@@ -50,7 +50,7 @@ impl Settings for Fixed {
 
 /// Reads one; `None` only where a problem was reported.
 pub(crate) fn read(table: &Table<'_>) -> Option<Fixed> {
-    or_missing(table, "role", keys(table), ROLE, "say what the node is")
+    or_missing(table, "role", keys(table), ROLE, "set it to the node's role")
 }
 
 fn keys(table: &Table<'_>) -> Option<Fixed> {

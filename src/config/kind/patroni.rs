@@ -28,8 +28,8 @@ const HOLD: Duration = Duration::from_secs(5);
 
 const SERVER_PORT: &str = "HOST:PORT or none";
 const URL: &str = "http://HOST:PORT or https://HOST:PORT";
-const TRUST: &str = "give Patroni's REST API a certificate (restapi.certfile), and set url = \"https://...\" and \
-                     ca_file = \"FILE\"";
+const TRUST: &str = "give Patroni's REST API a certificate (restapi.certfile), and set url = \
+                     \"https://...\" and ca_file = \"FILE\"";
 
 pub(crate) const PROFILE: Profile = Profile {
     word: "patroni",
@@ -68,7 +68,7 @@ pub struct Patroni {
     pub require_lock: bool,
     /// The byte limit of the node's replica services, which Patroni is asked with; a replica over it is asked with
     /// the lower mark.
-    pub lag: Option<Hysteresis>,
+    pub lag: Option<Hysteresis<u64>>,
     /// PostgreSQL's own port, which is asked beside it.
     pub server_port: ServerPort,
 }
@@ -119,7 +119,7 @@ impl Settings for Patroni {
         At::Host(host.trim_start_matches('[').trim_end_matches(']').to_owned())
     }
 
-    fn take_limit(&mut self, limit: Option<Hysteresis>) {
+    fn take_limit(&mut self, limit: Option<Hysteresis<u64>>) {
         self.lag = limit;
     }
 
@@ -174,9 +174,9 @@ fn keys(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
     let name = |text: &str| {
         let name = ServerName::try_from(text.to_owned()).is_ok() && is_domain(text);
         name.then(|| text.to_owned()).ok_or_else(|| {
-            let hint = "as in the certificate's subject alternative names; where it has an address \
-                        alone, ask at that one in `url`";
-            Fault::new("is no host's name", "a host's name", hint)
+            let hint = "use a name from the certificate's subject alternative names; if it has \
+                        only an address, use that address in `url`";
+            Fault::new("is not a host name", "a host's name", hint)
         })
     };
     let name = string("a host's name", name);
@@ -187,8 +187,8 @@ fn keys(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
     let url = table.take("url", string(URL, patroni_url));
     for (has, lacks) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
         if table.has(has) && !table.has(lacks) {
-            let hint = "Patroni is shown both, or neither";
-            table.report(lacks, Fault::new(format!("missing beside `{has}`"), PATH, hint));
+            let hint = "set both or neither: Patroni needs the certificate and its key";
+            table.report(lacks, Fault::new(format!("is missing, but `{has}` is set"), PATH, hint));
         }
     }
     let default = || (!table.has("url")).then(|| DEFAULT_URL.to_owned());
@@ -198,9 +198,9 @@ fn keys(table: &Table<'_>, defaults: bool) -> Option<Patroni> {
     for key in ["ca_file", "cert_file", "server_name"] {
         if plain && table.has_own(key) {
             let fault = Fault::new(
-                "is of no use with http",
+                "has no effect with http",
                 "https in `url`",
-                "say https, or leave it out",
+                "use https in `url`, or remove this key",
             );
             table.report(key, fault);
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use humantime::format_duration;
 use toml::de::DeValue;
 
 use crate::config::conninfo::ClientCertificate;
@@ -20,6 +19,7 @@ use crate::config::server::{self, Postgres};
 use crate::config::units::{boolean, duration, integer, path, string, word};
 use crate::config::warning::Warning;
 use crate::look::kind::Shows;
+use crate::look::measure;
 use crate::look::repmgr::NodeId;
 use crate::verdict::policy::{Electorate, TwoNode, most_hold, usual_hold};
 
@@ -31,7 +31,8 @@ const TIMEOUT: Duration = Duration::from_millis(800);
 const LONG: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
 
 const ADDRESSES: &str = r#"a table such as { 3 = ["10.1.0.3", "db3-repl:5433"] }"#;
-const ADDRESSES_HINT: &str = "under a node's number, the other names its standbys stream under";
+const ADDRESSES_HINT: &str = "keys are node numbers; values are the other names under which the \
+                              standbys stream from that node";
 
 pub(crate) const PROFILE: Profile = Profile {
     word: "repmgr",
@@ -138,16 +139,17 @@ impl Settings for Repmgr {
             self.settle = least;
         } else if !self.settle.is_zero() && self.settle < least {
             let what = format!(
-                "{} is shorter than what an old word can live: {} as an answer, and {} in HAProxy, which \
-                 takes {} checks of a rolecall that hangs, and one under way, to forget it",
-                format_duration(self.settle),
-                format_duration(life),
-                format_duration(haproxy.memory()),
+                "{} is shorter than an earlier READY of another node can be in effect: {} for an \
+                 answer, and {} for HAProxy, which needs {} failed checks of a hanging rolecall, \
+                 and one that is under way, to take it DOWN",
+                measure::time(self.settle),
+                measure::time(life),
+                measure::time(haproxy.memory()),
                 haproxy.check_fall
             );
-            let expected = format!("at least {}", format_duration(least));
-            let hint = "leave it out, or lower `interval`, `timeout`, or `agent_inter`, `check_timeout` and \
-                        `check_fall` of [haproxy]";
+            let expected = format!("at least {}", measure::time(least));
+            let hint = "remove it, or lower `interval`, `timeout`, or `agent_inter`, \
+                        `check_timeout` and `check_fall` of [haproxy]";
             table.report("settle", Fault::new(what, expected, hint));
         }
         if !table.has("hold") {
@@ -227,24 +229,24 @@ impl Settings for Repmgr {
         if hold <= most {
             return None;
         }
-        let expected = format!("at most {}", format_duration(most));
+        let expected = format!("at most {}", measure::time(most));
         Some(match self.failover_after {
             Some(after) => Fault::new(
                 format!(
-                    "{} is more than `failover_after`, {}, less five seconds: repmgr may promote another \
-                     node while this one still stands",
-                    format_duration(hold),
-                    format_duration(after)
+                    "{} is more than `failover_after` ({}) minus five seconds: repmgr could \
+                     promote another node while this one is still READY",
+                    measure::time(hold),
+                    measure::time(after)
                 ),
                 expected,
-                "give a shorter time, or raise (reconnect_attempts - 1) x reconnect_interval of repmgr on \
-                 every node and `failover_after` with it",
+                "choose a shorter time, or raise (reconnect_attempts - 1) x reconnect_interval of \
+                 repmgr on every node, and `failover_after` with it",
             ),
             None => Fault::new(
-                format!("{} stands without `failover_after`", format_duration(hold)),
+                format!("{} is set, but `failover_after` is not", measure::time(hold)),
                 expected,
-                "set `failover_after` to repmgr's (reconnect_attempts - 1) x reconnect_interval, the least of \
-                 all nodes'",
+                "set `failover_after` to (reconnect_attempts - 1) x reconnect_interval of repmgr, \
+                 using the lowest values of all nodes",
             ),
         })
     }
@@ -292,26 +294,24 @@ impl Keys {
 /// Reads them; `None` only where a problem was reported.
 fn keys(table: &Table<'_>) -> Option<Keys> {
     let id = table.take("node_id", integer(1, i32::MAX.unsigned_abs()));
-    let name = table.take("node_name", string("a node's name", node_name));
+    let name = table.take("node_name", string("a node name", node_name));
     let two_node = [("maint", TwoNode::Maint), ("ready", TwoNode::Ready)];
     let two_node = table.take("two_node", word(&two_node));
     let failover_after = table.take("failover_after", duration(LONG.0..=LONG.1));
     let settle = table.take("settle", duration(LONG.0..=LONG.1));
     let trust_refused = table.take("trust_refused", boolean);
     let addresses = table.take("addresses", addresses);
-    let key_file = table.take("release_key_file", string("the path of a file, from `/` on", path));
+    let key_file = table.take("release_key_file", string("an absolute path", path));
     let port = table.take("release_port", integer(1, u32::from(u16::MAX)));
     if table.has("release_port") && !table.has("release_key_file") {
-        let hint = "name the file with the secret that the rolecalls of the cluster have";
-        table.report(
-            "release_port",
-            Fault::new("stands alone", "`release_key_file` beside it", hint),
-        );
+        let hint = "set it to the file with the secret that all rolecalls of the cluster share";
+        table.report("release_port", Fault::new("is set alone", "`release_key_file` too", hint));
     }
     let node = match (table.has("node_id"), table.has("node_name")) {
         (true, true) => {
-            let hint = "leave one of the two out";
-            let fault = Fault::new("stands beside `node_id`", "`node_id` or `node_name`", hint);
+            let hint = "remove one of the two";
+            let fault =
+                Fault::new("is set together with `node_id`", "`node_id` or `node_name`", hint);
             table.report("node_name", fault);
             None
         }
@@ -335,7 +335,7 @@ fn keys(table: &Table<'_>) -> Option<Keys> {
 
 fn node_name(text: &str) -> Result<String, Fault> {
     if text.is_empty() {
-        return Err(Fault::new("empty", "a node's name", "repmgr.conf says it: node_name"));
+        return Err(Fault::new("empty", "a node name", "use node_name from repmgr.conf"));
     }
     Ok(text.to_owned())
 }
@@ -349,7 +349,7 @@ fn addresses(value: &DeValue<'_>) -> Result<BTreeMap<NodeId, Vec<Alias>>, Fault>
         |(key, names): (&toml::Spanned<std::borrow::Cow<'_, str>>, &toml::Spanned<DeValue<'_>>)| {
             let id = key.get_ref().parse::<i32>().ok().filter(|id| *id > 0);
             let id = id.ok_or_else(|| {
-                let what = format!("{} is not a node's number", quote(key.get_ref()));
+                let what = format!("{} is not a node number", quote(key.get_ref()));
                 Fault::new(what, ADDRESSES, ADDRESSES_HINT)
             })?;
             let read = string("a name or an address", alias);
@@ -376,7 +376,7 @@ fn alias(text: &str) -> Result<Alias, Fault> {
     let port = port.map(|port| port.parse::<u16>().ok().filter(|port| *port != 0));
     let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
     if host.is_empty() || port == Some(None) || !host.chars().all(bare) {
-        let what = format!("{} is not a name or an address", quote(text));
+        let what = format!("{} is neither a name nor an address", quote(text));
         let expected = r#""HOST", "HOST:PORT" or "[IPV6]:PORT""#;
         return Err(Fault::new(what, expected, ADDRESSES_HINT));
     }

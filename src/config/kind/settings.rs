@@ -124,7 +124,7 @@ pub trait Settings {
     fn fit(&mut self, _table: &Table<'_>, _times: &mut Timing, _haproxy: &Haproxy) {}
 
     /// Takes the byte limit of the services for replicas, where there is one, to ask with it.
-    fn take_limit(&mut self, _limit: Option<Hysteresis>) {}
+    fn take_limit(&mut self, _limit: Option<Hysteresis<u64>>) {}
 
     /// The PostgreSQL that it logs into.
     fn server(&self) -> Option<&Postgres> {

@@ -47,7 +47,7 @@ impl Settings for Tcp {
 
 /// Reads one; `None` only where a problem was reported.
 pub(crate) fn read(table: &Table<'_>) -> Option<Tcp> {
-    let hint = r#"such as "127.0.0.1:6432": where HAProxy's `server` line leads"#;
+    let hint = r#"for example "127.0.0.1:6432": the address in HAProxy's `server` line"#;
     or_missing(table, "address", keys(table), ADDRESS, hint)
 }
 

@@ -10,7 +10,7 @@ use crate::config::{Fence, Haproxy, Node, Postgres, Service, Whose};
 use crate::look::role::Role;
 
 const CLIENTS: &str = "a network or an address";
-const ROLE: &str = "the name of a role of PostgreSQL";
+const ROLE: &str = "the name of a PostgreSQL role";
 
 /// Longest name of a role, in bytes (`NAMEDATALEN` less one).
 const MAX_ROLE: usize = 63;
@@ -31,17 +31,19 @@ pub fn fence(
     let (conninfo, password) = keys(&table, credentials);
     table.finish();
     if root.has("node") {
-        let what = "stands beside [[node]]";
-        let expected = "[source] alone: a rolecall beside the one node whose sessions it ends";
-        let hint = "let a rolecall on the node's own host have it";
+        let what = "cannot be used together with [[node]]";
+        let expected = "[source] only: the fence belongs to the rolecall on the same host as its \
+                        server";
+        let hint = "configure [fence] for the rolecall on the node's own host";
         root.report("fence", Fault::new(what, expected, hint));
         return None;
     }
     // Where they are wrong that was said.
     let (nodes, services) = (nodes?, services?);
     if !services.iter().any(|service| service.roles.contains(&Role::Primary)) {
-        let what = "no service is for primaries, so that nothing tells when a node is out";
-        let hint = "add one, or leave [fence] out";
+        let what = "no service has the role primary, so nothing says when the node is out of \
+                    service";
+        let hint = "add such a service, or remove [fence]";
         root.report("fence", Fault::new(what, "a service with the role primary", hint));
         return None;
     }
@@ -61,7 +63,7 @@ pub fn fence(
             for key in ["passfile", "password_credential"] {
                 if table.has(key) {
                     let fault = Fault::new(
-                        "stands without `conninfo`",
+                        "is set without `conninfo`",
                         "`conninfo` too",
                         "the source has its own",
                     );
@@ -74,8 +76,8 @@ pub fn fence(
             Postgres { conninfo, ..default.clone() }
         }
         (false, None) => {
-            let what = format!("missing: a source of kind {} has none", source.kind.as_str());
-            let hint = r#"such as "host=/run/postgresql dbname=postgres user=rolecall""#;
+            let what = format!("is missing: a source of kind {} has none", source.kind.as_str());
+            let hint = r#"for example "host=/run/postgresql dbname=postgres user=rolecall""#;
             table.report("conninfo", Fault::new(what, CONNINFO, hint));
             return None;
         }
@@ -89,7 +91,10 @@ fn one_host(table: &Table<'_>, server: &Postgres) -> Option<()> {
         return Some(());
     }
     let hint = "the server's socket, or 127.0.0.1";
-    table.report("conninfo", Fault::new("lists several hosts", "one: this host itself", hint));
+    table.report(
+        "conninfo",
+        Fault::new("contains several hosts", "one host: this host itself", hint),
+    );
     None
 }
 
@@ -99,11 +104,11 @@ fn same_port(table: &Table<'_>, server: &Postgres, source: Option<&Postgres>) ->
     if looked.is_none_or(|port| port == own) {
         return Some(());
     }
-    let what = format!("port {own} is another server's than the one the source looks at");
+    let what = format!("port {own} belongs to another server than the one that the source polls");
     let expected = format!("port={}", looked.unwrap_or(own));
     table.report(
         "conninfo",
-        Fault::new(what, expected, "each server needs a rolecall of its own for this"),
+        Fault::new(what, expected, "run a rolecall of its own for each server"),
     );
     None
 }
@@ -112,14 +117,14 @@ fn same_port(table: &Table<'_>, server: &Postgres, source: Option<&Postgres>) ->
 fn whose(table: &Table<'_>) -> Option<Whose> {
     let clients = table.take_all("clients", string(CLIENTS, network));
     let roles = table.take_all("roles", string(ROLE, role));
-    let hint = "addresses of the HAProxys, or roles that only their clients have";
+    let hint = "list the addresses of the HAProxys, or roles that only their clients use";
     let expected = "`clients` or `roles`";
     match (table.has("clients"), table.has("roles")) {
         (false, false) => table.report("clients", Fault::new("missing", expected, hint)),
         (true, true) => {
             table.report(
                 "roles",
-                Fault::new("stands beside `clients`", expected, "leave one of the two out"),
+                Fault::new("is set together with `clients`", expected, "remove one of the two"),
             );
             return None;
         }
@@ -131,7 +136,7 @@ fn whose(table: &Table<'_>) -> Option<Whose> {
     if empty {
         table.report(
             key,
-            Fault::new("is empty", "at least one", "leave [fence] out where it is to do nothing"),
+            Fault::new("is empty", "at least one entry", "remove [fence] if it must do nothing"),
         );
         return None;
     }
@@ -147,10 +152,10 @@ fn role(text: &str) -> Result<String, Fault> {
     if !text.is_empty() && text.len() <= MAX_ROLE && text.chars().all(plain) {
         return Ok(text.to_owned());
     }
-    let what = format!("{} is not a name of a role that is taken here", quote(text));
+    let what = format!("{} is not a role name that [fence] accepts", quote(text));
     Err(Fault::new(
         what,
         "1 to 63 bytes, no backslash and no control character",
-        "see \\du in psql",
+        "\\du in psql lists the roles",
     ))
 }

@@ -119,7 +119,7 @@ pub fn load(
     let text = match contents(wanted) {
         Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
-            let hint = "name another file with --config, or let rolecall's user read this one";
+            let hint = "choose another file with --config, or let rolecall's user read this one";
             let what = format!("cannot be read: {error}");
             return Err(vec![whole_file(&file, None, what, "a readable file", hint)]);
         }
@@ -128,7 +128,13 @@ pub fn load(
     if text.len() as u64 > MAX_FILE {
         let what = format!("is longer than {MAX_FILE} bytes");
         let expected = "a configuration of ordinary length";
-        return Err(vec![whole_file(&file, None, what, expected, "is this the right file?")]);
+        return Err(vec![whole_file(
+            &file,
+            None,
+            what,
+            expected,
+            "check that this is the right file",
+        )]);
     }
     match String::from_utf8(text) {
         Ok(text) => {
@@ -246,8 +252,8 @@ fn control(root: &Table<'_>) -> Option<Control> {
         return None;
     }
     let default = Control::default();
-    let file = || string("the path of a file, from `/` on", path);
-    let socket = || string("the path of a socket, from `/` on", socket);
+    let file = || string("an absolute path", path);
+    let socket = || string("an absolute path of a socket", socket);
     let at = table.take("socket", socket()).unwrap_or(default.socket);
     // Beside the other one: a second daemon on this host must not need to name both.
     let poke = table.take("poke", socket()).unwrap_or_else(|| at.with_file_name(POKE_SOCKET));
@@ -269,19 +275,31 @@ fn socket(text: &str) -> Result<PathBuf, Fault> {
         return Ok(path);
     }
     let what = format!("is longer than {} bytes", unix_socket::MAX_PATH);
-    Err(Fault::new(what, "a path that the system takes for a socket", "choose a shorter one"))
+    Err(Fault::new(
+        what,
+        "a path that the operating system accepts for a socket",
+        "choose a shorter one",
+    ))
 }
 
 /// Who may open a socket, in octal digits.
 fn mode(text: &str) -> Result<u32, Fault> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
     let expected = "three octal digits, such as 0660";
-    mode.ok_or_else(|| Fault::new("no mode of a socket", expected, "0660: owner and group"))
+    mode.ok_or_else(|| {
+        Fault::new("is not the mode of a socket", expected, "use 0660: owner and group")
+    })
 }
 
 fn group(text: &str) -> Result<String, Fault> {
     let fits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b':');
-    let fault = || Fault::new("no name of a group", "a name as in /etc/group", "see `id`");
+    let fault = || {
+        Fault::new(
+            "is not a group name",
+            "a name from /etc/group",
+            "`id` prints the groups of a user",
+        )
+    };
     fits.then(|| text.to_owned()).ok_or_else(fault)
 }
 
@@ -302,7 +320,8 @@ fn http(root: &Table<'_>, services: &[Service], listeners: &mut Vec<Listen>) -> 
     let allow = allow(&table);
     table.finish();
     for service in services.iter().filter(|service| PAGES.contains(&service.name.as_str())) {
-        let what = format!("its page would hide the service `{}`", service.name);
+        let what =
+            format!("the page of this name would hide the page of service `{}`", service.name);
         let expected = format!("no service called {}", PAGES.join(", "));
         root.report("http", Fault::new(what, expected, "choose another name for the service"));
     }
@@ -329,7 +348,7 @@ fn haproxy(table: &Table<'_>) -> Haproxy {
                     let what = format!("HAProxy {}.{} is too old", version.0, version.1);
                     let (major, minor) = OLDEST;
                     let expected = format!("{major}.{minor} or newer");
-                    Err(Fault::new(what, expected, "nothing is written for older ones"))
+                    Err(Fault::new(what, expected, "rolecall supports no older version"))
                 }),
             )
             .unwrap_or((2, 6)),

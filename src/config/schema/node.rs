@@ -10,8 +10,8 @@ use crate::reply::routes::Listen;
 use crate::verdict::order::Target;
 
 const LISTEN: &str = r#""ADDRESS:PORT", "[IPV6]:PORT" or "PORT""#;
-const NAME: &str = r#"a name such as "pg1""#;
-const SOURCE: &str = r#"such as source = { kind = "patroni", url = "http://10.0.0.1:8008" }"#;
+const NAME: &str = r#"a name, for example "pg1""#;
+const SOURCE: &str = r#"for example source = { kind = "patroni", url = "http://10.0.0.1:8008" }"#;
 
 /// Nodes as they are written.
 pub struct Written<'d> {
@@ -58,14 +58,15 @@ pub fn nodes<'d>(
         return Written { nodes: vec![local] };
     }
     if flags.has("kind") {
-        let what = "stands in for [source], and the file has [[node]]";
-        let hint = "name another file with --config, or change the nodes";
+        let what = "replaces [source], but the file has [[node]]";
+        let hint = "choose another file with --config, or change the nodes in the file";
         flags.report("kind", Fault::new(what, "a file without [[node]]", hint));
     }
     if root.has("source") {
         root.spare("source");
-        let hint = "move it into the node it is about, as `source`";
-        let fault = Fault::new("stands beside [[node]]", "[source] or [[node]]", hint);
+        let hint = "move it into its node, as `source`";
+        let fault =
+            Fault::new("cannot be used together with [[node]]", "[source] or [[node]]", hint);
         root.report("source", fault);
     }
     let mut names = Vec::new();
@@ -85,10 +86,10 @@ fn node<'d>(
     before: &[String],
 ) -> WrittenNode<'d> {
     let read = string(NAME, name);
-    let name = table.need("name", NAME, "it stands in logs and questions", &read);
+    let name = table.need("name", NAME, "the name appears in logs and agent checks", &read);
     if let Some(name) = name.as_ref().filter(|name| before.contains(name)) {
-        let what = format!("`{name}` is the name of another node");
-        table.report("name", Fault::new(what, "a name of its own", "choose another name"));
+        let what = format!("`{name}` is already the name of another node");
+        table.report("name", Fault::new(what, "a unique name", "choose another name"));
     }
     if let Some(name) = &name {
         check_free(name, &table.spot("name"));
@@ -100,7 +101,8 @@ fn node<'d>(
     let written = table.tables("source");
     let missing = written.is_empty();
     if missing {
-        let fault = Fault::new("missing", "where the node's role is learned", SOURCE);
+        let fault =
+            Fault::new("missing", "set it to where rolecall learns the role of the node", SOURCE);
         table.report("source", fault);
     }
     let sources = sources(written, defaults, credentials, haproxy).filter(|_| !missing);
@@ -134,13 +136,14 @@ impl Written<'_> {
             if let (Some(name), Some(spot)) = (&node.name, &node.spot)
                 && services.contains(name)
             {
-                let what = format!("`{name}` is the name of a service");
-                let hint = "commands and questions take either name; choose another one";
-                spot.report(Fault::new(what, "a name of its own", hint));
+                let what = format!("`{name}` is already the name of a service");
+                let hint = "choose another name: commands and agent checks take either";
+                spot.report(Fault::new(what, "a unique name", hint));
             }
             for asked in node.listen.iter().filter(|asked| !services.contains(&asked.service)) {
                 let known: Vec<&str> = services.iter().map(String::as_str).collect();
-                let what = format!("{} is no service", quote(&asked.service));
+                let what =
+                    format!("{} is not a service of this configuration", quote(&asked.service));
                 asked.spot.report(Fault::unknown(what, &asked.service, &known));
             }
         }
@@ -175,8 +178,9 @@ impl Written<'_> {
 /// Reports the word that means every service and node at once.
 pub(crate) fn check_free(name: &str, spot: &Spot<'_>) {
     if name == Target::default().to_string() {
-        let what = format!("`{name}` means every service and node in `rolecall maint {name}`");
-        spot.report(Fault::new(what, "a name of its own", "choose another name"));
+        let what =
+            format!("`{name}` is reserved: `rolecall maint {name}` means every service and node");
+        spot.report(Fault::new(what, "a unique name", "choose another name"));
     }
 }
 
@@ -184,9 +188,9 @@ pub(crate) fn check_free(name: &str, spot: &Spot<'_>) {
 pub(crate) fn check_clash(listeners: &mut Vec<Listen>, spot: &Spot<'_>, address: Listen) {
     match listeners.iter().find(|other| clash(**other, address)) {
         Some(other) => spot.report(Fault::new(
-            format!("`{address}` cannot be listened on beside `{other}`"),
-            "an address and port of its own for every question",
-            "choose another port; HAProxy's agent-port says which question is asked",
+            format!("cannot listen on `{address}` and on `{other}` at the same time"),
+            "one address and port for each service and node",
+            "choose another port: HAProxy selects the service by agent-port",
         )),
         None => listeners.push(address),
     }

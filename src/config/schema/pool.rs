@@ -11,7 +11,8 @@ use crate::look::tags::Tags;
 use crate::verdict::policy::{Pool, ReplicationState};
 
 const TAG: &str = "a text, a whole number, true or false";
-const TAG_HINT: &str = r#"as in the member's patroni.yml, such as { nodetype = "olap" }"#;
+const TAG_HINT: &str =
+    r#"use the tags of the member's patroni.yml, for example { nodetype = "olap" }"#;
 
 /// The keys of a pool; each is one that every node's sources can answer for.
 pub fn pool(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Pool {
@@ -27,26 +28,26 @@ pub fn pool(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Pool {
         (
             "tags",
             seen(|sees| sees.tags),
-            "no source here has tags, which are Patroni's",
+            "no source here knows tags: only Patroni has them",
             "a source of kind patroni for every node",
-            "a tag would leave writes nobody once another node leads",
+            "with a tag no node would take writes once a member without it becomes the leader",
         ),
         (
             "replication_state",
             seen(|sees| sees.lag != Lag::Unseen),
             "no source here can see whether a replica streams",
             "a source of kind patroni, postgres or repmgr for every node",
-            "a primary streams from nobody",
+            "a primary streams from no other server",
         ),
     ] {
         if !table.has(key) {
             continue;
         }
         if only_primaries {
-            let hint = "move it to a service that replicas serve";
-            table.report(key, Fault::new(primary, "roles with a replica among them", hint));
+            let hint = "move it to a service for replicas";
+            table.report(key, Fault::new(primary, "roles that include a kind of replica", hint));
         } else if !seen {
-            let hint = "leave it out, or give the service the nodes that it shall have alone";
+            let hint = "remove it, or list the nodes that only this service may use";
             table.report(key, Fault::new(blind, expected, hint));
         }
     }
@@ -56,7 +57,7 @@ pub fn pool(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Pool {
 fn tags(table: &Table<'_>) -> Tags {
     let written = table.table("tags");
     if table.has_table("tags") && written.take_each(tag).is_empty() {
-        table.report("tags", Fault::new("is empty", "at least one tag", "leave it out"));
+        table.report("tags", Fault::new("is empty", "at least one tag", "remove the key"));
     }
     let one =
         |(name, spot, values): (String, crate::config::document::Spot<'_>, Vec<(_, String)>)| {
@@ -64,7 +65,7 @@ fn tags(table: &Table<'_>) -> Tags {
             let value = values.next();
             if value.is_none() || values.next().is_some() {
                 let what = "has several values, or none";
-                spot.report(Fault::new(what, TAG, "give each pool a service of its own"));
+                spot.report(Fault::new(what, TAG, "create one service for each pool"));
             }
             Some((name, value?))
         };
@@ -84,8 +85,8 @@ fn tag(value: &DeValue<'_>) -> Result<String, Fault> {
         _ => return Err(wrong_type(value, TAG, TAG_HINT)),
     };
     if text.is_empty() {
-        let hint = "Patroni's API asks for no such value either";
-        return Err(Fault::new("is empty", "the value that the tag is to have", hint));
+        let hint = "Patroni's REST API does not accept such a value either";
+        return Err(Fault::new("is empty", "the value that the tag must have", hint));
     }
     Ok(text)
 }

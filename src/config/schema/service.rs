@@ -13,6 +13,7 @@ use crate::config::units::{
     ROLE, boolean, duration, listen, name, network, role, size, string, word,
 };
 use crate::config::{AGENT_PORT, Haproxy, Kind, Service};
+use crate::look::measure;
 use crate::look::role::Role;
 use crate::reply::routes::{Answering, Listen};
 use crate::reply::wording::{Custom, Wording};
@@ -72,10 +73,10 @@ fn check_one_limit<'a>(services: impl Iterator<Item = &'a Service>, tables: &[Ta
     for (service, table) in services.zip(tables) {
         let Some(bytes) = service.lag.and_then(|lag| lag.bytes) else { continue };
         if *first.get_or_insert(bytes) != bytes {
-            let what = "another limit than the service before it has";
-            let expected = "one `max_lag` and `resume_lag` for all services";
-            let hint =
-                "Patroni is asked once a look, with one limit; or take [[source]] postgres for it";
+            let what = "differs from the limit of the service before it";
+            let expected = "the same `max_lag` and `resume_lag` for all services";
+            let hint = "use one limit, because rolecall asks Patroni once per poll; or add a \
+                        [[source]] of kind postgres";
             table.report("max_lag", Fault::new(what, expected, hint));
         }
     }
@@ -122,9 +123,9 @@ fn about_one<'d>(listen: Vec<(Spot<'d>, Listen)>, nodes: &Written<'_>) -> Vec<(S
 /// One address cannot say which of several nodes is meant.
 fn about_several() -> Fault {
     Fault::new(
-        "does not say which of the nodes is asked about",
+        "does not say which node it is about",
         "an address for every node",
-        r#"give each [[node]] its own: listen = { primary = "127.0.0.1:6001" }, or let HAProxy say it: agent_send = true"#,
+        r#"give each [[node]] its own address: listen = { primary = "127.0.0.1:6001" }; or let HAProxy name the node: agent_send = true"#,
     )
 }
 
@@ -146,13 +147,13 @@ fn service<'d>(
     let name = table.need(
         "name",
         "a name such as \"primary\"",
-        "it stands in logs and commands",
+        "the name appears in logs and commands",
         string("a name such as \"primary\"", name),
     );
     if let Some(name) = &name {
         if names.contains(name) {
-            let what = format!("`{name}` is the name of another service");
-            table.report("name", Fault::new(what, "a name of its own", "choose another name"));
+            let what = format!("`{name}` is already the name of another service");
+            table.report("name", Fault::new(what, "a unique name", "choose another name"));
         }
         check_free(name, &table.spot("name"));
         names.push(name.clone());
@@ -161,10 +162,10 @@ fn service<'d>(
     let asked = name.as_ref().is_some_and(|name| nodes.ask(name));
     let agent_send = reads(table);
     if agent_send && flag.is_none() && !table.has("listen") {
-        let hint = "an address of a [[node]] says all that is asked there";
-        table.report("agent_send", Fault::new("stands without `listen`", "`listen` too", hint));
+        let hint = "remove it: the address of a [[node]] already selects node and service";
+        table.report("agent_send", Fault::new("is set without `listen`", "`listen` too", hint));
     } else if flag.is_none() && !table.has("listen") && !asked && !by_word {
-        let hint = r#"HAProxy's agent-port, such as "5555" for every address"#;
+        let hint = r#"set it to HAProxy's agent-port, for example "5555" for every address"#;
         table.report("listen", Fault::new("missing", LISTEN, hint));
     }
     let listen = flag.or(written).unwrap_or_default();
@@ -210,15 +211,15 @@ fn last_word(table: &Table<'_>, haproxy: &Haproxy) -> Option<LastWord> {
     if let (Some(lasts), Some(_)) = (lasts, word)
         && lasts < inter
     {
-        let inter = humantime::format_duration(inter);
-        let what = format!("HAProxy asks every {inter} only, and may not hear it");
-        let hint = "leave it out for 2 x agent_inter, at most 60s";
+        let inter = measure::time(inter);
+        let what = format!("HAProxy asks only every {inter} and may miss the answer");
+        let hint = "remove it to get 2 x agent_inter, at most 60 s";
         table.report("stop_for", Fault::new(what, format!("at least agent_inter, {inter}"), hint));
     }
     if table.has("stop_for") && word.is_none() && !wrong {
         let expected = r#"`on_stop = "maint"` or `"drain"` too"#;
-        let hint = "leave it out: what was said before needs no time";
-        table.report("stop_for", Fault::new("nothing else is said at the end", expected, hint));
+        let hint = "remove it: without `on_stop` there is no last answer";
+        table.report("stop_for", Fault::new("is set without `on_stop`", expected, hint));
     }
     let usual = (inter * LAST_ASKS).min(MAX_LASTS);
     Some(LastWord { word: word?, lasts: lasts.unwrap_or(usual) })
@@ -226,7 +227,7 @@ fn last_word(table: &Table<'_>, haproxy: &Haproxy) -> Option<LastWord> {
 
 /// The roles that may serve, each of which every source must be able to see.
 fn roles(table: &Table<'_>, kinds: &[Vec<Kind>]) -> Option<Vec<Role>> {
-    let hint = r#"say which roles may serve, such as ["primary"]"#;
+    let hint = r#"list the roles that may serve, for example ["primary"]"#;
     if !table.has("roles") {
         table.report("roles", Fault::new("missing", ROLE, hint));
     }
@@ -243,7 +244,10 @@ fn roles(table: &Table<'_>, kinds: &[Vec<Kind>]) -> Option<Vec<Role>> {
     for (spot, role) in &roles {
         let plain = matches!(role, Role::Primary | Role::Replica);
         if let Some(kind) = blind.filter(|_| !plain) {
-            let what = format!("a source of kind `{}` cannot tell a `{role}`", kind.as_str());
+            let what = format!(
+                "a source of kind `{}` cannot tell whether a node is a `{role}`",
+                kind.as_str()
+            );
             spot.report(Fault::new(what, "primary or replica", "Patroni can tell it"));
         }
     }
@@ -261,9 +265,10 @@ fn wording(table: &Table<'_>, serves_primary: bool) -> Option<Wording> {
     }
     let reply = table.table("reply");
     let line = string("the words of one line", |text| Ok(text.to_owned()));
-    let hint = r#"such as { ready = "up ready", not_ready = "maint up" }"#;
-    let ready = reply.need("ready", "what puts a node in service", hint, &line);
-    let not_ready = reply.need("not_ready", "what takes a node out of service", hint, &line);
+    let hint = r#"for example { ready = "up ready", not_ready = "maint up" }"#;
+    let ready = reply.need("ready", "the line that puts a node into service", hint, &line);
+    let not_ready =
+        reply.need("not_ready", "the line that takes a node out of service", hint, &line);
     let drain = reply.take("drain", &line);
     let unknown = reply.take("unknown", &line);
     reply.finish();
@@ -285,7 +290,7 @@ fn wording(table: &Table<'_>, serves_primary: bool) -> Option<Wording> {
 /// Who may ask; nobody said: everybody.
 pub fn allow(table: &Table<'_>) -> Vec<IpNet> {
     let allow = table.take_all("allow", string("a network or an address", network));
-    let hint = "leave it out where everybody may ask; \"127.0.0.0/8\" is this host alone";
+    let hint = "remove it if everybody may ask; \"127.0.0.0/8\" is this host only";
     check_filled(table, "allow", allow.as_ref(), hint);
     allow.map(values).unwrap_or_default()
 }
@@ -293,7 +298,7 @@ pub fn allow(table: &Table<'_>) -> Vec<IpNet> {
 /// Where it is listened on, with the places; `None` where nothing is said or it is wrong.
 pub fn addresses<'d>(table: &Table<'d>) -> Option<Placed<'d, Listen>> {
     let written = table.take_all("listen", string(LISTEN, listen));
-    check_filled(table, "listen", written.as_ref(), "nobody could ask");
+    check_filled(table, "listen", written.as_ref(), "with an empty list nobody could ask");
     written
 }
 
@@ -335,39 +340,39 @@ fn lag(table: &Table<'_>, roles: &[Role], kinds: &[Vec<Kind>]) -> Option<LagLimi
             continue;
         }
         if only_primaries {
-            let hint = "move it to a service that replicas serve";
-            report(key, "a primary is never behind", "roles with a replica among them", hint);
+            let hint = "move it to a service for replicas";
+            report(key, "a primary is never behind", "roles that include a kind of replica", hint);
         } else if !seen {
-            let hint = "leave it out, or ask PostgreSQL as well, by a second [[source]]";
+            let hint = "remove it, or add a second [[source]] of kind postgres";
             report(key, "no source here can see how far behind a replica is", source, hint);
         }
     }
     if table.has("resume_lag") && !table.has("max_lag") {
         report(
             "resume_lag",
-            "stands without `max_lag`",
+            "is set without `max_lag`",
             "`max_lag` too",
-            "add it, or leave this one out",
+            "add `max_lag`, or remove this key",
         );
     }
     if table.has("on_lag") && !table.has("max_lag") && !table.has("max_lag_time") {
-        let hint = "add a limit, or leave it out";
-        report("on_lag", "stands without a limit", "`max_lag` or `max_lag_time`", hint);
+        let hint = "add a limit, or remove this key";
+        report("on_lag", "is set without a limit", "`max_lag` or `max_lag_time`", hint);
     }
     if max == Some(0) {
-        let hint = "even a replica that is well is behind by a little";
+        let hint = "choose a larger size: even a healthy replica is a little behind";
         report("max_lag", "zero", "at least 1B", hint);
     }
     if let (Some(max), Some(resume)) = (max, resume)
         && resume > max
     {
-        let hint = "leave it out for three quarters of `max_lag`";
-        report("resume_lag", "more than `max_lag`", "at most `max_lag`", hint);
+        let hint = "remove it to get three quarters of `max_lag`";
+        report("resume_lag", "is more than `max_lag`", "at most `max_lag`", hint);
     }
-    let bytes = max.map(|max| Hysteresis { max, resume: resume.unwrap_or(max - max / 4) });
+    let bytes = max.map(|max| Hysteresis::bytes(max, resume));
     (bytes.is_some() || time.is_some()).then(|| LagLimit {
         bytes,
-        time,
+        time: time.map(Hysteresis::time),
         on_lag: on_lag.unwrap_or(OnLag::Maint),
     })
 }

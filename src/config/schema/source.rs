@@ -144,7 +144,7 @@ fn check_role(sources: &[Option<Source>], first: Option<&Table<'_>>) {
 
 /// Nobody would ever be ready.
 fn no_role() -> Fault {
-    let what = "knows no role: it says whether somebody answers, not whether that is the primary";
-    let hint = "add a [[source]] of kind patroni, repmgr or postgres; all of them must agree";
-    Fault::new(what, "another source beside it", hint)
+    let what = "does not know the role: it only tells whether somebody answers at the port";
+    let hint = "add a [[source]] of kind patroni, repmgr or postgres; all sources must agree";
+    Fault::new(what, "another source in addition", hint)
 }

@@ -91,12 +91,12 @@ impl OrderFile {
         let lock = match own_file::lock(path) {
             Ok(lock) => Some(lock),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let what = format_args!("{}: another process has the orders", path.display());
-                let hint = "stop the other rolecall, or give this one a `state` of its own";
+                let what = format_args!("{}: another process uses this order file", path.display());
+                let hint = "stop the other rolecall, or set another `state` in [control]";
                 return Err(Failure::new(Exit::Unavailable, what).hint(hint));
             }
             Err(error) => {
-                warn!(%error, "{} cannot be locked", path.display());
+                warn!(%error, "the order file {} cannot be locked", path.display());
                 None
             }
         };
@@ -117,11 +117,15 @@ impl OrderFile {
             Err(error) => file.set_aside(&error),
         }
         for (_, order) in &file.orders {
-            let waits = if order.waits() { ", once a look has shown it fit" } else { "" };
+            let waits = if order.waits() {
+                ", suspended until a poll shows that the node is fit"
+            } else {
+                ""
+            };
             let (target, order) = (order.target.to_string(), order.wish.as_str());
             info!(
                 target_of_order = target,
-                order, "an order from before stands: {order} {target}{waits}"
+                order, "order restored from disk: {order} {target}{waits}"
             );
         }
         file
@@ -147,7 +151,8 @@ impl OrderFile {
             return;
         }
         if let Err(error) = self.replace(orders) {
-            warn!(%error, "{} cannot be written: `ready` waits to be seen fit", self.path.display());
+            warn!(%error, "the order file {} cannot be written: `ready` orders stay suspended \
+                           until a poll shows that their node is fit", self.path.display());
             for order in certain {
                 order.wait();
             }
@@ -176,13 +181,14 @@ impl OrderFile {
         let aside = self.aside();
         let moved = fs::rename(&self.path, &aside);
         let (file, aside) = (self.path.display(), aside.display());
-        let hint = "see which orders it held, and give them again";
-        error!(%error, hint, "{file} cannot be read, no order stands; it is kept as {aside}");
+        let hint = "see in the kept file which orders it held, and give them again";
+        error!(%error, hint, "the order file {file} cannot be read, so no order is in effect; the \
+                              file is kept as {aside}");
         let kept = match moved {
             Ok(()) => format!("it is kept as {aside}"),
             Err(error) => format!("it could not be moved to {aside}: {error}"),
         };
-        self.damaged = Some(format!("{file} could not be read ({error}); {kept}"));
+        self.damaged = Some(format!("the order file {file} could not be read ({error}); {kept}"));
     }
 
     /// The first name that is free; of those that are not, the last.
@@ -239,7 +245,7 @@ impl OrderFile {
         let mut orders = self.orders.clone();
         orders.retain(|(_, old)| old.target != order.target);
         if orders.len() >= MOST {
-            return Err(io::Error::other(format!("there are {MOST} orders already")));
+            return Err(io::Error::other(format!("there are already {MOST} orders")));
         }
         orders.push((kept, Arc::new(order)));
         self.replace(orders)
@@ -286,7 +292,7 @@ impl Written {
         if known && written.orders.iter().all(Kept::is_readable) {
             Ok(written)
         } else {
-            Err(damaged("of another version, or damaged"))
+            Err(damaged("the file has another version, or is damaged"))
         }
     }
 }

@@ -195,7 +195,7 @@ fn there_are_so_many_orders_and_no_more() {
     for number in 0..MOST {
         order(number).unwrap();
     }
-    assert!(order(MOST).unwrap_err().to_string().contains("256 orders already"));
+    assert!(order(MOST).unwrap_err().to_string().contains("already 256 orders"));
     // One about the same takes the place of the one before.
     order(0).unwrap();
     drop(file);

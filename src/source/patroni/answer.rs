@@ -62,14 +62,16 @@ pub fn read_answer(asked: Asked, status: u16, body: &[u8]) -> Result<Observation
 fn not_patroni(status: u16) -> &'static str {
     match status {
         401 | 403 => {
-            "; hint: Patroni asks nobody for a password who reads: a proxy stands before it, or another service answers; \
-             let `url` lead to Patroni's own restapi.listen"
+            "; hint: Patroni asks for no password when it is read, so a proxy or another service \
+             answers here: let `url` point to Patroni's own restapi.listen"
         }
         502 | 504 => {
-            "; hint: a proxy answers whose Patroni does not; let `url` lead to Patroni itself"
+            "; hint: a proxy answers, and the Patroni behind it does not: let `url` point to \
+             Patroni itself"
         }
         301 | 302 | 307 | 308 => {
-            "; hint: no redirection is followed: let `url` lead to Patroni itself, by https where that is meant"
+            "; hint: rolecall follows no redirection: let `url` point to Patroni itself, with \
+             https if it has a certificate"
         }
         _ => "",
     }

@@ -94,8 +94,9 @@ impl Client {
                         self.own_end = tls::own_end(&self.settings);
                     }
                     Err(error) => {
-                        let hint = "the ones before are used on; put the right ones in their place";
-                        tracing::warn!(%error, hint, "new TLS files to Patroni cannot be used");
+                        let hint = "rolecall keeps using the old files; put correct ones in their \
+                                    place";
+                        tracing::warn!(%error, hint, "the new TLS files for Patroni cannot be used");
                     }
                 }
             }
@@ -195,13 +196,12 @@ pub fn shown(asked: &Url) -> String {
 }
 
 /// What an https port is answered to http looks like: nothing, or bytes of TLS.
-const SAY_HTTPS: &str =
-    "hint: say https in `url` where Patroni has a certificate (restapi.certfile)";
+const SAY_HTTPS: &str = "hint: use https in `url` if Patroni has a certificate (restapi.certfile)";
 
-const NO_HTTP: &str = "what is answered is no HTTP";
+const NO_HTTP: &str = "the answer is not HTTP";
 
 /// How to find out who answers.
-const WHO: &str = "ss -ltnp on that host shows who listens at the port";
+const WHO: &str = "`ss -ltnp` on that host shows which program listens on the port";
 
 /// What a failure means.
 fn failure(broken: &Broken, https: bool) -> SourceError {
@@ -218,7 +218,7 @@ fn failure(broken: &Broken, https: bool) -> SourceError {
             };
             let doubt = |(_, error): &&(_, io::Error)| kind(error) != ErrorKind::Refused;
             let counts = failed.0.iter().find(doubt).or(failed.0.first());
-            let none = || SourceError::new(ErrorKind::Unresolved, "the name has no address");
+            let none = || SourceError::new(ErrorKind::Unresolved, "the host name has no address");
             counts.map_or_else(none, of)
         }
         Broken::Handshake(error) => match io_within(error) {
@@ -232,7 +232,7 @@ fn failure(broken: &Broken, https: bool) -> SourceError {
         },
         Broken::LongHead => SourceError::new(ErrorKind::TooLong, broken),
         Broken::TooLong => {
-            let detail = format_args!("expected at most {MAX_BODY} bytes, got more");
+            let detail = format_args!("expected an answer of at most {MAX_BODY} bytes, got more");
             SourceError::new(ErrorKind::TooLong, detail)
         }
         Broken::Request => SourceError::new(ErrorKind::Malformed, broken),
@@ -273,8 +273,9 @@ fn of_http(error: &hyper::Error, https: bool) -> SourceError {
         SourceError::new(ErrorKind::Malformed, format_args!("{NO_HTTP}; hint: {WHO}"))
     } else if !https && error.is_canceled() {
         // The connection ended before the request was on it.
-        let what =
-            format_args!("the connection was closed before anything was asked; {SAY_HTTPS}, {WHO}");
+        let what = format_args!(
+            "the connection was closed before rolecall sent its request; {SAY_HTTPS}, {WHO}"
+        );
         SourceError::new(ErrorKind::Unreachable, what)
     } else if https {
         closed_by_tls(true)
@@ -297,7 +298,7 @@ fn of_tls(error: &rustls::Error) -> SourceError {
     match error {
         rustls::Error::InvalidMessage(_) => SourceError::new(
             ErrorKind::Mismatch,
-            "answered something that is not TLS, as an http port does",
+            "the server answered something that is not TLS, as an http port does",
         ),
         other => SourceError::new(ErrorKind::PatroniTls, tls::said(other)),
     }
@@ -306,9 +307,10 @@ fn of_tls(error: &rustls::Error) -> SourceError {
 /// With TLS 1.3 a server that asks for a certificate and gets none resets what looked complete.
 fn closed_by_tls(after_handshake: bool) -> SourceError {
     let says = if after_handshake {
-        "closed the connection after the handshake; it may ask for a certificate (cert_file, key_file)"
+        "the server closed the connection after the handshake; it may require a client \
+         certificate (cert_file, key_file)"
     } else {
-        "closed the connection within the TLS handshake; its log says why"
+        "the server closed the connection during the TLS handshake; its log says why"
     };
     SourceError::new(ErrorKind::PatroniTls, says)
 }

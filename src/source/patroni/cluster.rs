@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use crate::host::failure::{Exit, Failure};
 use crate::look::error::{ErrorKind, SourceError};
+use crate::look::measure;
 use crate::source::members::{Member, Members, Reached, unavailable};
 use crate::source::patroni::Patroni;
 use crate::source::patroni::members::Member as Listed;
@@ -22,7 +23,9 @@ impl Patroni {
         for Listed { name, host, port, .. } in self.listed().await? {
             match host {
                 Some(host) => members.servers.push(Member { name, at: (host, port) }),
-                None => members.left_out.push(format!("{name:?} has told Patroni no address yet")),
+                None => members
+                    .left_out
+                    .push(format!("member {name:?} has not published its address in Patroni yet")),
             }
         }
         Ok(members)
@@ -35,17 +38,18 @@ impl Patroni {
         let own = own.or_else(|| members.iter().find(|member| member.name == node));
         own.and_then(|own| Some((own.host.clone()?, own.port))).ok_or_else(|| {
             let what = format_args!(
-                "node {node}: its {FROM} has no member at its `url` or of its name that says where \
-                 PostgreSQL is"
+                "node {node}: {FROM} lists no member with the `url` or the name of this node that \
+                 has an address of PostgreSQL"
             );
-            let hint = "give the node the member's name, or the `url` that Patroni itself has";
+            let hint = "name the node like its member, or use the `url` that Patroni publishes \
+                        for it";
             Failure::new(Exit::Config, what).hint(hint)
         })
     }
 
     async fn listed(&mut self) -> Result<Vec<Listed>, Failure> {
         let asked = timeout(WITHIN, self.ask_members()).await.unwrap_or_else(|_| {
-            let within = humantime::format_duration(WITHIN);
+            let within = measure::time(WITHIN);
             Err(SourceError::new(ErrorKind::Timeout, format_args!("no answer within {within}")))
         });
         asked.map_err(|error| unavailable(FROM, &error))

@@ -83,14 +83,14 @@ const HURRY_FOR: Duration = Duration::from_secs(30);
 const CLUSTER_WITHIN: Duration = Duration::from_secs(1);
 
 /// What an operator can do where its times are not known.
-pub const TIMES_HINT: &str = "let rolecall read /config of Patroni's REST API, and write ttl, loop_wait and \
-                              retry_timeout as numbers";
+pub const TIMES_HINT: &str = "let rolecall read /config of Patroni's REST API, and set ttl, \
+                              loop_wait and retry_timeout there as numbers";
 
 /// One Patroni.
 pub struct Patroni {
     client: Client,
     url: Url,
-    lag: Option<Hysteresis>,
+    lag: Option<Hysteresis<u64>>,
     /// The replica was over its limit when it was last seen: it is asked for the lower mark now.
     over_lag: bool,
     times: Option<Times>,
@@ -174,13 +174,13 @@ impl Patroni {
     fn tell_no_times(&mut self, error: &dyn std::fmt::Display) {
         let shown = client::shown(&client::page(&self.url, "config"));
         if self.times.is_some() || std::mem::replace(&mut self.told_times, true) {
-            tracing::debug!("{shown}: its times are not known: {error}");
+            tracing::debug!("{shown}: ttl, loop_wait and retry_timeout cannot be read: {error}");
             return;
         }
         tracing::warn!(
             hint = TIMES_HINT,
-            "{shown}: its times are not known, so a leader is held as if they were the shortest that \
-             Patroni allows: {error}"
+            "{shown}: ttl, loop_wait and retry_timeout cannot be read, so rolecall assumes the \
+             shortest times that Patroni allows: {error}"
         );
     }
 
@@ -297,19 +297,26 @@ impl Patroni {
             }
             None => {
                 let shown = client::shown(&self.url);
-                info!("{shown}: no member of its cluster is here for certain: no port is asked");
+                info!(
+                    "{shown}: rolecall cannot tell which member of the cluster runs on this host, \
+                     so it does not check PostgreSQL's port"
+                );
                 return self.own_port.is_of_no_use(now);
             }
         };
         if !self.is_here(&address.host).await {
             info!(
-                "{}: PostgreSQL's {address} is not on this host, and not asked",
+                "{}: PostgreSQL's address {address} is not on this host, so its port is not \
+                 checked",
                 client::shown(&self.url)
             );
             return self.own_port.is_of_no_use(now);
         }
         if self.own_port.learned(now, address.clone()) {
-            info!("{}: PostgreSQL is at {address}, which is asked, too", client::shown(&self.url));
+            info!(
+                "{}: PostgreSQL's address is {address}, and its port is checked too",
+                client::shown(&self.url)
+            );
         }
     }
 

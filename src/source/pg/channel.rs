@@ -24,9 +24,10 @@ use crate::source::tls::{Attempt, end, said};
 pub(super) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// What is said of a server that has no TLS.
-const NO_TLS: &str = "the server does not support TLS; hint: ALTER SYSTEM SET ssl = on there, with server.crt and \
-                      server.key beside its data, and SELECT pg_reload_conf(); or sslmode=prefer, where nobody \
-                      between is to be kept out";
+const NO_TLS: &str = "the server does not support TLS; hint: run ALTER SYSTEM SET ssl = on there, \
+                      with server.crt and server.key in its data directory, and SELECT \
+                      pg_reload_conf(); or set sslmode=prefer, if the connection need not be \
+                      encrypted";
 
 /// `AuthenticationOk`
 const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0";
@@ -82,7 +83,8 @@ pub(super) fn plainly(error: &io::Error) -> String {
     if let Some(tls) = tls_within(error) {
         return said(tls);
     }
-    let hint = "its log says why; a proxy whose server is gone does the same, as does who waits for TLS at once";
+    let hint = "the server's log says why; a proxy whose server is gone also does this, as does a \
+                server that expects TLS from the start";
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {
             format!("the connection was closed without an answer; hint: {hint}")

@@ -66,13 +66,15 @@ pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
             if about("no pg_hba.conf entry") && (about("no encryption") || about("SSL off")) =>
         {
             format!(
-                "set sslmode=require in `conninfo`, where the lines of the server's pg_hba.conf for user {user} say \
-                 hostssl; else add one for it and database {dbname}, and SELECT pg_reload_conf()"
+                "set sslmode=require in `conninfo` if the server's pg_hba.conf has hostssl lines \
+                 for user {user}; otherwise add a line for it and database {dbname}, and run \
+                 SELECT pg_reload_conf()"
             )
         }
         "28000" if about("no pg_hba.conf entry") || about("pg_hba.conf rejects") => {
             format!(
-                "add a line for user {user} and database {dbname} to the server's pg_hba.conf, and SELECT pg_reload_conf()"
+                "add a line for user {user} and database {dbname} to the server's pg_hba.conf, \
+                 and run SELECT pg_reload_conf()"
             )
         }
         "28000" if about("does not exist") => {
@@ -80,21 +82,24 @@ pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
         }
         "28000" if about("not permitted to log in") => format!("ALTER ROLE \"{user}\" LOGIN"),
         "28000" if about("certificate") => {
-            format!("set sslcert and sslkey, to a certificate whose common name is {user}")
+            format!("set sslcert and sslkey to a certificate whose common name is {user}")
         }
         "28000" if about("Peer authentication") || about("Ident authentication") => {
             format!(
-                "run rolecall as the system's user {user}, map its user in pg_ident.conf, or let pg_hba.conf say scram-sha-256"
+                "run rolecall as the operating system's user {user}, map its user in \
+                 pg_ident.conf, or use scram-sha-256 in pg_hba.conf"
             )
         }
         "28P01" => format!(
-            "the password of {user} is another, or it has none, or its VALID UNTIL is over (\\du+ and the server's log say): compare `passfile` or `password_credential`, or ALTER ROLE \"{user}\" PASSWORD"
+            "the server rejected the login: the DETAIL line in its log says why. The password of \
+             {user} is wrong, missing or expired (\\du+ shows VALID UNTIL): correct `passfile` or \
+             `password_credential`, or run ALTER ROLE \"{user}\" PASSWORD"
         ),
         "3D000" if *dbname_by_default => {
-            "set `dbname` in `conninfo`: without it the database is called as the user is"
+            "set `dbname` in `conninfo`: without it, PostgreSQL uses the user name as the database"
                 .to_owned()
         }
-        "3D000" => "correct `dbname` in `conninfo`: psql -l shows which there are".to_owned(),
+        "3D000" => "correct `dbname` in `conninfo`: psql -l lists the databases".to_owned(),
         "42501" => format!("GRANT CONNECT ON DATABASE \"{dbname}\" TO \"{user}\""),
         "53300" if about("for role") => format!("ALTER ROLE \"{user}\" CONNECTION LIMIT 10"),
         "53300" if about("for database") => {
@@ -102,7 +107,8 @@ pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
         }
         "55000" if about("not currently accepting connections") => {
             format!(
-                "ALTER DATABASE \"{dbname}\" ALLOW_CONNECTIONS true, or another `dbname`, such as postgres"
+                "run ALTER DATABASE \"{dbname}\" ALLOW_CONNECTIONS true, or use another `dbname`, \
+                 for example postgres"
             )
         }
         "57P03"
@@ -111,13 +117,14 @@ pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
                 .as_deref()
                 .is_some_and(|detail| detail.contains("Hot standby mode is disabled")) =>
         {
-            "set hot_standby = on: this standby never answers".to_owned()
+            "set hot_standby = on: without it this standby never answers a query".to_owned()
         }
         "57P03" if about("starting up") => {
-            "wait, or see its log; before PostgreSQL 14 a standby with hot_standby = off says so for ever"
+            "wait, or see the server's log; before PostgreSQL 14 a standby with hot_standby = off \
+             always answers this"
                 .to_owned()
         }
-        "0A000" => "is it a PostgreSQL of version 12 or later?".to_owned(),
+        "0A000" => "check that the server is PostgreSQL 12 or later".to_owned(),
         "22023" | "42704" | "55P02" | "22P02" => "correct `options` in `conninfo`".to_owned(),
         _ => return None,
     })
@@ -203,14 +210,14 @@ impl Connector {
     fn password_missing(&self) -> String {
         match &self.password {
             Password::From(PasswordFrom::Passfile(path)) => format!(
-                "the server asks for a password and {} has no line for {}:{}:{}:{}",
+                "the server asks for a password, and {} has no line for {}:{}:{}:{}",
                 path.display(),
                 self.login_host(),
                 self.place.port,
                 self.dbname,
                 self.user
             ),
-            _ => "the server asks for a password and none is configured".to_owned(),
+            _ => "the server asks for a password, and the configuration has none".to_owned(),
         }
     }
 }

@@ -175,7 +175,8 @@ struct Failures {
 
 impl Failures {
     fn counts(self) -> Option<SourceError> {
-        let other = "another of its hosts leads to a server that the first one has not shown";
+        let other = "another host of `conninfo` leads to a server, and the first host has not \
+                     shown that it is the same one";
         let doubt = self.nobody.iter().find(|error| !error.kind.is_contrary());
         match (doubt.or(self.nobody.first()), self.other_server) {
             // It may be the server that is meant, started again: then it is not gone.

@@ -86,17 +86,21 @@ pub(super) async fn login(
         }
         Asks::Md5 => {
             judge(Method::Md5)?;
-            let salt = body.try_into().map_err(|_| nonsense("its MD5 salt is not four bytes"))?;
+            let salt =
+                body.try_into().map_err(|_| nonsense("its MD5 salt does not have four bytes"))?;
             let hash = md5_of(who.user, password(who)?.expose(), salt);
             send(stream, &proof(&terminated(&hash)?)).await?;
         }
         Asks::Sasl => scram(stream, who, encrypted, demand, &body).await?,
         Asks::Gss => {
             judge(Method::Gss)?;
-            let what = "it asks for a method that rolecall does not have (GSSAPI, SSPI, Kerberos)";
+            let what = "it asks for an authentication method that rolecall does not support \
+                        (GSSAPI, SSPI, Kerberos)";
             return Err(Refused::Is(ErrorKind::Denied, what.to_owned()));
         }
-        Asks::Other => return Err(nonsense("it asks for a proof before it asked which")),
+        Asks::Other => {
+            return Err(nonsense("it asks for a proof without saying which method to use"));
+        }
     }
     match question(read(stream).await?)?.0 {
         Asks::Nothing => Ok(()),
@@ -114,7 +118,7 @@ async fn scram(
     let offers = |wanted: &[u8]| mechanisms.split(|byte| *byte == 0).any(|one| one == wanted);
     let plus = offers(b"SCRAM-SHA-256-PLUS");
     let bound = match encrypted {
-        Encrypted::Not if plus => return Err(nonsense("it offers to bind to TLS without TLS")),
+        Encrypted::Not if plus => return Err(nonsense("it offers channel binding without TLS")),
         Encrypted::Tls(Some(hash)) if demand.binding != ChannelBinding::Disable => {
             if plus {
                 Bound::To(hash)
@@ -125,7 +129,7 @@ async fn scram(
         Encrypted::Not | Encrypted::Tls(_) => Bound::Not,
     };
     if !offers(bound.mechanism().as_bytes()) {
-        let what = "it offers no method of SASL that rolecall has (SCRAM-SHA-256)";
+        let what = "it offers no SASL method that rolecall supports (SCRAM-SHA-256)";
         return Err(Refused::Is(ErrorKind::Denied, what.to_owned()));
     }
     let is_bound = matches!(bound, Bound::To(_));
@@ -133,7 +137,7 @@ async fn scram(
     let password = password(who)?;
     let mut nonce = [0; 18];
     let random = SystemRandom::new().fill(&mut nonce);
-    random.map_err(|_| io::Error::other("the host gives no random numbers"))?;
+    random.map_err(|_| io::Error::other("the operating system returns no random numbers"))?;
     let mechanism = bound.mechanism();
     let first = First::new(bound, &nonce);
     let message = first.message();
@@ -144,12 +148,12 @@ async fn scram(
     send(stream, &proof(&body)).await?;
     let challenge = first.answered(&step(read(stream).await?, CONTINUE)?).map_err(nonsense)?;
     let keys = who.keyring.keys(password, &challenge.asked).await;
-    let keys = keys.ok_or_else(|| io::Error::other("the host gives no thread for SCRAM"))?;
+    let keys = keys.ok_or_else(|| {
+        io::Error::other("the operating system cannot start the thread for SCRAM")
+    })?;
     send(stream, &proof(challenge.proof(&keys).as_bytes())).await?;
     if !challenge.is_proven(&keys, &step(read(stream).await?, FINAL)?) {
-        return Err(unproven(
-            "it does not know the password: what it signed with is another one".to_owned(),
-        ));
+        return Err(unproven("it does not know the password: its signature is wrong".to_owned()));
     }
     who.keyring.proved();
     Ok(())
@@ -189,9 +193,9 @@ fn step(message: Message, wanted: u32) -> Result<Vec<u8>, Refused> {
         (number, body) if number == wanted => Ok(body),
         // It has not proved anything.
         (0, _) => Err(unproven(
-            "it let this user in before it had proved that it knows the password".to_owned(),
+            "it accepted the login before it proved that it knows the password".to_owned(),
         )),
-        _ => Err(nonsense("it breaks off the exchange of SCRAM")),
+        _ => Err(nonsense("it broke off the SCRAM exchange")),
     }
 }
 
@@ -200,7 +204,7 @@ fn numbered(Message { tag, mut body }: Message) -> Result<(u32, Vec<u8>), Refuse
         return Err(Refused::Said(Said::read(&body)));
     }
     let Some(number) = body.first_chunk().copied().map(u32::from_be_bytes) else {
-        return Err(nonsense("its question for a proof has no number"));
+        return Err(nonsense("its authentication request contains no number"));
     };
     Ok((number, body.split_off(4)))
 }
@@ -222,7 +226,7 @@ fn md5_of(user: &str, password: &str, salt: [u8; 4]) -> String {
 /// A text as the protocol writes it.
 fn terminated(text: &str) -> Result<Vec<u8>, Refused> {
     if text.contains('\0') {
-        let what = "a password with a zero byte in it cannot be sent".to_owned();
+        let what = "a password with a zero byte cannot be sent".to_owned();
         return Err(Refused::Is(ErrorKind::Credential, what));
     }
     Ok([text.as_bytes(), b"\0"].concat())

@@ -49,8 +49,9 @@ pub(super) fn stranger(first: u8) -> String {
         other => format!("its answer begins with {:?}", char::from(other)),
     };
     format!(
-        "who listens there does not speak PostgreSQL's protocol: {who}; hint: ss -ltnp on that host shows who \
-         listens at the port, SHOW port and SHOW listen_addresses where PostgreSQL does"
+        "the program that listens there does not speak PostgreSQL's protocol: {who}; hint: ss \
+         -ltnp on that host shows which program listens on the port; SHOW port and SHOW \
+         listen_addresses show where PostgreSQL listens"
     )
 }
 

@@ -165,7 +165,7 @@ impl Connector {
     /// and whoever wrote the row would choose who is told the password there.
     pub fn at(&self, place: Place) -> Result<Self, SourceError> {
         if place.socket_dir().is_some() {
-            let what = "a row of a table names a socket, which no other host has";
+            let what = "a row of the table contains a socket, which is on its own host only";
             return Err(SourceError::new(ErrorKind::Unresolved, what));
         }
         Ok(self.to(place))
@@ -288,8 +288,8 @@ impl Connector {
     pub(crate) fn is_direct(&self, pid: i32) -> Result<(), SourceError> {
         match self.backend.get() {
             Some(said) if said != pid => {
-                let what = "a pooler answers there, which may ask any server: the process that answered is not \
-                            the one that was announced";
+                let what = "a pooler answers, which may use any server: the backend process that \
+                            answered is not the announced one";
                 Err(self.failed(ErrorKind::Pooler, what))
             }
             _ => Ok(()),
@@ -314,7 +314,10 @@ fn os_user() -> Result<String, SourceError> {
     whoami::username().map_err(|e| {
         SourceError::new(
             ErrorKind::Credential,
-            format!("the operating system has no name for this user ({e}); hint: set `user` in `conninfo`"),
+            format!(
+                "the operating system has no name for rolecall's user ({e}); hint: set `user` in \
+                 `conninfo`"
+            ),
         )
     })
 }

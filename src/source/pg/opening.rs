@@ -57,7 +57,7 @@ impl Connector {
                 }
             }
         }
-        Err(refused.unwrap_or_else(|| self.failed(ErrorKind::Tls, "no way to connect")))
+        Err(refused.unwrap_or_else(|| self.failed(ErrorKind::Tls, "there is no way to connect")))
     }
 
     /// Says once that a look goes without TLS, though the server has it.
@@ -65,8 +65,9 @@ impl Connector {
         if !std::mem::replace(&mut self.told_unencrypted, true) {
             tracing::warn!(
                 %why,
-                hint = "mend that, or set sslmode=disable in `conninfo`: the server logs a failed handshake at every look",
-                "{}: asked without TLS, which failed", self.place
+                hint = "correct that, or set sslmode=disable in `conninfo`: the server logs a \
+                        failed handshake at every poll",
+                "{}: rolecall connected without TLS, because TLS failed", self.place
             );
         }
     }
@@ -130,7 +131,7 @@ impl Connector {
                 let error =
                     failed.into_error(|addr, e| self.failed(tcp_kind(e), format!("{addr}: {e}")));
                 Err(error.unwrap_or_else(|| {
-                    self.failed(ErrorKind::Unresolved, "the name has no address")
+                    self.failed(ErrorKind::Unresolved, "the host name has no address")
                 }))
             }
         }

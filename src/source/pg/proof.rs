@@ -35,7 +35,7 @@ impl Demand {
         if self.require.is_some_and(|require| !require.allows(asked)) {
             return Err(match asked {
                 Method::None => {
-                    "it asks for no proof, which `require_auth` does not allow".to_owned()
+                    "it asks for no authentication, which `require_auth` does not allow".to_owned()
                 }
                 _ => format!("it asks for {word}, which `require_auth` does not allow"),
             });
@@ -50,12 +50,13 @@ impl Demand {
         }
         match asked {
             Method::None if self.password => Err(
-                "it let this user in without asking for the password that is configured (trust, cert, \
-                 peer or ident in its pg_hba.conf), so nothing shows that it is the right server"
+                "it accepted the login without asking for the configured password (trust, cert, \
+                 peer or ident in its pg_hba.conf), so nothing proves that it is the right server"
                     .to_owned(),
             ),
             Method::Password | Method::Md5 => Err(format!(
-                "it asks for the password {}, which is not given away to a server that nothing vouches for",
+                "it asks for the password {}, which rolecall sends only to a server that has \
+                 proved its identity",
                 if asked == Method::Md5 { "as MD5" } else { "in clear" }
             )),
             _ => Ok(()),

@@ -106,14 +106,14 @@ impl First {
 
     /// Reads what the server answers; `Err` says what is wrong with it.
     pub fn answered(self, body: &[u8]) -> Result<Challenge, &'static str> {
-        let text = std::str::from_utf8(body).map_err(|_| "its challenge is no text")?;
+        let text = std::str::from_utf8(body).map_err(|_| "its challenge is not text")?;
         let mut parts = text.split(',');
         let mut part = |key| parts.next().and_then(|part| part.strip_prefix(key));
         let (nonce, salt, iterations) = (part("r="), part("s="), part("i="));
         let (Some(nonce), Some(salt), Some(iterations), None) =
             (nonce, salt, iterations, parts.next())
         else {
-            return Err("its challenge is not of SCRAM's form");
+            return Err("its challenge does not follow SCRAM");
         };
         if !nonce.starts_with(&self.nonce) {
             return Err("its challenge is not for this client");

@@ -111,7 +111,8 @@ impl Sessions {
             }
         }
         let what = format_args!(
-            "{me:?} may not end sessions: run packaging/sql/fence.sql there, or GRANT {lacks} TO \"{me}\""
+            "user {me:?} may not end sessions: run packaging/sql/fence.sql on the server, or \
+             GRANT {lacks} TO \"{me}\""
         );
         Err(self.connector.failed(ErrorKind::Grant, what))
     }
@@ -139,7 +140,7 @@ impl Sessions {
             return Ok(Ended::InRecovery);
         }
         if !column::<bool>(&row, "beside")? {
-            let what = "the server sees this rolecall come from another host";
+            let what = "to the server, this rolecall comes from another host";
             return Err(self.connector.failed(ErrorKind::Elsewhere, what));
         }
         let told: i64 = column(&row, "told")?;

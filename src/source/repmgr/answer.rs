@@ -161,7 +161,7 @@ pub(super) fn parse(text: &str) -> Result<Listed, SourceError> {
     // The parser's own words repeat what it read, and that may hold a password.
     let malformed = |what: &str| SourceError::new(ErrorKind::Malformed, what);
     let nodes: Vec<Node> = serde_json::from_str(text)
-        .map_err(|_| malformed("column `nodes` is no list of nodes as repmgr writes them"))?;
+        .map_err(|_| malformed("column `nodes` is not a list of nodes as repmgr writes it"))?;
     if nodes.len() > MAX_ROWS {
         let what = format!("repmgr.nodes has {} rows, expected {MAX_ROWS} at most", nodes.len());
         return Err(SourceError::new(ErrorKind::TooLong, what));
@@ -177,7 +177,7 @@ pub(super) fn parse(text: &str) -> Result<Listed, SourceError> {
             "witness" => Registered::Witness,
             _ => {
                 return Err(malformed(
-                    "repmgr.nodes has a `type` beside primary, standby, witness",
+                    "repmgr.nodes contains a `type` other than primary, standby and witness",
                 ));
             }
         };

@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::config::{self, Identity};
 use crate::host::failure::{Exit, Failure};
 use crate::look::error::{ErrorKind, SourceError};
+use crate::look::measure;
 use crate::look::observation::{Expiry, Observation};
 use crate::look::place::Place;
 use crate::look::repmgr::{Answer, Attached, NodeId, Registered, Row, row};
@@ -214,7 +215,9 @@ async fn ask(
     let columns = Columns::read(&answered)?;
     if role.hidden() {
         let user = connector.user();
-        let what = format_args!("{user:?} lacks pg_read_all_stats: the WAL receiver is hidden");
+        let what = format_args!(
+            "user {user:?} is not granted pg_read_all_stats, so it cannot see the WAL receiver"
+        );
         return Err(connector.failed(ErrorKind::Grant, what));
     }
     let told = Told { way, role, columns, expiry: connector.expiry() };
@@ -257,8 +260,9 @@ impl Repmgr {
         let servers = table.filter(|row| row.registered != Registered::Witness);
         let servers = servers.map(|row| {
             let place = row.places.first().ok_or_else(|| {
-                let what = format_args!("the row of {} in {FROM} leads nowhere", row.id);
-                let hint = "register it again with a connection string that psql takes";
+                let what =
+                    format_args!("the row of {} in {FROM} contains no usable address", row.id);
+                let hint = "register the node again with a connection string that psql accepts";
                 Failure::new(Exit::Unavailable, what).hint(hint)
             })?;
             let at = reached(place, &format!("{} of {FROM}", row.id))?;
@@ -277,7 +281,7 @@ fn is_of_this_host(place: &Place) -> bool {
 }
 
 fn nowhere() -> SourceError {
-    SourceError::new(ErrorKind::Unresolved, "its row in repmgr.nodes leads nowhere")
+    SourceError::new(ErrorKind::Unresolved, "its row in repmgr.nodes contains no usable address")
 }
 
 impl Identity {
@@ -310,26 +314,29 @@ impl Own {
                     let chosen = self.failover_after.unwrap_or_default();
                     tracing::warn!(
                         %file,
-                        chosen = %humantime::format_duration(chosen),
-                        waits = %humantime::format_duration(*after),
-                        "`failover_after` is longer than repmgr waits by its repmgr.conf, which counts; \
-                         hint: repmgrd sleeps between its attempts only, so set it to \
-                         (reconnect_attempts - 1) x reconnect_interval, the least of all nodes'"
+                        chosen = %measure::time(chosen),
+                        waits = %measure::time(*after),
+                        "`failover_after` is longer than repmgr waits according to its \
+                         repmgr.conf, so the shorter time applies; hint: repmgrd sleeps only \
+                         between its attempts, so set `failover_after` to (reconnect_attempts - \
+                         1) x reconnect_interval, using the lowest values of all nodes"
                     );
                 }
                 Ok(_) | Err(_) if !self.conf_decides => {}
                 Ok(after) => tracing::info!(
                     %file,
-                    failover_after = %humantime::format_duration(*after),
-                    hold = %humantime::format_duration(usual_hold(*after)),
-                    "read from repmgr.conf; hint: set `failover_after` where other nodes' files differ"
+                    failover_after = %measure::time(*after),
+                    hold = %measure::time(usual_hold(*after)),
+                    "`failover_after` was read from repmgr.conf; hint: set `failover_after` in \
+                     rolecall's configuration if other nodes have other values"
                 ),
                 Err(why) => tracing::warn!(
                     %file,
                     why,
-                    "`failover_after` is unknown, `hold` is 0s: one look that fails takes the \
-                     primary out; hint: set it to repmgr's (reconnect_attempts - 1) x \
-                     reconnect_interval, the least of all nodes'"
+                    "`failover_after` is unknown, so `hold` is 0 s and a single failed poll takes \
+                     the primary out of service; hint: set `failover_after` to \
+                     (reconnect_attempts - 1) x reconnect_interval of repmgr, using the lowest \
+                     values of all nodes"
                 ),
             }
             self.told_conf = Some(found.clone());
@@ -346,10 +353,11 @@ impl Own {
                 // Not what the row holds: it may be a password.
                 tracing::warn!(
                     %node,
-                    "the `conninfo` of its row in repmgr.nodes cannot be read, or leads to no host but \
-                     the one that reads it, so nobody can be asked there and it never votes; hint: \
-                     register it again with the `host=` or `hostaddr=` by which all others reach it: a \
-                     service file, a socket, and localhost are others on every host"
+                    "the `conninfo` of this node's row in repmgr.nodes cannot be read, or points \
+                     only to the host that reads it, so rolecall cannot poll the node and it \
+                     never votes; hint: register it again with the `host=` or `hostaddr=` by \
+                     which all other nodes reach it: a service file, a socket and localhost mean \
+                     something else on every host"
                 );
             }
             self.told_lost = lost;
@@ -361,11 +369,12 @@ impl Own {
             };
             tracing::warn!(
                 two_node = chosen,
-                "two nodes vote. With \"maint\" the loss of either host stops the writes: of the \
-                 standby's until it is back, of the primary's until repmgr has promoted the standby. \
-                 With \"ready\" they go on, and both nodes take them where repmgr promotes a standby \
-                 whose primary lives but is cut off; hint: rejoin a deposed primary where there is one; \
-                 a witness or a third node ends this choice"
+                "only two nodes vote. With two_node = \"maint\" the loss of either host stops \
+                 writes: if the standby is lost, until it is back; if the primary is lost, until \
+                 repmgr has promoted the standby. With two_node = \"ready\" writes go on, but \
+                 both nodes accept them if repmgr promotes a standby while the primary is only \
+                 cut off; hint: rejoin a deposed primary if there is one, or register a witness \
+                 or a third node"
             );
         }
     }

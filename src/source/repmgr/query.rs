@@ -129,7 +129,7 @@ pub(crate) async fn survey(connector: &mut Connector) -> Result<Way, SourceError
     let plain_lacks: Option<String> = column(&row, "plain_lacks")?;
     let denied = |lacks: String| {
         let user = connector.user();
-        connector.failed(ErrorKind::Grant, format_args!("{user:?} lacks {lacks}"))
+        connector.failed(ErrorKind::Grant, format_args!("user {user:?} is not granted {lacks}"))
     };
     match (view, view_lacks, plain, plain_absent, plain_lacks) {
         (true, None, ..) => Ok(Way {
@@ -145,11 +145,11 @@ pub(crate) async fn survey(connector: &mut Connector) -> Result<Way, SourceError
         (true, Some(lacks), ..) | (_, _, true, None, Some(lacks)) => Err(denied(lacks)),
         (_, _, true, Some(absent), _) => Err(connector.failed(
             ErrorKind::NotRepmgr,
-            format_args!("schema repmgr has no {absent}, expected repmgr 4.4 or later"),
+            format_args!("schema repmgr has no {absent}: expected repmgr 4.4 or later"),
         )),
         (_, _, false, ..) => Err(connector.failed(
             ErrorKind::NotRepmgr,
-            format_args!("database {database:?} has no extension repmgr"),
+            format_args!("database {database:?} does not have the extension repmgr"),
         )),
     }
 }

@@ -113,7 +113,7 @@ impl Judge {
         let known = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
         let (_, algorithms) =
             known.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
-        let unreadable = || refused("it cannot be read, so that its key is not known");
+        let unreadable = || refused("it cannot be read, so its key is not known");
         let key = public_key(certificate).ok_or_else(unreadable)?;
         let raw = RawPublicKeyEntity::try_from(&key).map_err(|_| unreadable())?;
         let tried = if only_first { &algorithms[..1] } else { algorithms };
@@ -123,7 +123,7 @@ impl Judge {
         }
         Err(match short_rsa(certificate) {
             Some(bits) => short(bits),
-            None => refused("whoever showed it did not prove to have its key"),
+            None => refused("whoever sent it did not prove to have its key"),
         })
     }
 }
@@ -178,8 +178,8 @@ fn refused(what: impl std::fmt::Display) -> Error {
 
 fn short(bits: usize) -> Error {
     refused(format_args!(
-        "its key is RSA of {bits} bits, expected 2048 or more; hint: issue one for a new key: openssl req -new \
-         -newkey rsa:3072 -nodes -keyout server.key -out server.csr"
+        "its key is RSA of {bits} bits, expected 2048 or more; hint: issue one for a new key: \
+         openssl req -new -newkey rsa:3072 -nodes -keyout server.key -out server.csr"
     ))
 }
 
@@ -187,14 +187,12 @@ fn short(bits: usize) -> Error {
 fn in_time(shown: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let at = now.as_secs();
     match certificate::words(shown).valid {
-        Some((_, ends)) if at > ends => {
-            Err(refused(format_args!("it is expired since {}", day(ends))))
-        }
+        Some((_, ends)) if at > ends => Err(refused(format_args!("it expired {}", day(ends)))),
         Some((begins, _)) if at < begins => {
             Err(refused(format_args!("it is not valid before {}", day(begins))))
         }
         Some(_) => Ok(()),
-        None => Err(refused("it cannot be read, so that its time is not known")),
+        None => Err(refused("it cannot be read, so its dates are not known")),
     }
 }
 
@@ -203,14 +201,14 @@ fn other_name(shown: &CertificateDer<'_>, name: &ServerName<'_>) -> Error {
     let name = name.to_str();
     if words.hosts.is_empty() {
         return refused(format_args!(
-            "not valid for name {name:?}: it names no host but in its subject ({}), which counts for nothing; \
-             hint: {REISSUE}",
+            "not valid for name {name:?}: it has a host name in its subject only ({}), which does \
+             not count; hint: {REISSUE}",
             words.subject
         ));
     }
     refused(format_args!(
-        "not valid for name {name:?}, but for {}; hint: ask by one of these, with the address in `hostaddr`, or \
-         let the certificate name this one",
+        "not valid for name {name:?}, only for {}; hint: use one of these names as host, with the \
+         address in `hostaddr`, or reissue the certificate for this name",
         words.hosts.join(", ")
     ))
 }
@@ -226,15 +224,19 @@ fn explained(
         CertificateError::UnknownIssuer => {
             let words = certificate::words(shown);
             Some(refused(if words.issuer == words.subject {
-                "it is self-signed, and is none of the trusted ones; hint: put it into the file of those, or \
-                 set the one that signed it"
+                "it is self-signed and not one of the trusted certificates; hint: add it to the \
+                 file of trusted certificates, or set the certificate of the authority that \
+                 signed it"
                     .to_owned()
             } else if above.iter().any(|one| is_version_1(one)) {
-                format!("one that the server sends beside it is of version 1; hint: {REISSUE}")
+                format!(
+                    "a certificate that the server sends with it has version 1; hint: {REISSUE}"
+                )
             } else {
                 format!(
-                    "nobody who is trusted signed it, it is from {:?}; hint: put that one's certificate into the file \
-                     of trusted ones, or let the server send the ones between in its own file",
+                    "no trusted authority signed it; it is signed by {:?}; hint: add the \
+                     certificate of that authority to the file of trusted certificates, or let \
+                     the server send the intermediate certificates too",
                     words.issuer
                 )
             }))
@@ -242,8 +244,8 @@ fn explained(
         CertificateError::BadSignature => {
             let bits = above.iter().chain(&trusted.listed).find_map(|one| short_rsa(one))?;
             Some(refused(format_args!(
-                "it is signed with a key of RSA of {bits} bits, expected 2048 or more; hint: let an authority \
-                 with a longer key sign it"
+                "it is signed with an RSA key of {bits} bits, expected 2048 or more; hint: let an \
+                 authority with a longer key sign it"
             )))
         }
         _ => None,

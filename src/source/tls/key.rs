@@ -38,7 +38,7 @@ const CURVES: [(&str, &str); 8] = [
 
 /// The name of a curve.
 pub fn curve(oid: &str) -> &'static str {
-    CURVES.iter().find(|(known, _)| *known == oid).map_or("a curve of no common name", |(_, n)| n)
+    CURVES.iter().find(|(known, _)| *known == oid).map_or("an unknown curve", |(_, n)| n)
 }
 
 /// What a key is; `None` where it cannot be read.
@@ -127,8 +127,8 @@ pub fn read(path: &Path) -> Result<PrivateKeyDer<'static>, SourceError> {
         let hint = hint.replace("KEY", &shown.to_string());
         Err(credential(path, format_args!("{what}; hint: {hint}")))
     };
-    let decrypted = "an encrypted key takes a passphrase at every look; make one without: openssl pkey -in KEY \
-                     -out KEY.plain && chmod 0600 KEY.plain";
+    let decrypted = "rolecall cannot enter a passphrase at every poll; make a key without one: \
+                     openssl pkey -in KEY -out KEY.plain && chmod 0600 KEY.plain";
     match pem::form(&bytes) {
         Form::Pem(text) => {
             if let Ok(key) = PrivateKeyDer::from_pem_slice(&text)
@@ -138,56 +138,60 @@ pub fn read(path: &Path) -> Result<PrivateKeyDer<'static>, SourceError> {
             }
             let begins = |label: &str| pem::has_line(&text, &format!("-----BEGIN {label}-----"));
             if begins("ENCRYPTED PRIVATE KEY") || pem::has_line(&text, "Proc-Type: 4,ENCRYPTED") {
-                return refused("holds an encrypted private key", decrypted);
+                return refused("contains an encrypted private key", decrypted);
             }
             if begins("OPENSSH PRIVATE KEY") {
                 return refused(
-                    "holds a key of OpenSSH, expected one of PKCS#8, PKCS#1 or SEC 1",
-                    "ssh-keygen -p -m PKCS8 -f KEY writes it as PKCS#8",
+                    "contains an OpenSSH key, expected PKCS#8, PKCS#1 or SEC 1",
+                    "convert it to PKCS#8: ssh-keygen -p -m PKCS8 -f KEY",
                 );
             }
             if begins("DSA PRIVATE KEY") {
-                return refused("holds a DSA key", NEW_KEY);
+                return refused("contains a DSA key", NEW_KEY);
             }
             match PrivateKeyDer::from_pem_slice(&text) {
                 Err(rustls::pki_types::pem::Error::NoItemsFound) => {
-                    refused("holds no private key", "name the file with the key in it")
+                    refused("contains no private key", "choose the file that contains the key")
                 }
-                _ => refused("holds no private key that can be read", pem::BROKEN),
+                _ => refused("contains no private key that can be read", pem::BROKEN),
             }
         }
         Form::Der => match of_der(&bytes) {
             Some(key) => Ok(key),
             None if is_encrypted(&bytes) => refused(
-                "holds an encrypted private key",
+                "contains an encrypted private key",
                 &decrypted.replace("-in KEY", "-inform DER -in KEY"),
             ),
             None => refused(
-                "is binary (DER) and no private key",
-                "a file of PKCS#12: openssl pkcs12 -in KEY -nodes -nocerts -out KEY.pem",
+                "is binary (DER), expected a private key in PEM form",
+                "if it is a PKCS#12 file: openssl pkcs12 -in KEY -nodes -nocerts -out KEY.pem",
             ),
         },
         Form::Utf16 => refused("is UTF-16 text, expected PEM", pem::UTF16),
-        Form::Nothing => refused("holds no private key", "name the file with the key in it"),
+        Form::Nothing => {
+            refused("contains no private key", "choose the file that contains the key")
+        }
     }
 }
 
 /// What is said of a key that can be read and not used.
 pub(crate) fn unusable(path: &Path, key: &PrivateKeyDer<'_>) -> SourceError {
     let what = match kind(key) {
-        Some(Kind::Rsa(bits)) => format!("holds an RSA key of {bits} bits, expected 2048 to 4096"),
-        Some(Kind::Ecdsa(curve)) => {
-            format!("holds an ECDSA key with {curve}, expected P-256, P-384 or P-521")
+        Some(Kind::Rsa(bits)) => {
+            format!("contains an RSA key of {bits} bits, expected 2048 to 4096")
         }
-        Some(Kind::Other(what)) => format!("holds {what}, expected RSA, ECDSA or Ed25519"),
-        None => "holds a private key that cannot be read".to_owned(),
+        Some(Kind::Ecdsa(curve)) => {
+            format!("contains an ECDSA key with {curve}, expected P-256, P-384 or P-521")
+        }
+        Some(Kind::Other(what)) => format!("contains {what}, expected RSA, ECDSA or Ed25519"),
+        None => "contains a private key that cannot be read".to_owned(),
     };
     let hint = NEW_KEY.replace("KEY", &path.display().to_string());
     credential(path, format_args!("{what}; hint: {hint}"))
 }
 
-const NEW_KEY: &str = "make a new one, and let a certificate be signed for it: openssl genpkey -algorithm EC \
-                       -pkeyopt ec_paramgen_curve:P-256 -out KEY.new";
+const NEW_KEY: &str = "make a new key and let an authority sign a certificate for it: openssl \
+                       genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out KEY.new";
 
 fn of_der(bytes: &[u8]) -> Option<PrivateKeyDer<'static>> {
     let all = [

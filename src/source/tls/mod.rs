@@ -194,8 +194,8 @@ fn shown(client: &ClientCertificate) -> Result<SingleCertAndKey, SourceError> {
     let of_certificate = chain.first().and_then(|own| certificate::public_key(own));
     if signing.public_key().is_some() && signing.public_key() != of_certificate {
         return Err(tls(format_args!(
-            "{} is not the certificate of the key in {}; hint: openssl x509 -pubkey -noout -in the one and openssl \
-             pkey -pubout -in the other must print the same",
+            "{} does not belong to the key in {}; hint: openssl x509 -pubkey -noout -in \
+             CERTIFICATE and openssl pkey -pubout -in KEY must print the same",
             client.cert.display(),
             client.key.display()
         )));
@@ -218,7 +218,8 @@ fn trusted(root: &Root) -> Result<Trusted, SourceError> {
             for certificate in certificates(path)? {
                 // What is no authority may still be exactly what the server shows.
                 if roots.add(certificate.clone()).is_err() && end(&certificate).is_none() {
-                    let what = "holds a certificate that cannot be read; hint: openssl x509 -noout -text -in";
+                    let what = "contains a certificate that cannot be read; hint: openssl x509 \
+                                -noout -text -in";
                     return Err(credential(path, format_args!("{what} {}", path.display())));
                 }
                 listed.push(certificate);
@@ -229,8 +230,8 @@ fn trusted(root: &Root) -> Result<Trusted, SourceError> {
             if roots.is_empty() {
                 return Err(SourceError::new(
                     ErrorKind::Credential,
-                    "sslrootcert=system: the operating system trusts no authority; \
-                     hint: install ca-certificates",
+                    "sslrootcert=system: the operating system trusts no authority; hint: install \
+                     the package ca-certificates",
                 ));
             }
         }
@@ -307,9 +308,9 @@ mod tests {
         for (settings, kind, said) in [
             (settings("host=h sslmode=require sslrootcert=/none"), ErrorKind::Credential, "/none"),
             (with(&long, &key), ErrorKind::Credential, "longer than 1048576 bytes"),
-            (with(&empty, &key), ErrorKind::Credential, "holds no certificate"),
-            (with(&cert, &empty), ErrorKind::Credential, "holds no private key"),
-            (with(&cert, &cert), ErrorKind::Credential, "holds no private key"),
+            (with(&empty, &key), ErrorKind::Credential, "contains no certificate"),
+            (with(&cert, &empty), ErrorKind::Credential, "contains no private key"),
+            (with(&cert, &cert), ErrorKind::Credential, "contains no private key"),
             (with(&cert, &other_key), ErrorKind::Tls, "db1.crt"),
         ] {
             let error = error(settings);

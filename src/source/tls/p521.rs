@@ -125,7 +125,7 @@ impl Signer for Key {
         let signature: Signature = self
             .0
             .sign_prehash(&number)
-            .map_err(|_| Error::General("the host gives no random numbers".into()))?;
+            .map_err(|_| Error::General("the operating system returns no random numbers".into()))?;
         Ok(signature.to_der().as_bytes().to_vec())
     }
 

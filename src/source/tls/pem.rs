@@ -15,8 +15,8 @@ use crate::look::error::SourceError;
 pub(crate) const MAX_PEM_BYTES: u64 = 1024 * 1024;
 
 /// What to do about a file of which a part was lost.
-pub(crate) const BROKEN: &str = "between the lines BEGIN and END stands something that is no base64, or one of the two \
-                          lines is missing: copy the file again";
+pub(crate) const BROKEN: &str = "the text between the lines BEGIN and END is not base64, or one \
+                                 of these lines is missing: copy the file again";
 
 /// What to do about a file that an editor or a shell of Windows wrote.
 pub(crate) const UTF16: &str = "iconv -f UTF-16 -t UTF-8";
@@ -69,7 +69,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SourceE
         Form::Pem(text) => text,
         Form::Der if Certificate::from_der(&bytes).is_ok() => {
             return refused(
-                "holds a certificate in DER form, expected PEM",
+                "contains a certificate in DER form, expected PEM",
                 format!("openssl x509 -inform DER -in {shown} -out {shown}.pem"),
             );
         }
@@ -77,8 +77,9 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SourceE
             return refused(
                 "is binary (DER), expected certificates in PEM form",
                 format!(
-                    "a file of PKCS#12: openssl pkcs12 -in {shown} -nokeys -out {shown}.pem; of PKCS#7: openssl \
-                     pkcs7 -inform DER -in {shown} -print_certs -out {shown}.pem"
+                    "if it is a PKCS#12 file: openssl pkcs12 -in {shown} -nokeys -out \
+                     {shown}.pem; if it is PKCS#7: openssl pkcs7 -inform DER -in {shown} \
+                     -print_certs -out {shown}.pem"
                 ),
             );
         }
@@ -90,14 +91,14 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SourceE
         }
         Form::Nothing => {
             return refused(
-                "holds no certificate in PEM form",
-                "name the file with the certificate in it".to_owned(),
+                "contains no certificate in PEM form",
+                "choose the file that contains the certificate".to_owned(),
             );
         }
     };
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let Ok(found) = found else {
-        return refused("is no whole PEM file", BROKEN.to_owned());
+        return refused("is not a complete PEM file", BROKEN.to_owned());
     };
     if !found.is_empty() {
         return Ok(found);
@@ -105,25 +106,25 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SourceE
     for (label, what, hint) in [
         (
             "TRUSTED CERTIFICATE",
-            "holds a certificate in OpenSSL's own form, expected a plain one",
+            "contains a certificate in OpenSSL's own form, expected a plain one",
             format!("openssl x509 -in {shown} -out {shown}.pem"),
         ),
         (
             "PKCS7",
-            "holds certificates as PKCS#7, expected plain ones",
+            "contains certificates as PKCS#7, expected plain ones",
             format!("openssl pkcs7 -in {shown} -print_certs -out {shown}.pem"),
         ),
         (
             "CERTIFICATE REQUEST",
-            "holds a request for a certificate and none",
-            "let an authority sign it".to_owned(),
+            "contains a certificate request and no certificate",
+            "let an authority sign the request".to_owned(),
         ),
     ] {
         if has_line(&text, &format!("-----BEGIN {label}-----")) {
             return refused(what, hint);
         }
     }
-    refused("holds no certificate", "name the file with the certificate in it".to_owned())
+    refused("contains no certificate", "choose the file that contains the certificate".to_owned())
 }
 
 #[cfg(test)]
@@ -160,12 +161,15 @@ mod tests {
             (cert.der().to_vec(), "openssl x509 -inform DER -in"),
             (b"0\x03\x02\x01\x03".to_vec(), "openssl pkcs12"),
             (utf16, "iconv -f UTF-16"),
-            (b"hello".to_vec(), "holds no certificate in PEM form"),
-            (key.serialize_pem().into_bytes(), "holds no certificate"),
+            (b"hello".to_vec(), "contains no certificate in PEM form"),
+            (key.serialize_pem().into_bytes(), "contains no certificate"),
             (text.replace("CERTIFICATE", "TRUSTED CERTIFICATE").into_bytes(), "OpenSSL's own form"),
             (text.replace("CERTIFICATE", "PKCS7").into_bytes(), "-print_certs"),
-            (text.replace("CERTIFICATE", "CERTIFICATE REQUEST").into_bytes(), "a request"),
-            (text.replace("-----END", "----END").into_bytes(), "is no whole PEM file"),
+            (
+                text.replace("CERTIFICATE", "CERTIFICATE REQUEST").into_bytes(),
+                "a certificate request",
+            ),
+            (text.replace("-----END", "----END").into_bytes(), "is not a complete PEM file"),
         ] {
             let error = read(&bytes).unwrap_err();
             assert!(error.detail.contains(said), "{said}: {error}");

@@ -9,8 +9,9 @@ use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, SliceReader};
 
 /// How to have a certificate anew that names its host, as version 3.
-pub(crate) const REISSUE: &str = "reissue it: echo subjectAltName=DNS:HOST > ext; openssl x509 -req -in server.csr -CA \
-                           ca.crt -CAkey ca.key -CAcreateserial -days 365 -extfile ext -out server.crt";
+pub(crate) const REISSUE: &str = "reissue it: echo subjectAltName=DNS:HOST > ext; openssl x509 \
+                                  -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial \
+                                  -days 365 -extfile ext -out server.crt";
 
 /// The algorithms of signatures that people have and that are not taken, by their object identifiers.
 const SIGNATURES: [(&str, &str); 12] = [
@@ -37,48 +38,59 @@ pub fn said(error: &Error) -> String {
         Error::InvalidCertificate(why) => of_certificate(why),
         Error::AlertReceived(alert) => of_alert(*alert),
         Error::PeerIncompatible(why) => of_peer(why),
-        Error::NoCertificatesPresented => "the server showed no certificate".to_owned(),
+        Error::NoCertificatesPresented => "the server sent no certificate".to_owned(),
         Error::InvalidMessage(_) => {
-            "it answered something that is not TLS, or TLS that is broken on the way".to_owned()
+            "the server answered something that is not TLS, or the connection corrupts TLS"
+                .to_owned()
         }
         Error::DecryptError => {
-            "a message cannot be decrypted: it was changed on the way".to_owned()
+            "a message cannot be decrypted: something changed it on the way".to_owned()
         }
-        Error::PeerSentOversizedRecord => "it sent a record longer than TLS allows".to_owned(),
+        Error::PeerSentOversizedRecord => {
+            "the server sent a record longer than TLS allows".to_owned()
+        }
         Error::PeerMisbehaved(_)
         | Error::InappropriateMessage { .. }
         | Error::InappropriateHandshakeMessage { .. } => {
-            "it breaks the rules of TLS: is it a PostgreSQL or a Patroni, or something in between?"
+            "the server violates the TLS protocol: check that PostgreSQL or Patroni itself \
+             answers there, not a proxy"
                 .to_owned()
         }
-        Error::FailedToGetCurrentTime => "the host does not know the time".to_owned(),
-        Error::FailedToGetRandomBytes => "the host gives no random numbers".to_owned(),
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            "certificate and key do not belong together".to_owned()
+        Error::FailedToGetCurrentTime => "this host does not know the time".to_owned(),
+        Error::FailedToGetRandomBytes => {
+            "the operating system returns no random numbers".to_owned()
         }
-        _ => "TLS failed in a way that has no common name".to_owned(),
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            "the certificate and the key do not belong together".to_owned()
+        }
+        _ => "TLS failed for a reason that has no common name".to_owned(),
     }
 }
 
 fn of_certificate(why: &CertificateError) -> String {
     let what = match why {
         CertificateError::BadEncoding => "it cannot be read".to_owned(),
-        CertificateError::Expired => "it is expired".to_owned(),
+        CertificateError::Expired => "it has expired".to_owned(),
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("it is expired since {}", date(*not_after))
+            format!("it expired {}", date(*not_after))
         }
         CertificateError::NotValidYet => "it is not valid yet".to_owned(),
         CertificateError::NotValidYetContext { not_before, .. } => format!(
-            "it is not valid before {}; hint: is the clock of this host right? timedatectl",
+            "it is not valid before {}; hint: check the clock of this host with timedatectl",
             date(*not_before)
         ),
-        CertificateError::UnknownIssuer => "nobody who is trusted signed it".to_owned(),
+        CertificateError::UnknownIssuer => "no trusted authority signed it".to_owned(),
         CertificateError::BadSignature => {
-            "its signature was not made by the authority that it names".to_owned()
+            "the authority that it names did not make its signature".to_owned()
         }
-        CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
+        CertificateError::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id, ..
+        } => {
             let signature = signature(signature_algorithm_id);
-            format!("it, or one above it, is signed by {signature}; hint: sign it with -sha256")
+            format!(
+                "it, or a certificate above it, is signed with {signature}; hint: sign it with \
+                 -sha256"
+            )
         }
         CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
             signature_algorithm_id,
@@ -86,11 +98,12 @@ fn of_certificate(why: &CertificateError) -> String {
         } => {
             let signature = signature(signature_algorithm_id);
             format!(
-                "it is signed by {signature} with a key for which that is not usual; hint: sign it with -sha256"
+                "it is signed with {signature}, which does not fit the key of its authority; \
+                 hint: sign it with -sha256"
             )
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it does not name this host".to_owned()
+            "it is not valid for this host name".to_owned()
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "it is not meant for servers (extendedKeyUsage); hint: issue one with \
@@ -98,29 +111,31 @@ fn of_certificate(why: &CertificateError) -> String {
                 .to_owned()
         }
         CertificateError::UnhandledCriticalExtension => {
-            "it has a critical extension that is not known here; hint: openssl x509 -noout -text shows it"
+            "it has a critical extension that rolecall does not know; hint: openssl x509 -noout \
+             -text shows it"
                 .to_owned()
         }
         CertificateError::Revoked => "it is revoked".to_owned(),
         CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
             Some(webpki::Error::UnsupportedCertVersion) => {
-                format!("it is of version 1, which has no names; hint: {REISSUE}")
+                format!("it has version 1, which contains no names; hint: {REISSUE}")
             }
             Some(webpki::Error::CaUsedAsEndEntity) => {
-                "it is itself an authority (CA:TRUE), and is not the one that is trusted; hint: put exactly \
-                 this certificate into the file of trusted ones, or issue one with CA:FALSE"
+                "it belongs to an authority (CA:TRUE) and is not the trusted certificate; hint: \
+                 add exactly this certificate to the file of trusted certificates, or issue one \
+                 with CA:FALSE"
                     .to_owned()
             }
             Some(webpki::Error::PathLenConstraintViolated | webpki::Error::EndEntityUsedAsCa) => {
-                "one that signed it is no authority, or not one that may sign others; hint: openssl verify \
-                 -CAfile CA SERVER says which"
+                "a certificate that signed it does not belong to an authority, or not to one that \
+                 may sign others; hint: openssl verify -CAfile CA SERVER shows which"
                     .to_owned()
             }
             Some(webpki::Error::NameConstraintViolation) => {
                 "the authority above it may not sign for this name (nameConstraints)".to_owned()
             }
             Some(webpki::Error::InvalidSerialNumber) => {
-                "its serial number is none that RFC 5280 allows; hint: reissue it".to_owned()
+                "its serial number is not allowed by RFC 5280; hint: reissue it".to_owned()
             }
             _ => "it does not follow RFC 5280; hint: openssl x509 -noout -text shows it".to_owned(),
         },
@@ -133,29 +148,33 @@ fn of_alert(alert: AlertDescription) -> String {
     use AlertDescription as Alert;
     match alert {
         Alert::HandshakeFailure | Alert::InsufficientSecurity => {
-            "the server found no way of TLS in common; hint: its certificate's key must be RSA of 2048 bits or more, \
-             P-256, P-384, P-521 or Ed25519, and its ssl_ciphers must allow ECDHE with AES-GCM"
+            "the server and rolecall have no TLS cipher in common; hint: the key of its \
+             certificate must be RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519, and \
+             its ssl_ciphers must allow ECDHE with AES-GCM"
         }
         Alert::ProtocolVersion => {
-            "the server speaks no TLS that rolecall does, which has 1.2 and 1.3; hint: raise \
-             ssl_max_protocol_version, or the version of its OpenSSL"
+            "the server and rolecall have no TLS version in common; rolecall supports 1.2 and \
+             1.3; hint: raise ssl_max_protocol_version, or update the server's OpenSSL"
         }
         Alert::CertificateRequired | Alert::NoCertificate => {
-            "the server requires a certificate of rolecall, and none was shown"
+            "the server requires a client certificate from rolecall, but none is configured"
         }
-        Alert::UnknownCA => "the server does not know who signed rolecall's certificate",
+        Alert::UnknownCA => {
+            "the server does not trust the authority that signed rolecall's certificate"
+        }
         Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate => {
             "the server does not accept rolecall's certificate; its log says why"
         }
-        Alert::CertificateExpired => "rolecall's certificate is expired, says the server",
-        Alert::CertificateRevoked => "rolecall's certificate is revoked, says the server",
+        Alert::CertificateExpired => "the server says that rolecall's certificate has expired",
+        Alert::CertificateRevoked => "the server says that rolecall's certificate is revoked",
         Alert::DecryptError | Alert::BadRecordMac | Alert::DecryptionFailed => {
-            "the server could not verify what rolecall sent; where a certificate is shown, its key is of another"
+            "the server could not verify rolecall's signature; if rolecall has a certificate, its \
+             key may not belong to it"
         }
         Alert::AccessDenied => "the server refuses rolecall's certificate",
-        Alert::UnrecognisedName => "the server has no certificate for the name it was asked by",
-        Alert::InternalError => "the server failed inside, its log says why",
-        _ => "the server ended the handshake, its log says why",
+        Alert::UnrecognisedName => "the server has no certificate for the requested name",
+        Alert::InternalError => "the server had an internal error; its log says why",
+        _ => "the server ended the handshake; its log says why",
     }
     .to_owned()
 }
@@ -167,11 +186,12 @@ fn of_peer(why: &PeerIncompatible) -> String {
             of_alert(AlertDescription::ProtocolVersion)
         }
         PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
-            "the server takes no signature that the key of rolecall's certificate can make"
+            "the server accepts no signature that the key of rolecall's certificate can make"
                 .to_owned()
         }
         PeerIncompatible::ExtendedMasterSecretExtensionRequired => {
-            "the server's TLS has no extended master secret (RFC 7627)".to_owned()
+            "the TLS of the server does not support the extended master secret (RFC 7627)"
+                .to_owned()
         }
         _ => of_alert(AlertDescription::HandshakeFailure),
     }
@@ -180,7 +200,7 @@ fn of_peer(why: &PeerIncompatible) -> String {
 /// What an algorithm of a signature is called.
 fn signature(id: &[u8]) -> String {
     let oid = SliceReader::new(id).and_then(|mut id| ObjectIdentifier::decode(&mut id));
-    let Ok(oid) = oid else { return "an algorithm that is not known".to_owned() };
+    let Ok(oid) = oid else { return "an unknown algorithm".to_owned() };
     let oid = oid.to_string();
     let known = SIGNATURES.iter().find(|(known, _)| *known == oid);
     known.map_or_else(|| format!("the algorithm {oid}"), |(_, name)| (*name).to_owned())

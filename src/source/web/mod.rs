@@ -90,9 +90,11 @@ impl fmt::Display for Broken {
                     None => write!(f, "{error}"),
                 },
             },
-            Self::LongHead => write!(f, "expected at most {MAX_HEAD} bytes of a head, got more"),
-            Self::TooLong => f.write_str("the answer is longer than is read"),
-            Self::Request => f.write_str("what is asked is no request"),
+            Self::LongHead => {
+                write!(f, "expected an HTTP head of at most {MAX_HEAD} bytes, got more")
+            }
+            Self::TooLong => f.write_str("the answer is longer than rolecall reads"),
+            Self::Request => f.write_str("the request is not valid"),
         }
     }
 }

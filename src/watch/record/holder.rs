@@ -40,7 +40,9 @@ impl Records {
         if let Err(error) = self.write_held(&name, url, held) {
             if !std::mem::replace(&mut self.told, true) {
                 let dir = self.dir.display();
-                warn!(%error, %dir, "who holds the lock cannot be kept over a restart; is the runtime directory ours?");
+                warn!(%error, %dir, "rolecall cannot write down who holds the leader lock, so a \
+                                     restart forgets it; check that rolecall's user may write to \
+                                     the runtime directory");
             }
             return;
         }

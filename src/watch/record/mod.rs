@@ -74,9 +74,9 @@ impl Records {
         let boot = boot_id();
         if boot.is_none() {
             warn!(
-                "the id of this boot cannot be read, so no repmgr node's confirmation is kept over a \
-                 restart, which then costs a primary `settle`; hint: set {BOOT_ID} in the unit, as \
-                 the packaged one does: Environment={BOOT_ID}=%b"
+                "the boot id cannot be read, so a restart forgets that a repmgr node was \
+                 confirmed as the primary, and the primary waits for `settle` again; hint: set \
+                 {BOOT_ID} in the unit, as the packaged one does: Environment={BOOT_ID}=%b"
             );
         }
         Some(Self::in_dir(&folder, boot?))
@@ -141,7 +141,9 @@ impl Records {
             && !std::mem::replace(&mut self.told, true)
         {
             let dir = self.dir.display();
-            warn!(%error, %dir, "the yes cannot be kept over a restart; is the runtime directory ours?");
+            warn!(%error, %dir, "rolecall cannot write down that the primary was confirmed, so \
+                                 after a restart it waits for `settle` again; check that \
+                                 rolecall's user may write to the runtime directory");
         }
     }
 

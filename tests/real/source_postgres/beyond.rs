@@ -81,7 +81,7 @@ async fn a_pooler_is_recognised_and_refused() {
     server.sql("CREATE ROLE bare LOGIN");
     for (more, said) in [
         ("", "unsupported startup parameter"),
-        ("ignore_startup_parameters = options", "a pooler answers there"),
+        ("ignore_startup_parameters = options", "a pooler answers"),
     ] {
         let _pooler = Pooler::start(&server, more);
         let conninfo = format!(
@@ -168,23 +168,19 @@ async fn a_login_that_is_refused_says_what_mends_it() {
         ),
         ("user=nologin dbname=postgres", ErrorKind::Denied, "hint: ALTER ROLE \"nologin\" LOGIN"),
         ("user=unlisted dbname=postgres", ErrorKind::Denied, "hint: add a line for user unlisted"),
-        (
-            "user=scram dbname=postgres password=wrong",
-            ErrorKind::Denied,
-            "hint: the password of scram",
-        ),
-        ("user=over dbname=postgres password=right", ErrorKind::Denied, "VALID UNTIL is over"),
+        ("user=scram dbname=postgres password=wrong", ErrorKind::Denied, "The password of scram"),
+        ("user=over dbname=postgres password=right", ErrorKind::Denied, "VALID UNTIL"),
         (
             "user=bare dbname=postgres sslmode=require",
             ErrorKind::Tls,
-            "hint: ALTER SYSTEM SET ssl = on",
+            "hint: run ALTER SYSTEM SET ssl = on",
         ),
         (
             "user=full dbname=postgres",
             ErrorKind::SlotsFull,
             "hint: ALTER ROLE \"full\" CONNECTION LIMIT",
         ),
-        ("user=bare dbname=narrow", ErrorKind::SlotsFull, "hint: ALTER DATABASE \"narrow\""),
+        ("user=bare dbname=narrow", ErrorKind::SlotsFull, "hint: run ALTER DATABASE \"narrow\""),
         (
             "user=bare dbname=private",
             ErrorKind::Denied,
@@ -274,7 +270,7 @@ async fn the_hosts_of_one_conninfo_are_one_server_or_count_for_nothing() {
     let mut own = list(server.addr);
     let unproven = own.observe().await.unwrap_err();
     assert_eq!(unproven.kind, ErrorKind::OtherServer, "{unproven}");
-    assert!(unproven.detail.contains("another of its hosts leads to a server"), "{unproven}");
+    assert!(unproven.detail.contains("another host of `conninfo` leads to a server"), "{unproven}");
 
     let relay = Relay::start(first, &server);
     assert!(is_primary(own.observe().await));

@@ -154,7 +154,7 @@ fn metrics_and_ask_say_when_certificates_end() {
         run(command)
     };
     let text = ask(&[]);
-    for said in ["its certificate ends in ", "our certificate ends in "] {
+    for said in ["its certificate expires in ", "our certificate expires in "] {
         assert!(text.contains(said), "{said}: {text}");
     }
     let told: Value = serde_json::from_str(&ask(&["--json"])).unwrap();

@@ -46,14 +46,20 @@ async fn with_a_password_configured_only_a_server_that_proves_itself_is_believed
     let with = format!("password={PASSWORD}");
     let ca = authority.ca().display().to_string();
     let unproven = [
-        (format!("user=trusted {with}"), "without asking for the password"),
-        (format!("user=trusted {with} sslmode=disable"), "without asking for the password"),
-        (format!("user=trusted {with} sslmode=require"), "without asking for the password"),
+        (format!("user=trusted {with}"), "without asking for the configured password"),
+        (
+            format!("user=trusted {with} sslmode=disable"),
+            "without asking for the configured password",
+        ),
+        (
+            format!("user=trusted {with} sslmode=require"),
+            "without asking for the configured password",
+        ),
         (
             format!("user=trusted {with} require_auth=scram-sha-256"),
-            "no proof, which `require_auth`",
+            "no authentication, which `require_auth`",
         ),
-        ("user=trusted require_auth=!none".to_owned(), "no proof, which `require_auth`"),
+        ("user=trusted require_auth=!none".to_owned(), "no authentication, which `require_auth`"),
         (format!("user=clear {with}"), "in clear"),
         (format!("user=clear {with} sslmode=require"), "in clear"),
         (format!("user=clear {with} require_auth=!md5"), "in clear"),
@@ -96,7 +102,7 @@ async fn with_a_password_configured_only_a_server_that_proves_itself_is_believed
         format!("host={} user=postgres dbname=postgres {with}", server.socket_dir().display());
     assert!(look(&own).await.is_ok());
     let strict = format!("{own} require_auth=scram-sha-256");
-    assert_refused(&strict, ErrorKind::Unproven, "no proof, which `require_auth`").await;
+    assert_refused(&strict, ErrorKind::Unproven, "no authentication, which `require_auth`").await;
 }
 
 /// A server of one connection after the other, on a thread that ends with the test's connections.

@@ -75,7 +75,7 @@ async fn what_may_not_be_read_is_named() {
         }
     });
     hidden.await.unwrap();
-    refused(&mut follower, ErrorKind::Grant, &["lacks pg_read_all_stats"]).await;
+    refused(&mut follower, ErrorKind::Grant, &["is not granted pg_read_all_stats"]).await;
 
     strangers(&node).await;
 }
@@ -131,7 +131,7 @@ async fn strangers(node: &Node) {
         source(&settings(&format!("host={} sslmode=disable {rest}", node.server.addr)))
     };
     let mut elsewhere = to("user=postgres dbname=postgres");
-    let said = [r#"database "postgres" has no extension repmgr"#];
+    let said = [r#"database "postgres" does not have the extension repmgr"#];
     refused(&mut elsewhere, ErrorKind::NotRepmgr, &said).await;
     node.sql("CREATE DATABASE bare");
     node.server.sql("SELECT 1");
@@ -144,7 +144,7 @@ async fn strangers(node: &Node) {
         "ALTER EXTENSION repmgr DROP FUNCTION repmgr.get_upstream_node_id(); \
          DROP FUNCTION repmgr.get_upstream_node_id()",
     ]));
-    let said = ["no get_upstream_node_id, expected repmgr 4.4 or later"];
+    let said = ["no get_upstream_node_id: expected repmgr 4.4 or later"];
     refused(&mut to("user=postgres dbname=bare"), ErrorKind::NotRepmgr, &said).await;
 
     refused(&mut to("user=nobody dbname=repmgr"), ErrorKind::Denied, &["28000"]).await;

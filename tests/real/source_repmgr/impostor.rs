@@ -65,10 +65,10 @@ fn nodes_that_prove_nothing_give_no_vote_unless_the_operator_says_so() {
 
     let (daemon, printed) = start("");
     for peer in ["peer=2", "peer=3"] {
-        let what = "without asking for the password";
-        prints(&printed, &["look failed", peer, "error=\"unproven\"", what, "require_auth=none"]);
+        let what = "without asking for the configured password";
+        prints(&printed, &["poll failed", peer, "error=\"unproven\"", what, "require_auth=none"]);
     }
-    prints(&printed, &["configuration in force"]);
+    prints(&printed, &["the configuration is in effect"]);
     // Longer than a yes would have to settle.
     for _ in 0..10 {
         assert_eq!(said_by(agent).as_deref(), Some("MAINT\n"));
@@ -78,7 +78,7 @@ fn nodes_that_prove_nothing_give_no_vote_unless_the_operator_says_so() {
 
     let (daemon, printed) = start("require_auth=none,scram-sha-256");
     says(agent, "READY\n");
-    prints(&printed, &["the network proves nothing", "gives that node's vote"]);
+    prints(&printed, &["the connection does not prove which server answers", "decides its vote"]);
     drop(daemon);
 }
 

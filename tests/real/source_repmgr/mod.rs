@@ -332,7 +332,7 @@ async fn a_peer_is_asked_at_each_of_its_places() {
     let mut doubtful = own.peer(&row(&format!("host={addr},no-such-name port={refusing}")));
     refused(&mut doubtful, ErrorKind::Unresolved, &["no-such-name"]).await;
     let mut lost = own.peer(&Row { places: Vec::new().into(), ..row("") });
-    refused(&mut lost, ErrorKind::Unresolved, &["leads nowhere"]).await;
+    refused(&mut lost, ErrorKind::Unresolved, &["contains no usable address"]).await;
 
     // The look that hung was dropped; the next one begins behind the place that hangs.
     let mut half = own.peer(&row(&format!("host={addr},{addr} port={silent},{PORT}")));

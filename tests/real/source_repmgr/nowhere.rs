@@ -65,8 +65,8 @@ async fn a_row_that_leads_nowhere_is_no_evidence_and_still_counts() {
         let (_, said) = rolecall(&node, "", "ask");
         for part in [
             "node 2 db2 (registered as standby, inactive): not asked: its row leads to no other host",
-            "1 of 2 nodes vote for this one",
-            "service primary: unknown, no majority: 1 of 2 votes",
+            "1 of 2 nodes vote for this node",
+            "service primary: unknown, no majority: 1 of 2 nodes vote for this one",
         ] {
             assert!(said.contains(part), "{conninfo:?}: {said}");
         }

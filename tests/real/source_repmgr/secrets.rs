@@ -191,7 +191,7 @@ fn the_daemon_counts_the_votes_and_keeps_the_secrets() {
         says(agent, "READY\n");
         assert_eq!(said_by((at, 5556).into()).as_deref(), Some("MAINT\n"));
         standby.server.stop();
-        prints(&printed, &["look failed", "peer=2", "error=\"server_down\""]);
+        prints(&printed, &["poll failed", "peer=2", "error=\"server_down\""]);
         // The witness's vote is what is left of the majority.
         says(agent, "READY\n");
     });

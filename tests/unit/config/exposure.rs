@@ -93,13 +93,18 @@ fn check_says_what_the_network_may_do_and_the_line_that_ends_it() {
         format!("[source]\nkind = \"repmgr\"\nconninfo = \"host=127.0.0.1 user=rolecall {rest}\"\n")
     };
     for (rest, parts) in [
-        ("", ["gives that node's vote", "add sslmode=verify-full sslrootcert=FILE to `conninfo`"]),
-        ("password=hunter2 require_auth=password", ["is told the password", "scram-sha-256"]),
-        ("password=hunter2", ["pass the login on", "add sslmode=verify-full"]),
+        ("", ["decides its vote", "add sslmode=verify-full sslrootcert=FILE to `conninfo`"]),
+        ("password=hunter2 require_auth=password", ["learns it and is believed", "scram-sha-256"]),
+        ("password=hunter2", ["relay the login", "add sslmode=verify-full"]),
     ] {
         fs::write(&path, conf(rest)).unwrap();
         let said = checked(&path);
-        assert!(said.contains("warning: source repmgr: the network proves nothing: "), "{said}");
+        assert!(
+            said.contains(
+                "warning: source repmgr: the connection does not prove which server answers: "
+            ),
+            "{said}"
+        );
         assert!(parts.iter().all(|part| said.contains(part)), "{said}");
     }
 }
@@ -140,8 +145,10 @@ fn check_names_a_file_with_a_secret_that_others_may_read() {
             mode(path, to);
         }
         let said = checked(&conf);
-        let warned: Vec<_> =
-            said.lines().filter(|line| line.contains("holds a secret, and others may")).collect();
+        let warned: Vec<_> = said
+            .lines()
+            .filter(|line| line.contains("contains a secret, and other users may"))
+            .collect();
         assert_eq!(warned.len(), usize::from(wanted.is_some()), "{said}");
         let named = wanted.is_none_or(|key| warned[0].starts_with(&format!("warning: {key}: ")));
         assert!(named && (wanted.is_none() || said.contains("chmod 0640")), "{said}");

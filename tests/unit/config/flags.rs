@@ -70,13 +70,13 @@ fn problems_of_flags_name_the_flags() {
     let wanted = "\
 test.toml:1: zzz: unknown key
   expected: one of haproxy, defaults, node, source, service, http, log, control, fence
-  hint: see the commented configuration that comes with rolecall
+  hint: `man rolecall.toml` lists every key with its default
 command line: --conninfo: missing
   expected: a libpq connection string
   hint: such as \"host=/run/postgresql user=rolecall dbname=postgres\"
 command line: --listen: `db1` is not an address to listen on
   expected: \"ADDRESS:PORT\", \"[IPV6]:PORT\" or \"PORT\"
-  hint: names are not looked up here, IPv6 addresses stand in brackets, ports end at 65535
+  hint: write an IP address: rolecall does not look up names here. Put IPv6 addresses in brackets; the highest port is 65535
 command line: --url: a source of kind `postgres` has no such key
   expected: no `url`
   hint: it is a key of kind patroni
@@ -84,7 +84,7 @@ command line: --url: a source of kind `postgres` has no such key
     assert_eq!(printed(&refused("zzz = 1", &flags)), wanted);
     let flags = Flags { source: Some("patrony".to_owned()), ..Flags::default() };
     let wanted = "\
-command line: --source: `patrony` is not known
+command line: --source: `patrony` is not a known value
   expected: one of patroni, repmgr, postgres, tcp, command, static
   hint: did you mean `patroni`?
 ";

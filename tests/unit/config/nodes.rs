@@ -68,7 +68,7 @@ fn a_question_needs_an_address_that_it_is_read_at() {
     let problems = refused(text, &Flags::default());
     assert_eq!(
         printed(&problems),
-        "test.toml:4: service[1].agent_send: stands without `listen`\n  expected: `listen` too\n  \
-         hint: an address of a [[node]] says all that is asked there\n"
+        "test.toml:4: service[1].agent_send: is set without `listen`\n  expected: `listen` too\n  \
+         hint: remove it: the address of a [[node]] already selects node and service\n"
     );
 }

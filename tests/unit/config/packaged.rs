@@ -92,7 +92,11 @@ fn the_comments_of_the_packaged_file_are_right() {
     assert_eq!(config.nodes[0].sources[3].hold, ms(15_000));
     assert_eq!(config.services[0].hold, Some(ms(5000)));
     let bytes = Hysteresis { max: 16 << 20, resume: 12 << 20 };
-    let lag = LagLimit { bytes: Some(bytes), time: Some(ms(5000)), on_lag: OnLag::Maint };
+    let lag = LagLimit {
+        bytes: Some(bytes),
+        time: Some(Hysteresis::time(ms(5000))),
+        on_lag: OnLag::Maint,
+    };
     assert_eq!(config.services[1].lag, Some(lag));
     assert_eq!(config.services[1].pool.replication_state, ReplicationState::Streaming);
 }

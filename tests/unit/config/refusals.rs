@@ -44,7 +44,7 @@ fn a_password_has_one_place() {
         let problems = printed(&refused(&text, &Flags::default()));
         let within = conninfo.split('=').next().unwrap();
         assert!(
-            problems.contains(&format!("stands beside `{within}` in `conninfo`")),
+            problems.contains(&format!("is set, but `conninfo` contains `{within}` too")),
             "{problems}"
         );
         assert!(problems.contains("test.toml:4") && !problems.contains("hunter2"), "{problems}");
@@ -65,7 +65,7 @@ fn sessions_are_ended_at_one_host() {
     assert_eq!(fence.server.conninfo.places().count(), 1);
     let problems =
         refused(&text("conninfo = \"host=/run/postgresql,127.0.0.1 user=u\"\n"), &Flags::default());
-    assert!(printed(&problems).contains("lists several hosts"), "{}", printed(&problems));
+    assert!(printed(&problems).contains("contains several hosts"), "{}", printed(&problems));
 }
 
 #[test]
@@ -110,8 +110,8 @@ fn a_value_is_taken_up_to_its_bound() {
     let source = "[source]\nkind = \"patroni\"\n";
     let service = "[[service]]\nname = \"replica\"\nroles = [\"replica\"]\nlisten = \"5556\"\n";
     for (before, value, more, over) in [
-        ("[haproxy]\ncheck_fall = ", "1000", "1001", "`1001` is out of bounds"),
-        ("max_lag_time = ", "\"86400s\"", "\"86401s\"", "`86401s` is out of bounds"),
+        ("[haproxy]\ncheck_fall = ", "1000", "1001", "`1001` is out of range"),
+        ("max_lag_time = ", "\"86400s\"", "\"86401s\"", "`86401s` is out of range"),
     ] {
         let text = |value: &str| match before.strip_prefix("max_lag") {
             Some(_) => format!(
@@ -119,7 +119,7 @@ fn a_value_is_taken_up_to_its_bound() {
             ),
             None => format!("{before}{value}\n{source}{service}"),
         };
-        assert!(!said(&text(value)).contains("out of bounds"), "{}", said(&text(value)));
+        assert!(!said(&text(value)).contains("out of range"), "{}", said(&text(value)));
         assert!(said(&text(more)).contains(over), "{}", said(&text(more)));
     }
     // Of a long value the beginning is shown.
@@ -138,7 +138,7 @@ fn a_long_list_of_problems_is_cut() {
     let keys: Vec<String> = (0..250).map(|n| format!("key_{n} = 1")).collect();
     let problems = refused(&keys.join("\n"), &Flags::default());
     assert_eq!(problems.len(), 101);
-    assert_eq!(problems[100].fault.what, "150 more problems follow");
+    assert_eq!(problems[100].fault.what, "150 more problems are not shown");
 }
 
 #[test]
@@ -166,8 +166,8 @@ fn what_may_surprise_is_said() {
     };
     assert_eq!(
         short(31).to_string(),
-        "service a: what `on_stop` says is said for 1m, less than 2 x agent_inter, which is 1m 2s: \
-         HAProxy asks every 31s and may not hear it"
+        "service a: the answer of `on_stop` is given for 1 min, which is less than 2 x agent_inter (1 min 2 s): HAProxy asks \
+         every 31 s and may miss it"
     );
     for (text, warnings) in [
         (postgres.to_owned(), vec![Warning::PostgresAlone]),

@@ -112,7 +112,7 @@ fn every_key_reaches_its_value() {
                 pool: Pool { tags: Tags::default(), replication_state: ReplicationState::Any },
                 lag: Some(LagLimit {
                     bytes: Some(Hysteresis { max: 16 << 20, resume: 12 << 20 }),
-                    time: Some(ms(5000)),
+                    time: Some(Hysteresis::time(ms(5000))),
                     on_lag: OnLag::Drain,
                 }),
             },

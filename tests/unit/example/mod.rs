@@ -91,7 +91,7 @@ fn its_key_is_read_and_what_is_wrong_with_it_is_said() {
     assert_eq!(read("file = \"/run/failover/role\""), (Some(settings), vec![]));
     let (none, said) = read("");
     assert_eq!(none, None);
-    let missing = "test.toml:1: file: missing\n  expected: a path that begins with `/`\n  \
+    let missing = "test.toml:1: file: missing\n  expected: an absolute path\n  \
                    hint: such as \"/run/failover/role\"";
     assert_eq!(said, [missing]);
     let (none, said) = read("file = \"role\"");

@@ -25,7 +25,7 @@ async fn a_yes_that_cannot_be_written_down_is_warned_of_once() {
     std::fs::remove_dir_all(&dir).unwrap();
     cluster.pass(5 * SECOND).await;
     let of_it = |line: &serde_json::Value| line["dir"] == dir.display().to_string();
-    let lines = lines("the yes cannot be kept over a restart");
+    let lines = lines("rolecall cannot write down that the primary was confirmed");
     assert_eq!(lines.iter().filter(|line| of_it(line)).count(), 1);
 }
 
@@ -42,7 +42,7 @@ fn a_lock_that_cannot_be_written_down_is_warned_of_once_and_tried_again() {
         writing.keep_held(about, held);
     }
     let of_it = |line: &serde_json::Value| line["dir"] == dir.display().to_string();
-    let warned = lines("who holds the lock cannot be kept over a restart");
+    let warned = lines("rolecall cannot write down who holds the leader lock");
     assert_eq!(warned.iter().filter(|line| of_it(line)).count(), 1);
     std::fs::create_dir(&dir).unwrap();
     writing.keep_held(about, true);
@@ -121,10 +121,10 @@ async fn a_failing_peer_is_warned_of_once_by_its_number_and_its_recovery_too() {
     cluster.pass(5 * SECOND).await;
     cluster.stand_behind_node_1();
     cluster.pass(5 * SECOND).await;
-    let failed = logged(name, "look failed: ");
+    let failed = logged(name, "poll failed: ");
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!(failed[0]["peer"], 3);
-    let well = logged(name, "looks succeed again");
+    let well = logged(name, "polls succeed again");
     assert_eq!(well.len(), 1, "{well:?}");
     assert_eq!(well[0]["peer"], 3);
 }
@@ -138,7 +138,7 @@ async fn warnings_that_were_left_out_are_counted_in_the_next_one() {
     let world = World::watching_as("flood", &[("a", &source)]).await;
     world.pass(29 * SECOND).await;
     let untold: Vec<_> =
-        logged("flood", "look failed: ").iter().map(|line| line["untold"].as_u64()).collect();
+        logged("flood", "poll failed: ").iter().map(|line| line["untold"].as_u64()).collect();
     assert!(untold[..8].iter().all(Option::is_none), "{untold:?}");
     assert!(
         untold.len() < 12 && untold[8..].iter().any(|n| n.is_some_and(|n| n > 1)),
@@ -186,7 +186,11 @@ fn a_standby_looks_at_its_primary_alone_and_only_where_lag_matters() {
     assert_eq!(looked_at(true, None, &rows), [] as [i32; 0], "nobody knows which node it is");
     let mut nowhere = rows.to_vec();
     nowhere[1].places = [].into();
-    assert_eq!(looked_at(true, Some(1), &nowhere), [] as [i32; 0], "its row leads nowhere");
+    assert_eq!(
+        looked_at(true, Some(1), &nowhere),
+        [] as [i32; 0],
+        "its row in repmgr.nodes contains no usable address"
+    );
     let alone = Observation::of(Role::Primary);
     assert!(others(&alone, true).is_empty(), "it says nothing of a cluster");
 }

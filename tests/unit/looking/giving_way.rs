@@ -45,7 +45,10 @@ async fn who_has_lost_its_server_gives_way_and_says_all_that_the_candidate_needs
     assert_eq!((said.life, said.memory), (rules.life, rules.memory));
     let age = cluster.clock.now().since_boot();
     assert_eq!(said.last_ready.as_millis(), age.as_millis(), "as old as the process: it said none");
-    assert_eq!(logged("killed", "killed gives way to node 2: its server is gone").len(), 1);
+    assert_eq!(
+        logged("killed", "killed gives way to node 2: the PostgreSQL of killed is gone").len(),
+        1
+    );
 }
 
 /// A candidate asks ten times a second: the log has one line for each whom the node gives way to, until its server has

@@ -239,7 +239,7 @@ async fn a_hold_that_the_lock_cuts_is_warned_of_once_with_the_numbers_and_is_cut
     let second = Duration::from_secs(1);
     let source = Scripted::new([Does::Leads(8 * second)]);
     let world = World::watching_as("cut", &[("a", &source)]).await;
-    let said = || logged("cut", "primary of cut: hold is ");
+    let said = || logged("cut", "primary of cut: `hold` is ");
     world.pass(2 * INTERVAL).await;
     assert!(said().is_empty(), "3 s and 3 s beside it are less than 8 s");
     source.now_does(Does::Leads(5 * second));
@@ -247,7 +247,7 @@ async fn a_hold_that_the_lock_cuts_is_warned_of_once_with_the_numbers_and_is_cut
     let warned = said();
     assert_eq!(warned.len(), 1, "{warned:?}");
     let message = warned[0]["message"].as_str().unwrap_or_default();
-    for number in ["hold is 3s", "ttl, 5s", "HAProxy remembers, 3s", "held for 1s 500ms at most"] {
+    for number in ["`hold` is 3 s", "ttl of 5 s", "an answer (3 s)", "at most 1.5 s"] {
         assert!(message.contains(number), "{number} in {message}");
     }
     source.now_does(Does::Hangs);
@@ -375,6 +375,6 @@ async fn a_change_is_logged_once_with_all_its_fields_and_a_failing_source_is_war
         assert!(change["role"].is_string(), "{change}");
         assert_eq!(change["to"], change["verdict"]);
     }
-    assert_eq!(logged("logged", "look failed: ").len(), 1);
-    assert_eq!(logged("logged", "looks succeed again").len(), 1);
+    assert_eq!(logged("logged", "poll failed: ").len(), 1);
+    assert_eq!(logged("logged", "polls succeed again").len(), 1);
 }

@@ -163,7 +163,7 @@ async fn the_log_is_told_of_another_reason_for_the_same_state_and_not_of_each() 
         world.pass(INTERVAL).await;
     }
     let told = |said: &str| logged("reasons", said).len();
-    let still = "primary of reasons is still not_ready, and now because of this: ";
+    let still = "the reason for primary of reasons is now another one, it is still not_ready: ";
     assert!((2..=7).contains(&told(still)), "{} in 30 s", told(still));
     source.now_does(Does::Fails(ErrorKind::ServerDown));
     world.pass(BETWEEN_REASONS + INTERVAL).await;
@@ -208,7 +208,7 @@ async fn of_a_service_that_a_reload_takes_away_nothing_is_announced_any_more() {
 async fn a_leader_without_a_lock_is_warned_of_once_and_one_with_a_lock_is_not() {
     let source = Scripted::new([Does::Leads(60 * SECOND)]);
     let world = World::watching_as("lock", &[("a", &source)]).await;
-    let warned = || logged("lock", "primary of lock is ready without a lock").len();
+    let warned = || logged("lock", "primary of lock is ready without a leader lock").len();
     assert_eq!(warned(), 0);
     source.now_does(Does::LeadsWithoutLock);
     world.pass(5 * INTERVAL).await;

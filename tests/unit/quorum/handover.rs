@@ -171,6 +171,6 @@ fn who_has_given_way_is_told_and_how() {
     facts.releases.clear();
     assert_eq!(told(&facts), [(3, Way::InRecovery)], "of node 2 nothing is known");
     assert_eq!(told(&SourceFacts::default()), [], "nobody is a candidate");
-    assert_eq!(Way::InRecovery.as_str(), "has given way: it is in recovery");
-    assert_eq!(Way::Released.as_str(), "has given way: its rolecall released");
+    assert_eq!(Way::InRecovery.as_str(), "has given way: its server is in recovery");
+    assert_eq!(Way::Released.as_str(), "has given way: its rolecall has confirmed it");
 }

@@ -325,22 +325,28 @@ fn every_vote_has_words_of_its_own() {
 #[test]
 fn every_vote_is_told_in_words_of_its_own() {
     let votes = [
-        (Vote::ForMe { fresh: true }, "votes for this node, in fresh contact"),
+        (Vote::ForMe { fresh: true }, "votes for this node, confirmed by a fresh answer"),
         (Vote::ForMe { fresh: false }, "votes for this node"),
         (Vote::ForOther(id(3)), "votes for node 3"),
         (Vote::Rival(Timeline(4)), "says it is the primary, on timeline 4"),
-        (Vote::WritableUnregistered, "takes writes, and nobody registered that"),
+        (Vote::WritableUnregistered, "accepts writes, but is not registered as the primary"),
         (Vote::NewerTimeline(Timeline(5)), "follows the newer timeline 5"),
         (
             Vote::LeftOut(id(3), Timeline(6)),
-            "was down when node 3 was confirmed on the newer timeline 6 without it, and votes for nobody older",
+            "was down when node 3 was confirmed on the newer timeline 6, and votes for no node on an older one",
         ),
-        (Vote::Deposed, "a deposed primary that follows this node and is not registered so yet"),
-        (Vote::Neutral, "votes for nobody"),
-        (Vote::UnknownUpstream, "votes for nobody known: add its upstream's name to `addresses`"),
-        (Vote::Foreign, "not counted: another cluster's or another node's answer"),
-        (Vote::Unreachable, "no answer, no vote"),
-        (Vote::Refused, "down and inactive: not counted among the nodes"),
+        (
+            Vote::Deposed,
+            "is an old primary that follows this node, but is not registered as its standby yet",
+        ),
+        (Vote::Neutral, "votes for no node"),
+        (
+            Vote::UnknownUpstream,
+            "votes for no known node: add the name of its upstream to `addresses`",
+        ),
+        (Vote::Foreign, "is not counted: the answer comes from another cluster or another node"),
+        (Vote::Unreachable, "did not answer, so it has no vote"),
+        (Vote::Refused, "is down and inactive, so it is not counted among the nodes"),
     ];
     for (vote, words) in votes {
         assert_eq!(vote.to_string(), words);

@@ -62,11 +62,13 @@ impl Reading {
     fn file(&mut self, path: &Path, depth: usize) -> Result<(), String> {
         self.files += 1;
         if self.files > MOST_FILES || depth > DEEPEST {
-            return Err(format!("more than {MOST_FILES} files, or {DEEPEST} deep, are included"));
+            return Err(format!(
+                "more than {MOST_FILES} files are included, or more than {DEEPEST} levels deep"
+            ));
         }
         let text = self.contents(path).map_err(|error| unreadable(path, &error))?;
         let settings = syntax::settings(&text).map_err(|line| {
-            format!("line {line} of {} is no setting as repmgr reads them", path.display())
+            format!("line {line} of {} is not a setting that repmgr understands", path.display())
         })?;
         for (name, value) in settings {
             match name.to_ascii_lowercase().as_str() {
@@ -108,7 +110,7 @@ impl Reading {
         let left = MOST_BYTES - self.bytes;
         let read = File::open(path)?.take(left + 1).read_to_end(&mut text)? as u64;
         if read > left {
-            return Err(io::Error::other("longer than a repmgr.conf is"));
+            return Err(io::Error::other("longer than a repmgr.conf can be"));
         }
         self.bytes += read;
         // A comment may be in any encoding; a setting that matters here is in ASCII.
@@ -124,7 +126,7 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
 /// UTF-8 cannot be told from another.
 fn beside(path: &Path, named: &str) -> Result<PathBuf, String> {
     if named.trim().is_empty() || named.contains(char::REPLACEMENT_CHARACTER) {
-        return Err(format!("{} includes {named:?}, which is no path", path.display()));
+        return Err(format!("{} includes {named:?}, which is not a path", path.display()));
     }
     Ok(path.parent().unwrap_or(Path::new("/")).join(named))
 }
@@ -137,11 +139,11 @@ fn meaning(settings: &[syntax::Setting], me: NodeId) -> Result<Duration, String>
         named.next().map(|(_, value)| value.as_str())
     };
     let number = |name: &str, default: u32| match last(name) {
-        Some(value) => integer(value).ok_or_else(|| format!("`{name}` is no number")),
+        Some(value) => integer(value).ok_or_else(|| format!("`{name}` is not a number")),
         None => Ok(default),
     };
     if last("node_id").and_then(integer) != u32::try_from(me.0).ok() {
-        return Err(format!("is not the file of {me}"));
+        return Err(format!("is not the repmgr.conf of {me}"));
     }
     let attempts = number("reconnect_attempts", DEFAULTS.0)?;
     let interval = number("reconnect_interval", DEFAULTS.1)?;

@@ -74,27 +74,36 @@ fn what_it_includes_is_read_where_it_stands() {
 #[test]
 fn what_cannot_be_trusted_says_nothing() {
     for (text, wanted) in [
-        ("", "is not the file of node 2"),
-        ("node_id=3", "is not the file of node 2"),
-        ("node_id=2\nreconnect_attempts=many", "`reconnect_attempts` is no number"),
-        ("node_id=2\nreconnect_attempts=' '", "`reconnect_attempts` is no number"),
-        ("node_id=2\nreconnect_interval=-1", "`reconnect_interval` is no number"),
-        ("node_id=2\nreconnect_attempts=9999999999", "`reconnect_attempts` is no number"),
+        ("", "is not the repmgr.conf of node 2"),
+        ("node_id=3", "is not the repmgr.conf of node 2"),
+        ("node_id=2\nreconnect_attempts=many", "`reconnect_attempts` is not a number"),
+        ("node_id=2\nreconnect_attempts=' '", "`reconnect_attempts` is not a number"),
+        ("node_id=2\nreconnect_interval=-1", "`reconnect_interval` is not a number"),
+        ("node_id=2\nreconnect_attempts=9999999999", "`reconnect_attempts` is not a number"),
         ("node_id=2\nreconnect_loop_sync=2", "`reconnect_loop_sync` is neither true nor false"),
-        ("node_id=2\na b c", "line 2 of repmgr.conf is no setting as repmgr reads them"),
+        ("node_id=2\na b c", "line 2 of repmgr.conf is not a setting that repmgr understands"),
         (
             "node_id=2\ninclude more.conf",
-            "line 2 of repmgr.conf is no setting as repmgr reads them",
+            "line 2 of repmgr.conf is not a setting that repmgr understands",
         ),
-        ("node_id=2\ninclude 'loop.conf'", "more than 64 files, or 5 deep, are included"),
-        ("node_id=2\ninclude 'deep2'", "more than 64 files, or 5 deep, are included"),
+        (
+            "node_id=2\ninclude 'loop.conf'",
+            "more than 64 files are included, or more than 5 levels deep",
+        ),
+        (
+            "node_id=2\ninclude 'deep2'",
+            "more than 64 files are included, or more than 5 levels deep",
+        ),
         // What a folder holds is as deep as what a file includes.
-        ("node_id=2\ninclude_dir 'nested'", "more than 64 files, or 5 deep, are included"),
-        ("node_id=2\ninclude ''", "repmgr.conf includes \"\", which is no path"),
-        ("node_id=2\ninclude_dir ' '", "repmgr.conf includes \" \", which is no path"),
+        (
+            "node_id=2\ninclude_dir 'nested'",
+            "more than 64 files are included, or more than 5 levels deep",
+        ),
+        ("node_id=2\ninclude ''", "repmgr.conf includes \"\", which is not a path"),
+        ("node_id=2\ninclude_dir ' '", "repmgr.conf includes \" \", which is not a path"),
         (
             "node_id=2\ninclude 'long.conf'",
-            "long.conf cannot be read: longer than a repmgr.conf is",
+            "long.conf cannot be read: longer than a repmgr.conf can be",
         ),
         ("node_id=2\ninclude conf", "conf cannot be read: No such file or directory (os error 2)"),
         (
@@ -122,7 +131,7 @@ fn a_name_in_another_encoding_is_not_guessed() {
     fs::write(&file, b"# caf\xe9\nnode_id=2\nnode_name='caf\xe9'\n").unwrap();
     assert_eq!(failover_after(&file, NodeId(2)), Ok(Duration::from_secs(50)));
     fs::write(&file, b"node_id=2\ninclude 'caf\xe9'\n").unwrap();
-    assert!(failover_after(&file, NodeId(2)).unwrap_err().contains("which is no path"));
+    assert!(failover_after(&file, NodeId(2)).unwrap_err().contains("which is not a path"));
 }
 
 #[test]
