@@ -79,7 +79,8 @@ impl ReleaseSource {
         let unusable = |what: &dyn std::fmt::Display| {
             SourceError::new(ErrorKind::Unreachable, format_args!("release: {what}"))
         };
-        let nonce = nonce().ok_or_else(|| unusable(&"the system gives no random bytes"))?;
+        let nonce =
+            nonce().ok_or_else(|| unusable(&"the operating system returns no random bytes"))?;
         // Any name will do, and no TLS: what is answered proves itself.
         let url = format!("http://rolecall.invalid:{}/release/{}", self.port, self.node.0);
         let url = url.parse().map_err(|error| unusable(&error))?;

@@ -84,16 +84,16 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
         return Err(malformed("expected Patroni's status as a JSON object"));
     };
     let keys = Keys { within: "", object: &object };
-    let state: String = keys.required("state", "a word")?;
+    let state: String = keys.required("state", "a string")?;
     if state != "running" && !(held && takes_writes(&state, &object)) {
-        let role: Option<String> = keys.optional("role", "a word").unwrap_or_default();
+        let role: Option<String> = keys.optional("role", "a string").unwrap_or_default();
         let mut seen = role.map_or_else(Observation::no_role, |role| of_role(held, &role));
         let state = text::plain(&state, MAX_STATE);
         seen.not_running = Some(state.into());
         return Ok(seen);
     }
 
-    let role: String = keys.required("role", "a word")?;
+    let role: String = keys.required("role", "a string")?;
     let mut seen = of_role(held, &role);
     let flag = |key| keys.optional(key, "true or false").map(Option::unwrap_or_default);
     // With quorum commit (Patroni 4) the primary waits for some of these, whichever are first.
@@ -132,7 +132,7 @@ fn read_status(asked: Asked, held: bool, body: &[u8]) -> Result<Observation, Sou
         ..Patroni::default()
     });
 
-    let state: Option<String> = keys.optional("replication_state", "a word")?;
+    let state: Option<String> = keys.optional("replication_state", "a string")?;
     // Of a replica that neither streams nor has an archive to follow a version that knows the key leaves it out.
     let left_out = follows && patroni.as_ref().is_some_and(says_replication_state);
     let streaming = state.map(|state| state == "streaming").or(left_out.then_some(false));

@@ -169,9 +169,10 @@ fn is_unsealed(broken: &Broken) -> bool {
 
 /// Reads the base URL.
 pub fn base(text: &str) -> Result<Url, BadUrl> {
-    let url: Url = text.parse().map_err(|error| BadUrl::Url(format!("this is none: {error}")))?;
+    let url: Url =
+        text.parse().map_err(|error| BadUrl::Url(format!("but this is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(BadUrl::Url("got another scheme".into()));
+        return Err(BadUrl::Url("but this has another scheme".into()));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(BadUrl::Url("without a query and a fragment".into()));
