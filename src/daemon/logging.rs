@@ -39,11 +39,13 @@ pub fn start(log: Log) -> Result<Logging, Failure> {
     let journal = log.to == LogTo::Journald || (log.to == LogTo::Auto && stderr_is_the_journal());
     let writes = if journal { to_journald(&queue)? } else { to_stderr(&queue, log.format) };
     writes.map_err(|error| {
-        Failure::new(Exit::Unavailable, format_args!("log: nothing can be written: {error}"))
+        Failure::new(Exit::Unavailable, format_args!("the log cannot be written: {error}"))
     })?;
     let (level, handle) = reload::Layer::new(LevelFilter::from_level(log.level));
     let started = tracing_subscriber::registry().with(level).with(queue.clone()).try_init();
-    started.map_err(|error| Failure::new(Exit::Internal, format_args!("log: {error}")))?;
+    started.map_err(|error| {
+        Failure::new(Exit::Internal, format_args!("the log cannot be opened: {error}"))
+    })?;
     Ok(Logging { level: handle, configured: log, queue })
 }
 

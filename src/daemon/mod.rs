@@ -146,7 +146,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     };
     let ended = answering.block_on(daemon.run(signals, loaded, sockets));
     // The keeper ends with the sender of plans, which went with the daemon.
-    let panicked = |_| Failure::new(Exit::Internal, "the thread `sources` panicked");
+    let panicked = |_| Failure::new(Exit::Internal, "an internal thread panicked: sources");
     looking_thread.join().map_err(panicked)?;
     // From here on no look can end an order.
     if let Some(ending) = ending {
@@ -161,7 +161,7 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 fn internal(what: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::new(Exit::Internal, format_args!("{what}: {error}"))
+    Failure::new(Exit::Internal, format_args!("rolecall cannot start: {what}: {error}"))
 }
 
 /// A configuration that was read and whose plan is not in force yet.
@@ -230,7 +230,7 @@ impl Daemon<'_> {
                 },
                 changed = self.view.announced.changed() => match changed {
                     Ok(()) => systemd::status(&self.view.announced.borrow_and_update()),
-                    Err(_) => return Err(Failure::new(Exit::Internal, "the keeper ended")),
+                    Err(_) => return Err(Failure::new(Exit::Internal, "an internal task ended: keeper")),
                 },
                 () = tick(&mut watchdog) => {
                     if !self.started || beats(self.view.clock.now(), &self.view.facts.borrow()) {
@@ -305,7 +305,7 @@ impl Daemon<'_> {
         self.plans
             .send(plan)
             .await
-            .map_err(|_| Failure::new(Exit::Internal, "the keeper ended"))?;
+            .map_err(|_| Failure::new(Exit::Internal, "an internal task ended: keeper"))?;
         self.coming = Some(Coming { loaded, sockets, in_force });
         Ok(())
     }

@@ -107,6 +107,6 @@ fn an_address_that_takes_in_an_open_one_needs_a_restart() {
     // Every address takes the one in that is bound already: it cannot be bound beside it.
     rolecall.write_config(&of("5571".to_owned()));
     rolecall.reload();
-    rolecall.wait_log(PATIENCE, &["was not reloaded", "rolecall itself listens on", "restart it"]);
+    rolecall.wait_log(PATIENCE, &["was not reloaded", "rolecall opened", "restart rolecall"]);
     assert_eq!(ask(here, PATIENCE).heard, Heard::Said("READY\n".to_owned()));
 }

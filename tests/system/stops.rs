@@ -108,7 +108,7 @@ fn the_last_word_is_said_for_stop_for_and_by_nobody_who_has_none() {
     assert_eq!(stage.page("/s2").0, 200);
     let notes = stage.rolecall.notifications();
     notes.wait_since(0, SOON, "the status", |n| {
-        n.value("STATUS").is_some_and(|s| s.contains("s0: not_ready, rolecall stops"))
+        n.value("STATUS").is_some_and(|s| s.contains("s0: not_ready, rolecall is stopping"))
     });
     let extended = notes.wait_since(0, SOON, "more time", |n| n.has("EXTEND_TIMEOUT_USEC=7000000"));
     let heard = notes.all();

@@ -357,7 +357,7 @@ impl Keeper {
         for node in self.nodes.iter_mut().filter(named) {
             for watched in node.watched.iter_mut().filter(|watched| !watched.poked_lately(now)) {
                 if poked < MOST_POKED {
-                    debug!(node = &*node.name, "poked");
+                    debug!(node = &*node.name, "a wake-up arrived: polling now");
                     watched.poke(now);
                     poked += 1;
                 }

@@ -180,7 +180,7 @@ async fn a_login_that_is_refused_says_what_mends_it() {
             ErrorKind::SlotsFull,
             "hint: ALTER ROLE \"full\" CONNECTION LIMIT",
         ),
-        ("user=bare dbname=narrow", ErrorKind::SlotsFull, "hint: run ALTER DATABASE \"narrow\""),
+        ("user=bare dbname=narrow", ErrorKind::SlotsFull, "hint: ALTER DATABASE \"narrow\""),
         (
             "user=bare dbname=private",
             ErrorKind::Denied,

@@ -290,7 +290,7 @@ async fn passwords(server: &Server, dir: &Path) {
     let missing = refused(source_with(&to, PasswordFrom::Passfile(passfile))).await;
     assert_eq!(missing.kind, ErrorKind::Denied, "{missing}");
     assert!(missing.detail.contains("has no line for"), "{missing}");
-    assert_refused(&to, ErrorKind::Denied, "none is configured").await;
+    assert_refused(&to, ErrorKind::Denied, "the configuration has none").await;
     fs::remove_file(&file).unwrap();
     let gone = refused(source_with(&to, PasswordFrom::File(file))).await;
     assert_eq!(gone.kind, ErrorKind::Credential, "{gone}");

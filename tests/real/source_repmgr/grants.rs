@@ -36,7 +36,8 @@ async fn what_may_not_be_read_is_named() {
     ] {
         node.sql(&format!("REVOKE {grant} FROM rolecall"));
         for _ in 0..2 {
-            refused(&mut source, ErrorKind::Grant, &[r#""rolecall" lacks"#, grant]).await;
+            refused(&mut source, ErrorKind::Grant, &[r#"user "rolecall" is not granted"#, grant])
+                .await;
         }
         node.sql(&format!("GRANT {grant} TO rolecall"));
         source.observe().await.unwrap();

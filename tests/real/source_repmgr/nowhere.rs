@@ -64,7 +64,7 @@ async fn a_row_that_leads_nowhere_is_no_evidence_and_still_counts() {
 
         let (_, said) = rolecall(&node, "", "ask");
         for part in [
-            "node 2 db2 (registered as standby, inactive): not asked: its row leads to no other host",
+            "node 2 db2 (registered as standby, inactive): not polled: its row in repmgr.nodes has no address",
             "1 of 2 nodes vote for this node",
             "service primary: unknown, no majority: 1 of 2 nodes vote for this one",
         ] {
@@ -109,9 +109,9 @@ fn a_failover_after_that_repmgr_does_not_bear_out_is_told() {
     for command in ["check", "ask"] {
         let (_, said) = rolecall(&node, "failover_after = \"30s\"\n", command);
         for part in [
-            "`failover_after` is 30s",
-            "repmgr waits 20s",
-            "held for 15s at most",
+            "`failover_after` is 30 s",
+            "repmgr waits only 20 s",
+            "kept for at most 15 s",
             "(reconnect_attempts - 1)",
         ] {
             assert!(said.contains(part), "{command}: {said}");

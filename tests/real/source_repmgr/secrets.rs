@@ -208,7 +208,7 @@ fn the_daemon_counts_the_votes_and_keeps_the_secrets() {
     for output in [asked.stdout, asked.stderr, checked.stdout, checked.stderr] {
         printed += &String::from_utf8(output).unwrap();
     }
-    assert!(printed.contains("lacks SELECT ON repmgr.nodes"), "{printed}");
+    assert!(printed.contains("is not granted SELECT ON repmgr.nodes"), "{printed}");
     for secret in [SECRET, PASSWORD] {
         assert!(!printed.contains(secret), "{printed}");
     }

@@ -1,6 +1,9 @@
 //! What is said where somebody else answers than who is meant: each in words, with a command or a key that helps.
 //! What PostgreSQL and Patroni themselves refuse is in `tests/real`.
 
+mod catalogue;
+mod scan;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
