@@ -2,6 +2,7 @@
 //!
 //! docs/metrics.md names every metric. Names and label values never change once released.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -144,9 +145,15 @@ impl Metrics {
 
     /// A service is now told another state of a node.
     pub fn changed(&self, node: &str, service: &str, to: State) {
-        let labels = [("node", node), ("service", service), ("to", to.as_str())];
-        let labels = labels.map(|(name, value)| (name, value.to_owned()));
-        self.changes.get_or_create(&labels.to_vec()).inc();
+        let labels = |to: State| {
+            let labels = [("node", node), ("service", service), ("to", to.as_str())];
+            labels.map(|(name, value)| (name, value.to_owned())).to_vec()
+        };
+        // The other states stand at 0 from the first word on, so that the first change to one is an increase.
+        for state in STATES {
+            drop(self.changes.get_or_create(&labels(state)));
+        }
+        self.changes.get_or_create(&labels(to)).inc();
     }
 
     /// An HTTP connection was not served.
@@ -381,10 +388,16 @@ fn reasons(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
     })
 }
 
+/// Several sources of one kind are one line: that of the oldest look, since all of them must agree.
 fn ages(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
-    node.each_source().try_for_each(|(kind, source)| {
-        let Some((began, _)) = source.own.good() else { return Ok(()) };
-        let labels = [("node", &*node.name), ("source", kind.word)];
+    let mut oldest: BTreeMap<&str, Stamp> = BTreeMap::new();
+    for (kind, source) in node.each_source() {
+        let Some((began, _)) = source.own.good() else { continue };
+        let known = oldest.entry(kind.word).or_insert(began);
+        *known = began.min(*known);
+    }
+    oldest.into_iter().try_for_each(|(source, began)| {
+        let labels = [("node", &*node.name), ("source", source)];
         lines.gauge(&labels, &now.since(began).as_secs_f64())
     })
 }
@@ -439,14 +452,19 @@ fn orders(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
     })
 }
 
+/// Of several sources of one kind the certificate that ends first.
 fn certificates(lines: &mut Lines<'_>, node: &NodeFacts) -> fmt::Result {
-    node.each_source().try_for_each(|(kind, source)| {
-        let Some((_, seen)) = source.own.good() else { return Ok(()) };
-        let expiry = seen.expiry;
-        [("peer", expiry.peer), ("own", expiry.own)].into_iter().try_for_each(|(whose, end)| {
-            let Some(end) = end else { return Ok(()) };
-            lines.gauge(&[("node", &*node.name), ("source", kind.word), ("whose", whose)], &end)
-        })
+    let mut first: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for (kind, source) in node.each_source() {
+        let Some((_, seen)) = source.own.good() else { continue };
+        for (whose, end) in [("peer", seen.expiry.peer), ("own", seen.expiry.own)] {
+            let Some(end) = end else { continue };
+            let known = first.entry((kind.word, whose)).or_insert(end);
+            *known = end.min(*known);
+        }
+    }
+    first.into_iter().try_for_each(|((source, whose), end)| {
+        lines.gauge(&[("node", &*node.name), ("source", source), ("whose", whose)], &end)
     })
 }
 

@@ -223,6 +223,8 @@ fn every_metric_is_documented_and_every_documented_one_is_there() {
         r#"rolecall_checks_total{node="n1",service="primary",reply="ready"} 1"#,
         r#"rolecall_connections_refused_total{node="n1",service="primary",reason="not_allowed"} 0"#,
         r#"rolecall_verdict_changes_total{node="n1",service="primary",to="ready"} 1"#,
+        // What never was is told as well: the first of its kind is an increase then.
+        r#"rolecall_verdict_changes_total{node="n1",service="primary",to="not_ready"} 0"#,
         "rolecall_config_last_reload_successful 1",
         r#"rolecall_http_connections_refused_total{reason="busy"} 0"#,
         r#"rolecall_http_connections_refused_total{reason="not_allowed"} 0"#,
@@ -271,6 +273,15 @@ fn of_several_nodes_one_must_be_named() {
     let ready =
         "rolecall_verdict{node=\"pg2\",cluster=\"c\",service=\"primary\",state=\"ready\"} 0\n";
     assert!(metrics.contains(ready), "{metrics}");
+    // Its two sources are of one kind: Prometheus takes no series twice.
+    let of_pg2 = r#"rolecall_last_good_look_age_seconds{node="pg2",source="static"} "#;
+    assert!(metrics.contains(of_pg2), "{metrics}");
+    let lines = metrics.lines().filter(|line| !line.starts_with('#'));
+    let mut series: Vec<_> = lines.filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect();
+    let printed = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), printed, "{metrics}");
 }
 
 #[test]
