@@ -14,7 +14,7 @@ use crate::fixtures::{
 };
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
-const RULES: &str = "packaging/prometheus/rolecall.rules.yml";
+pub const RULES: &str = "packaging/prometheus/rolecall.rules.yml";
 const TESTS: &str = "tests/data/rolecall.test.yml";
 
 /// More than anything here takes; reached only where it never comes.
@@ -25,17 +25,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const HAPROXYS: [&str; 2] = ["haproxy_server_agent_status", "haproxy_server_status"];
 const DEAD: [&str; 5] = ["L4TOUT", "L4CON", "L7TOUT", "L7RSP", "SOCKERR"];
 
-fn text(path: &str) -> String {
+pub fn text(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// From the PATH, or where `tests/tools/install.sh` puts it.
-fn promtool() -> Option<PathBuf> {
+/// `prometheus` or `promtool`: from the PATH, or where `tests/tools/install.sh` puts them.
+pub fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/target/promtool");
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/target/prometheus");
     let folders = path.split(':').chain([own]);
-    folders.map(|folder| Path::new(folder).join("promtool")).find(|program| program.is_file())
+    folders.map(|folder| Path::new(folder).join(name)).find(|program| program.is_file())
 }
 
 /// The words of the rules that begin so: names of metrics.
@@ -49,7 +49,7 @@ fn names(beginning: &str) -> BTreeSet<String> {
 
 #[test]
 fn promtool_accepts_the_rules_and_each_alert_fires_where_it_must_and_nowhere_else() {
-    let Some(promtool) = promtool() else { return missing("promtool") };
+    let Some(promtool) = tool("promtool") else { return missing("promtool") };
     for arguments in [["check", "rules", RULES], ["test", "rules", TESTS]] {
         let mut command = Command::new(&promtool);
         command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -110,7 +110,7 @@ fn every_metric_of_the_rules_is_one_that_rolecall_prints() {
     });
 
     // What others than Prometheus read; it is silent where nothing is to be said of it.
-    let Some(promtool) = promtool() else { return missing("promtool") };
+    let Some(promtool) = tool("promtool") else { return missing("promtool") };
     let page_file = ground.write("page.txt", &page);
     let mut check = Command::new(promtool);
     check.args(["check", "metrics"]).stdin(std::fs::File::open(page_file).unwrap());

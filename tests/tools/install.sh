@@ -128,19 +128,19 @@ patroni() (
         exit 69
     fi
 )
-# The alert rules are tested by promtool alone; Debian's package would also start a Prometheus.
-rule_tests() {
-    if has promtool >/dev/null || [ -x "$target/promtool/promtool" ]; then
-        echo "install: promtool is here (tests the alert rules)"
+# Debian's package would also start a Prometheus of its own; the tests need its programs alone.
+monitoring() {
+    if { has prometheus && has promtool; } >/dev/null || [ -x "$target/prometheus/prometheus" ]; then
+        echo "install: prometheus is here (tests the alert rules and the dashboard)"
     else
-        echo "install: promtool into $target/promtool (tests the alert rules)"
-        "$here/promtool.sh" "$target/promtool"
+        echo "install: prometheus into $target/prometheus (tests the alert rules and the dashboard)"
+        "$here/prometheus.sh" "$target/prometheus"
     fi
 }
 case $what in
 test | test-all)
     patroni 4.1.5
-    rule_tests
+    monitoring
     ;;
 esac
 if [ "$what" = test-all ]; then
