@@ -1,10 +1,11 @@
 //! The program as its operators and HAProxy meet it: its ports, its commands, its documents and its units.
 //!
-//! Almost nothing here needs another program. What does (HAProxy, promtool, systemd's own checks) says
+//! Almost nothing here needs another program. What does (HAProxy, Prometheus, systemd's own checks) says
 //! that it is left out where that is missing.
 
 mod agent_send;
 mod ask_running;
+mod dashboard;
 mod doors;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;

@@ -62,8 +62,9 @@ pub fn everything_is_where_it_belongs(host: &Host) {
             same(&file, &format!("cat {place}/{}", name(&file)));
         }
     }
-    machine
-        .sh("ls /usr/share/rolecall/sql /usr/share/rolecall/hooks /usr/share/rolecall/prometheus");
+    for folder in ["sql", "hooks", "prometheus", "grafana"] {
+        machine.sh(&format!("ls /usr/share/rolecall/{folder}"));
+    }
     for (file, place) in FILES {
         same(&Path::new(ROOT).join(file), &format!("cat {place}"));
     }

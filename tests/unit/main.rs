@@ -5,6 +5,7 @@
 mod agent;
 mod bounds;
 mod config;
+mod dashboard;
 mod example;
 mod facts;
 mod fence_rule;
