@@ -13,6 +13,7 @@ use rolecall::look::observation::Observation;
 use rolecall::look::role::Role;
 use rolecall::look::snapshot::SourceFacts;
 use rolecall::port::http::{Pages, Room};
+use rolecall::report::history::History;
 use rolecall::report::metrics::{Exposed, Metrics};
 use rolecall::report::view::View;
 use rolecall::source::releasing::{Key, Question};
@@ -65,7 +66,7 @@ impl Stage {
         let (announced, places) =
             (watch::channel(Vec::new()).1, Room::of(&Shares::of_this_process()));
         let pages = Pages {
-            view: View { facts: seen, announced, clock, counted },
+            view: View { facts: seen, announced, history: History::default(), clock, counted },
             exposed,
             questions: asked,
             places,

@@ -8,7 +8,7 @@ use crate::reply::routes::Listen;
 pub const HTTP_PORT: u16 = 5580;
 
 /// Words that are HTTP pages, and so no names of services where there is an HTTP port.
-pub const PAGES: [&str; 4] = ["status", "metrics", "live", "ready"];
+pub const PAGES: [&str; 5] = ["status", "history", "metrics", "live", "ready"];
 
 /// The port for those who ask over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]

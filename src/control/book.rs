@@ -19,6 +19,7 @@ use crate::look::measure;
 use crate::look::role::Role;
 use crate::look::stamp::Stamp;
 use crate::look::text;
+use crate::report::history::page::{Page, Wanted};
 use crate::report::status;
 use crate::report::view::View;
 use crate::verdict::order::{self, MOST_REASON, Order, Target};
@@ -71,6 +72,26 @@ impl OrderBook {
         status["orders"] = json!(orders);
         status["orders_damaged"] = json!(file.damaged());
         status
+    }
+
+    /// What `/history` has, of one target or of everything, of so much time or of all.
+    pub fn history(&self, target: Option<&str>, since: Option<Duration>) -> Result<Page, Refused> {
+        let about = match target {
+            Some(target) => self.target_of_old(target)?,
+            None => Target::default(),
+        };
+        let (service, node) = (about.service.as_deref(), about.node.as_deref());
+        Ok(self.view.history.page(self.view.clock.now(), Wanted { since, service, node }))
+    }
+
+    /// A target that may be gone from the configuration.
+    fn target_of_old(&self, asked: &str) -> Result<Target, Refused> {
+        self.target(asked).or_else(|refused| {
+            let (services, nodes) = self.view.history.names();
+            let services: Vec<&str> = services.iter().map(|name| &**name).collect();
+            let nodes: Vec<&str> = nodes.iter().map(|name| &**name).collect();
+            Target::read(asked, &services, &nodes).map_err(|_| refused)
+        })
     }
 
     fn target(&self, asked: &str) -> Result<Target, Refused> {

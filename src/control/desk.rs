@@ -178,6 +178,13 @@ impl Desk {
         }
         let done = match question {
             Question::Status => return json!({ "ok": self.book.status() }),
+            Question::History { target, since_ms } => {
+                let since = since_ms.map(Duration::from_millis);
+                return match self.book.history(target.as_deref(), since) {
+                    Ok(page) => json!({ "ok": page }),
+                    Err(refused) => refused.json(),
+                };
+            }
             Question::Auto { target, sudo } => self.book.auto(&target, &who.by(sudo)),
             Question::Order { order, target, for_ms, reason, force, sudo } => {
                 let lasts = for_ms.map(Duration::from_millis);

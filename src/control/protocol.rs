@@ -38,6 +38,13 @@ pub(crate) const BECOME: &str = "run the command as root, or as a member of the 
 pub enum Question {
     /// Everything that is known.
     Status,
+    /// The last changes of each verdict.
+    History {
+        /// Of which service, node, or service of a node; `None`: of all.
+        target: Option<String>,
+        /// Only so long ago; `None`: all that is kept.
+        since_ms: Option<u64>,
+    },
     /// A standing order.
     Order {
         /// `ready`, `drain` or `maint`.
@@ -106,7 +113,7 @@ impl Question {
 
     /// Whether it changes something.
     pub fn acts(&self) -> bool {
-        !matches!(self, Self::Status)
+        !matches!(self, Self::Status | Self::History { .. })
     }
 }
 

@@ -34,6 +34,7 @@ use crate::port::agent;
 use crate::port::http::{self, Pages};
 use crate::port::open::{Bound, Ports};
 use crate::port::sockets::{self, Inherited};
+use crate::report::history::History;
 use crate::report::metrics::{Exposed, Metrics};
 use crate::report::view::View;
 use crate::source::releasing::{QUESTIONS_WAITING, Question};
@@ -105,7 +106,9 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let keeper = keeper.asked(questions_in);
     let shares = Shares::of_this_process();
     let places = http::Room::of(&shares);
-    let view = View { facts, announced, clock, counted };
+    let history = History::default();
+    let keeper = keeper.noting(history.clone());
+    let view = View { facts, announced, history, clock, counted };
     let (desk, orders) = desk(&loaded.config, &view, shares.clients)?.unzip();
     let ending = desk.as_ref().map(Desk::ending);
     let stopping = CancellationToken::new();

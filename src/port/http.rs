@@ -35,6 +35,7 @@ use crate::look::text;
 use crate::port::awake::{Awake, GLANCES, look_first_if_slow};
 use crate::port::strangers;
 use crate::reply::routes::allowed;
+use crate::report::history::page::Wanted;
 use crate::report::metrics::{Exposed, Refusal};
 use crate::report::view::View;
 use crate::source::releasing::{CODE, FROM, NONCE, Question, WITHOUT};
@@ -281,6 +282,9 @@ impl Pages {
                 ),
             },
             ["status"] => Answer::json(StatusCode::OK, &self.view.status(now)),
+            ["history"] => {
+                Answer::json(StatusCode::OK, &self.view.history.page(now, Wanted::default()))
+            }
             [service] => self.service(now, service, None),
             [service, node] => self.service(now, service, Some(node)),
             _ => Answer::problem(StatusCode::NOT_FOUND, "there is no such page", "see /status"),

@@ -49,11 +49,11 @@ impl Announced {
     }
 }
 
-/// Another verdict; `role` is the one that was last seen. `handed_over`: a repmgr node is confirmed as
-/// the primary and needs not settle, because every other data node has given way (condition 8b).
+/// Another verdict; `from` is none for the first one, `role` is the one that was last seen. `handed_over`: a repmgr
+/// node is confirmed as the primary and needs not settle, because every other data node has given way (condition 8b).
 pub(crate) fn log_change(
     now: Stamp,
-    from: State,
+    from: Option<State>,
     role: Option<Role>,
     handed_over: bool,
     new: &Announced,
@@ -63,10 +63,13 @@ pub(crate) fn log_change(
         State::Ready if handed_over => "; every other data node has given way to it",
         _ => "",
     };
+    // What has not been said yet is as good as unknown; a first verdict that is unknown, too, changes nothing.
+    let from = from.unwrap_or(State::Unknown);
+    let what = if from == verdict.state { "first verdict" } else { "verdict changed" };
     info!(
         node = &**node,
         service = &**service,
-        from = %from,
+        from = (from != verdict.state).then(|| from.as_str()),
         to = %verdict.state,
         verdict = %verdict.state,
         role = role.map(Role::as_str),
@@ -74,25 +77,25 @@ pub(crate) fn log_change(
         timeline = verdict.timeline.map(|timeline| timeline.0),
         age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
         handed_over,
-        "verdict changed: {service} of {node} is {}: {}{how}",
+        "{what}: {service} of {node} is {}: {}{how}",
         verdict.state,
         verdict.reason
     );
 }
 
-/// Another reason for the same state: loudly where somebody has to be woken up.
-pub(crate) fn log_reason(new: &Announced) {
+/// Another reason for the same state than the one of this label: loudly where somebody has to be woken up.
+pub(crate) fn log_reason(before: &str, new: &Announced) {
     let Announced { node, service, verdict, .. } = new;
     let (reason, hint) = (verdict.reason.label(), verdict.reason.hint());
     let (node, service) = (&**node, &**service);
     let said = format_args!(
-        "the reason for {service} of {node} is now another one, it is still {}: {}",
+        "the reason for {service} of {node} is now another one, it is still {}: {} (before: {before})",
         verdict.state, verdict.reason
     );
     if let Some(Alarm::Critical) = verdict.reason.alarm() {
-        warn!(node, service, reason, hint, "{said}");
+        warn!(node, service, before, reason, hint, "{said}");
     } else {
-        info!(node, service, reason, hint, "{said}");
+        info!(node, service, before, reason, hint, "{said}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The read handle that every door shares: what is known, what was last said, the clock, and the counters.
+//! The read handle that every door shares: what is known, what was said last and before, the clock, and the counters.
 
 use tokio::sync::watch;
 
@@ -6,6 +6,7 @@ use crate::facts::Facts;
 use crate::host::clock::Clock;
 use crate::look::stamp::Stamp;
 use crate::report::announced::Said;
+use crate::report::history::History;
 use crate::report::metrics::Metrics;
 use crate::report::status::Status;
 
@@ -16,6 +17,8 @@ pub struct View {
     pub facts: watch::Receiver<Facts>,
     /// What was last said.
     pub announced: watch::Receiver<Vec<Said>>,
+    /// What was said before.
+    pub history: History,
     /// The present moment.
     pub clock: Clock,
     /// What is counted here.

@@ -4,6 +4,7 @@
 //! verdict, also those that time alone makes when nobody asks. A look at one node costs the others
 //! nothing.
 
+mod announcing;
 mod giving_way;
 mod pace;
 
@@ -19,7 +20,8 @@ use crate::facts::{Facts, NodeFacts, ServiceFacts, cuts};
 use crate::host::clock::Clock;
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
-use crate::report::announced::{self, Announced, Said};
+use crate::report::announced::{self, Said};
+use crate::report::history::History;
 use crate::report::metrics::Metrics;
 use crate::source::releasing::Question;
 use crate::verdict::lock::Cut;
@@ -55,6 +57,8 @@ pub struct Keeper {
     /// Where a repmgr node's yes is kept over a restart.
     records: Option<Records>,
     metrics: Metrics,
+    /// Where every change is noted.
+    history: History,
     /// The orders that stand; `None`: nobody gives any.
     orders: Option<Orders>,
     /// The daemon stops: each service has its last word.
@@ -98,6 +102,7 @@ impl Keeper {
         let (nodes, staged, orders) = (Vec::new(), None, None);
         let stopping = CancellationToken::new();
         let (questions, began) = (None, clock.now());
+        let history = History::default();
         Self {
             clock,
             facts,
@@ -107,6 +112,7 @@ impl Keeper {
             ids,
             records,
             metrics,
+            history,
             orders,
             stopping,
             questions,
@@ -118,6 +124,12 @@ impl Keeper {
     #[must_use]
     pub fn asked(self, questions: mpsc::Receiver<Question>) -> Self {
         Self { questions: Some(questions), ..self }
+    }
+
+    /// Notes every change there.
+    #[must_use]
+    pub fn noting(self, history: History) -> Self {
+        Self { history, ..self }
     }
 
     /// Follows these orders.
@@ -189,16 +201,6 @@ impl Keeper {
             }
         });
         self.announce_all();
-    }
-
-    fn announce_all(&mut self) {
-        let mut changed = false;
-        for at in 0..self.nodes.len() {
-            changed |= self.announce(at);
-        }
-        if changed {
-            self.publish_announced();
-        }
     }
 
     /// Ends the orders about a node that a no ends, and lets those speak that waited for the opposite.
@@ -275,6 +277,7 @@ impl Keeper {
             published.push(self.begin(now, node, &kept));
             self.nodes.push(kept);
         }
+        self.history.watch(now, &published);
         self.facts.send_replace(Facts { nodes: published, routes, http_allow });
         for at in 0..self.nodes.len() {
             self.drop_orders(at);
@@ -399,75 +402,6 @@ impl Keeper {
             announced::log_cut(&node.name, cut);
         }
         node.cuts = cuts;
-    }
-
-    /// Announces the verdicts that time alone may have changed by now.
-    fn announce_due(&mut self) {
-        let now = self.clock.now();
-        let mut changed = false;
-        for at in 0..self.nodes.len() {
-            if self.nodes[at].next.is_some_and(|next| next <= now) {
-                changed |= self.announce(at);
-            }
-        }
-        if changed {
-            self.publish_announced();
-        }
-    }
-
-    /// Logs every verdict about a node that is not the one last announced, and notes when the next
-    /// change is due if nothing new is seen. Tells whether there is something to publish.
-    fn announce(&mut self, at: usize) -> bool {
-        let now = self.clock.now();
-        let facts = self.facts.borrow();
-        let known = &facts.nodes[at];
-        let judge = |service: &ServiceFacts| {
-            let verdict = known.verdict(now, service);
-            let logged = (verdict.reason.label(), now);
-            let (node, service) = (known.name.clone(), service.name.clone());
-            Announced { node, service, verdict, since: now, logged }
-        };
-        let mut current: Vec<_> = known.services.iter().map(judge).collect();
-        let handed_over =
-            known.services.iter().map(|service| service.standing.handed_over.is_some());
-        let handed_over: Vec<bool> = handed_over.collect();
-        let role = known.sources.iter().find_map(|source| source.own.good()?.1.role);
-        drop(facts);
-        let node = &mut self.nodes[at];
-        let mut changed = node.said.len() != current.len();
-        for (new, handed_over) in current.iter_mut().zip(handed_over) {
-            let old = node.said.iter().find(|old| old.service == new.service);
-            let from = old.map_or(State::Unknown, |old| old.verdict.state);
-            match old {
-                Some(old) if from == new.verdict.state => {
-                    (new.since, new.logged) = (old.since, old.logged);
-                    if new.has_news(now) {
-                        announced::log_reason(new);
-                        new.logged = (new.verdict.reason.label(), now);
-                    }
-                    changed |= new.logged != old.logged;
-                }
-                _ => {
-                    announced::log_change(now, from, role, handed_over, new);
-                    self.metrics.changed(&new.node, &new.service, new.verdict.state);
-                }
-            }
-            let same_reason = old.is_some_and(|old| old.verdict.reason == new.verdict.reason);
-            changed |= !same_reason || from != new.verdict.state;
-            if !same_reason && new.verdict.reason.is_lockless() {
-                announced::log_lockless(new);
-            }
-        }
-        node.next =
-            current.iter().filter_map(|new| new.verdict.until).filter(|until| *until >= now).min();
-        if changed {
-            node.said = current.into();
-        }
-        changed
-    }
-
-    fn publish_announced(&self) {
-        self.announced.send_replace(self.nodes.iter().map(|node| node.said.clone()).collect());
     }
 }
 
