@@ -26,9 +26,11 @@ use crate::control::desk::Desk;
 use crate::daemon::logging::Logging;
 use crate::daemon::signals::{LastWords, Signals, Told, log_at_once, said};
 use crate::facts::{Facts, beats, longest_last_word};
+use crate::host::boot;
 use crate::host::clock::{Clock, wall_clock};
 use crate::host::descriptors::Shares;
 use crate::host::failure::{Exit, Failure};
+use crate::host::unit_folders;
 use crate::look::measure;
 use crate::port::agent;
 use crate::port::http::{self, Pages};
@@ -106,9 +108,11 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     let keeper = keeper.asked(questions_in);
     let shares = Shares::of_this_process();
     let places = http::Room::of(&shares);
-    let history = History::default();
+    let history = unit_folders::state().map_or_else(History::default, |folder| {
+        History::kept_in(&folder, boot::id(), clock.clone())
+    });
     let keeper = keeper.noting(history.clone());
-    let view = View { facts, announced, history, clock, counted };
+    let view = View { facts, announced, history: history.clone(), clock, counted };
     let (desk, orders) = desk(&loaded.config, &view, shares.clients)?.unzip();
     let ending = desk.as_ref().map(Desk::ending);
     let stopping = CancellationToken::new();
@@ -155,6 +159,7 @@ pub fn run(load: &Load<'_>) -> Result<(), Failure> {
     if let Some(ending) = ending {
         ending.seal();
     }
+    history.end();
     systemd::wait_told(STOP_WITHIN);
     ended
 }

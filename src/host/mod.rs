@@ -4,6 +4,7 @@
 //! and knows nothing of roles and verdicts.
 
 pub mod accounts;
+pub(crate) mod boot;
 pub mod clock;
 pub mod descriptors;
 pub mod failure;

@@ -54,6 +54,18 @@ pub fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens a file that is there, to add to it.
+///
+/// # Errors
+/// It is not there, or is no regular file.
+pub fn append(path: &Path) -> io::Result<File> {
+    let flags =
+        OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = open(path, flags, Mode::empty())?;
+    regular(&file)?;
+    Ok(file.into())
+}
+
 /// Keeps a file to one process for as long as it is held. It ends with the process, however that ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "held, never read")] File);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::look::stamp::Stamp;
+use crate::report::history::downtime::Moment;
 use crate::report::history::track::{Entry, Track, What};
 
 /// Most entries of all verdicts together; the oldest go, and each verdict keeps its last.
@@ -55,6 +56,11 @@ impl Book {
         self.anchor.at.saturating_add(millis(now.since(self.anchor.stamp)))
     }
 
+    /// How this process's stamps and the clock belong together.
+    pub fn anchor(&self) -> Anchor {
+        self.anchor
+    }
+
     /// How many changes there were ever.
     pub fn numbers(&self) -> u64 {
         self.numbers
@@ -77,6 +83,19 @@ impl Book {
 
     /// Something is so of a verdict from this moment on.
     pub fn note(&mut self, of: Of, at: u64, wall: u64, what: What) {
+        self.restore(of, Moment { at, wall }, what, 0, None);
+    }
+
+    /// The same, of what was kept: after it so many changes of the reason were left out, and where it is the first one of
+    /// its verdict, this was so before.
+    pub fn restore(
+        &mut self,
+        of: Of,
+        Moment { at, wall }: Moment,
+        what: What,
+        left_out: u32,
+        before: Option<&'static str>,
+    ) {
         let known = |track: &Track| track.node == of.node && track.service == of.service;
         let index = self.tracks.iter().position(known).unwrap_or_else(|| {
             self.tracks.push(Track::new(of.node, of.service, None));
@@ -84,8 +103,11 @@ impl Book {
         });
         let track = &mut self.tracks[index];
         track.cluster = of.cluster;
+        if track.entries.is_empty() {
+            track.before = before;
+        }
         let number = self.numbers + 1;
-        if track.push(Entry { at, wall, what, left_out: 0, number }) {
+        if track.push(Entry { at, wall, what, left_out, number }) {
             self.numbers = number;
             self.keep_within(at);
         }

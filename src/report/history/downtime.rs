@@ -4,6 +4,8 @@
 //! known of the others. Else, where a node is not recorded, it is not known. Else nobody was READY, and that is what
 //! is counted. Where no node was watched at all, nothing is counted.
 
+use serde::{Deserialize, Serialize};
+
 use crate::report::history::track::{Track, What};
 use crate::verdict::state::State;
 
@@ -11,7 +13,7 @@ use crate::verdict::state::State;
 pub const MOST_TIMES: usize = 32;
 
 /// A moment: of the history's clock, and of the wall then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// In milliseconds of the history's clock.
     pub at: u64,

@@ -5,55 +5,36 @@
 //! bounded, and neither the keeper nor a door ever waits for the disk.
 
 pub mod book;
+mod disk;
 pub mod downtime;
+pub mod line;
 pub mod page;
+mod shared;
 pub mod track;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::path::Path;
+use std::sync::Arc;
+
+use tracing::warn;
 
 use crate::facts::NodeFacts;
-use crate::host::clock::wall_time;
+use crate::host::clock::Clock;
 use crate::look::stamp::Stamp;
 use crate::look::text;
 use crate::report::announced::Announced;
-use crate::report::history::book::{Book, Of, millis};
-use crate::report::history::downtime::Moment;
+use crate::report::history::book::Of;
+use crate::report::history::disk::Disk;
 use crate::report::history::page::{Page, Wanted};
-use crate::report::history::track::{Said, What};
+use crate::report::history::shared::{Shared, moment, wall};
+use crate::report::history::track::{MOST_DETAIL, Said, What};
 use crate::verdict::reason::Reason;
-
-/// Most bytes of a reason's words that are kept; the rest is cut off.
-pub const MOST_DETAIL: usize = 300;
 
 /// The history, for whoever notes or reads it. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct History(Arc<Shared>);
 
-#[derive(Debug, Default)]
-struct Shared {
-    kept: Mutex<Kept>,
-    /// Something was noted.
-    came: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    book: Book,
-}
-
-/// The host's wall clock, in milliseconds since 1970.
-fn wall() -> u64 {
-    wall_time().duration_since(UNIX_EPOCH).map_or(0, millis)
-}
-
 impl History {
-    /// What a panic elsewhere left behind is a history all the same.
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// This was announced of a node of this cluster.
     pub fn note(&self, now: Stamp, cluster: Option<&Arc<str>>, new: &Announced) {
         let of = Of {
@@ -71,11 +52,11 @@ impl History {
                 _ => None,
             },
         });
-        let mut kept = self.kept();
+        let mut kept = self.0.kept();
         let at = kept.book.clock(now);
         kept.book.note(of, at, wall(), what);
         drop(kept);
-        self.0.came.notify_one();
+        self.0.tell();
     }
 
     /// These nodes are watched from now on, and no others.
@@ -87,16 +68,16 @@ impl History {
             cluster: node.cluster.clone(),
         });
         let watched: Vec<Of> = watched.collect();
-        let mut kept = self.kept();
+        let mut kept = self.0.kept();
         let at = kept.book.clock(now);
         kept.book.watch(&watched, at, wall());
         drop(kept);
-        self.0.came.notify_one();
+        self.0.tell();
     }
 
     /// The names of all services and of all nodes that there are changes of.
     pub fn names(&self) -> (BTreeSet<Arc<str>>, BTreeSet<Arc<str>>) {
-        let kept = self.kept();
+        let kept = self.0.kept();
         let tracks = kept.book.tracks().iter();
         tracks.map(|track| (Arc::clone(&track.service), Arc::clone(&track.node))).unzip()
     }
@@ -104,9 +85,41 @@ impl History {
     /// What is known of what is wanted.
     pub fn page(&self, now: Stamp, wanted: Wanted<'_>) -> Page {
         // Made of a copy: the keeper must not wait while a page is made.
-        let book = self.kept().book.clone();
-        let now = Moment { at: book.clock(now), wall: wall() };
-        Page::of(&book, wanted, now)
+        let kept = self.0.kept();
+        let (book, file, trouble) = (kept.book.clone(), kept.file.clone(), kept.trouble.clone());
+        drop(kept);
+        Page { file, trouble, ..Page::of(&book, wanted, moment(&book, now)) }
+    }
+
+    /// The history that is kept in this folder, with what is there already; `boot` is the id of the host's boot. Where it
+    /// cannot be kept there it is in memory alone, and says why.
+    pub fn kept_in(folder: &Path, boot: Option<String>, clock: Clock) -> Self {
+        let history = Self::default();
+        let opened = match Disk::open(folder, boot.unwrap_or_default(), clock) {
+            Ok(opened) => opened,
+            Err(what) => {
+                warn!("the history is kept in memory alone: {what}");
+                history.0.set_trouble(Some(what));
+                return history;
+            }
+        };
+        let mut kept = history.0.kept();
+        kept.book = opened.book;
+        kept.trouble = opened.trouble;
+        kept.file = Some(opened.disk.path().display().to_string());
+        drop(kept);
+        if let Err(error) = opened.disk.serve(Arc::clone(&history.0)) {
+            let what = format!("the thread that writes it cannot be started: {error}");
+            warn!("the history is kept in memory alone: {what}");
+            history.0.set_trouble(Some(what));
+            history.0.kept().written = true;
+        }
+        history
+    }
+
+    /// Has the last changes written, for [`shared::END_WITHIN`] at most. Nothing is noted after it.
+    pub fn end(&self) {
+        self.0.end();
     }
 }
 

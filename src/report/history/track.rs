@@ -13,6 +13,11 @@ pub const MOST_OF_ONE: usize = 64;
 /// before. The first stays, and the newest.
 pub const MOST_REASONS: usize = 5;
 
+/// Most bytes of a reason's words that are kept; the rest is cut off.
+pub const MOST_DETAIL: usize = 300;
+/// Most bytes of a name or a label that is read.
+pub const MOST_WORD: usize = 64;
+
 /// What is so from a moment on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {

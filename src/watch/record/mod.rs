@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::facts::NodeFacts;
+use crate::host::boot::{self, BOOT_ID};
 use crate::host::{own_file, unit_folders};
 use crate::look::repmgr::NodeId;
 use crate::look::snapshot::SourceFacts;
@@ -71,7 +72,7 @@ impl Records {
     /// which boot this is: the stamps of another boot mean nothing in this one.
     pub fn from_env() -> Option<Self> {
         let folder = unit_folders::runtime()?;
-        let boot = boot_id();
+        let boot = boot::id();
         if boot.is_none() {
             warn!(
                 "the boot id cannot be read, so a restart forgets that a repmgr node was \
@@ -165,19 +166,6 @@ impl Records {
         // No name has a dot.
         self.dir.join(format!("{node}.{service}.yes"))
     }
-}
-
-/// The environment variable in which a service manager says which boot this is: the sandbox of the
-/// packaged unit hides the kernel's own file.
-const BOOT_ID: &str = "ROLECALL_BOOT_ID";
-
-/// Which boot this is, by the kernel or else by the service manager; `None` where neither says it.
-fn boot_id() -> Option<String> {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    let id = kernel.or_else(|| std::env::var(BOOT_ID).ok())?;
-    // systemd writes it without the hyphens.
-    let id: String = id.chars().filter(char::is_ascii_hexdigit).collect();
-    (id.len() == 32).then_some(id)
 }
 
 /// All that the safety of a restored yes rests on beside the answers.
@@ -317,12 +305,5 @@ mod tests {
             let said = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success() && said.contains("1 passed"), "{said}");
         }
-    }
-
-    /// The kernel writes it with hyphens, systemd without: a record must outlive a change of the reader.
-    #[test]
-    fn the_boot_is_told_as_32_digits() {
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        assert_eq!(boot_id(), Some(kernel.trim_end().replace('-', "")));
     }
 }
