@@ -11,9 +11,14 @@ mod help;
 mod lock_times;
 pub mod manual;
 pub mod overview;
+mod past;
 mod target;
+mod telling;
+mod watching;
+mod when;
+mod words;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,8 +30,7 @@ use tracing::Level;
 
 use crate::cli::ask::Running;
 use crate::cli::haproxy::members;
-use crate::cli::overview::Health;
-use crate::cli::target::{Target, known_node};
+use crate::cli::target::{Target, known_node, meant};
 use crate::config::document::Problem;
 use crate::config::kind::KINDS;
 use crate::config::schema::{self, Flags, Loaded};
@@ -36,6 +40,7 @@ use crate::control::protocol::{self, Question};
 use crate::daemon;
 use crate::daemon::logging;
 use crate::host::failure::{Exit, Failure};
+use crate::host::own_name;
 use crate::verdict::state::State;
 use crate::watch::poke;
 
@@ -73,6 +78,20 @@ enum Command {
     /// Show what the running daemon answers and why. Exit code for monitoring: 0 OK, 1 warning, 2 critical, 3 if
     /// the daemon cannot be reached.
     Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Redraw every second, q ends it; in a pipe print changes
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
+    },
+    /// Show the last changes of each answer with their reasons, and for how long no node was READY.
+    History {
+        /// SERVICE, NODE, SERVICE/NODE or all. Default: all.
+        target: Option<String>,
+        /// Show only the last so much time, for example 2h.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        since: Option<Duration>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -228,7 +247,11 @@ impl Cli {
             Command::Run(run) => self.daemon(&run.flags()),
             Command::Check => self.check(),
             Command::Ask { target, json } => self.ask(target.as_deref(), *json),
-            Command::Status { json } => self.status(*json),
+            Command::Status { watch: true, .. } => self.watch(),
+            Command::Status { json, watch: false } => self.status(*json),
+            Command::History { target, since, json } => {
+                self.history(target.as_deref(), *since, *json)
+            }
             Command::Ready(OrderReady { target, lasts, reason, force }) => {
                 self.order("ready", target, *lasts, reason, *force)
             }
@@ -333,25 +356,6 @@ impl Cli {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// As a monitoring plug-in is asked: whatever keeps the daemon from being asked is `unreachable`.
-    fn status(&self, json: bool) -> Result<ExitCode, Failure> {
-        let said = self.socket().and_then(|socket| protocol::ask(&socket, &Question::Status));
-        let said = match said {
-            Ok(said) => said,
-            Err(failure) => {
-                print(&format!("rolecall: {failure}\n"))?;
-                return Ok(ExitCode::from(Health::Unreachable as u8));
-            }
-        };
-        if json {
-            print(&format!("{said:#}\n"))?;
-        } else {
-            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            print(&overview::text(&said, io::stdout().is_terminal() && !plain))?;
-        }
-        Ok(ExitCode::from(overview::health(&said) as u8))
-    }
-
     /// The file that is read, if there is one.
     fn config_file(&self) -> Option<&Path> {
         let default = Path::new(schema::DEFAULT_PATH);
@@ -365,6 +369,8 @@ impl Cli {
             // Patroni's or repmgr's user may not read it; the daemon then is where it usually is.
             Err(_) => None,
         };
+        let named = config.as_ref().zip(node).map(|(config, node)| meant(node, config));
+        let node = named.as_deref().or(node);
         if let Some((config, node)) = config.as_ref().zip(node) {
             known_node(node, config)?;
         }
@@ -392,7 +398,8 @@ impl Cli {
 
     fn ask(&self, target: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
         let config = self.load(&Flags::default())?.config;
-        let target = target.map(|target| Target::read(target, &config)).transpose()?;
+        let meant = target.map(|target| meant(target, &config));
+        let target = meant.as_deref().map(|target| Target::read(target, &config)).transpose()?;
         let (service, node) = target.map_or((None, None), |t| (Some(t.service), t.node));
         // First: HAProxy is told what the daemon says, and that may rest on what was seen before.
         let socket = self.socket_of(&config);
@@ -407,7 +414,7 @@ impl Cli {
         if json {
             print(&format!("{:#}\n", answer.json(&running)))?;
         } else {
-            print(&answer.text(&running))?;
+            print(&answer.text(&running, own_name::host_name().as_deref()))?;
         }
         Ok(ExitCode::from(match answer.state(&running) {
             State::Ready => 0,

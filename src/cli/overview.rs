@@ -1,16 +1,14 @@
-//! What is known, as a table for a terminal, and whether it is well, for a monitoring plug-in.
+//! What is known, for a person at a terminal, and whether it is well, for a monitoring plug-in.
 //!
 //! It is read from the JSON of the status, so that an older or newer daemon can be shown too: what is
 //! not there is shown as `-`.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::host::clock::wall_time;
+use crate::cli::words::{self, ago, answer_of, cut, lasting, list, shown, why, word, wrapped};
 use crate::look::measure;
-use crate::look::text;
 
 /// Nobody having asked for this long is worth a word: HAProxy asks every few seconds.
 const QUIET_MS: u64 = 30_000;
@@ -28,101 +26,187 @@ pub enum Health {
     Unreachable = 3,
 }
 
+/// Something that keeps it from being well: how bad it is, and in words.
+type Trouble = (Health, String);
+
 /// How well it is.
 pub fn health(status: &Value) -> Health {
-    let mut worst = Health::Well;
-    if status["refused_config"].is_object()
-        || status["orders_damaged"].is_string()
-        || list(&status["orders"]).next().is_some()
-    {
-        worst = Health::Warning;
-    }
-    let asked_wrong =
-        |question: &Value| question["last_ms"].as_u64().is_some_and(|ms| ms <= QUIET_MS);
-    if list(&status["unknown_questions"]).any(asked_wrong) {
-        worst = Health::Warning;
-    }
-    // It acts, or it cannot.
-    if status["fence"]["acts"] == Value::Bool(true) || status["fence"]["error"].is_object() {
-        worst = Health::Warning;
-    }
+    let look = Look::default();
+    troubles(status, &look).into_iter().map(|(how, _)| how).max().unwrap_or(Health::Well)
+}
+
+fn troubles(status: &Value, look: &Look<'_>) -> Vec<Trouble> {
+    let mut all: Vec<Trouble> = Vec::new();
     for node in list(&status["nodes"]) {
-        let troubled = |source: &Value| {
-            source["error"].is_object()
-                || source["unlocked"] == Value::Bool(true)
-                || list(&source["repmgrd"]).next().is_some()
-        };
-        if list(&node["sources"]).any(troubled) {
-            worst = worst.max(Health::Warning);
-        }
+        let name = words::node(&word(&node["node"]), look.host);
         for service in list(&node["services"]) {
             let alarm = service["alarm"].as_str();
-            worst = worst.max(match service["state"].as_str() {
+            let how = match service["state"].as_str() {
                 Some("unknown") => Health::Critical,
                 _ if alarm == Some("critical") => Health::Critical,
                 Some("drain") => Health::Warning,
                 _ if alarm.is_some() => Health::Warning,
-                _ if service["order"].is_object() || quiet(service).is_some() => Health::Warning,
                 _ => Health::Well,
-            });
+            };
+            let called = format!("{}/{name}", word(&service["service"]));
+            let answer = answer_of(service);
+            if how > Health::Well {
+                all.push((how, format!("{called} is {answer}: {}", why(service))));
+            } else if service["order"].is_object() {
+                all.push((Health::Warning, format!("{called} is {answer} under an order")));
+            } else if let Some(quiet) = quiet(service) {
+                all.push((Health::Warning, format!("{called}: {quiet}")));
+            }
+        }
+        for source in list(&node["sources"]) {
+            let kind = word(&source["kind"]);
+            let what = if source["error"].is_object() {
+                "the last poll failed"
+            } else if source["unlocked"] == Value::Bool(true) {
+                "nobody holds the leader lock"
+            } else if list(&source["repmgrd"]).next().is_some() {
+                "a repmgrd is not well"
+            } else {
+                continue;
+            };
+            all.push((Health::Warning, format!("{name}: {kind}: {what}")));
         }
     }
-    worst
+    let mut warn = |is: bool, what: &str| {
+        if is {
+            all.push((Health::Warning, what.to_owned()));
+        }
+    };
+    let fence = &status["fence"];
+    // It acts, or it cannot.
+    warn(fence["acts"] == Value::Bool(true), "the fence ends sessions");
+    warn(fence["error"].is_object(), "the fence could not act");
+    warn(list(&status["orders"]).next().is_some(), "an order is in effect");
+    warn(status["orders_damaged"].is_string(), "the orders could not be read");
+    warn(status["refused_config"].is_object(), "the last reload was refused");
+    let asked_wrong =
+        |question: &Value| question["last_ms"].as_u64().is_some_and(|ms| ms <= QUIET_MS);
+    let wrong = list(&status["unknown_questions"]).any(asked_wrong);
+    warn(wrong, "HAProxy asks for a name that is not known");
+    all
 }
 
-/// The table; colour says nothing that the words do not.
-pub fn text(status: &Value, colour: bool) -> String {
-    let head = ["NODE", "ROLE", "TL", "LAG", "SERVICE", "ANSWER", "WHY", "SINCE", "SEEN", "ASKED"];
-    let mut rows = vec![head.map(str::to_owned)];
+/// How it is shown: to whom, and on how wide a terminal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look<'a> {
+    /// With colour, which says nothing that the words do not.
+    pub colour: bool,
+    /// Signs on a line; `None`: it is no terminal, and no line is broken.
+    pub width: Option<usize>,
+    /// What this host is called.
+    pub host: Option<&'a str>,
+}
+
+/// The whole status: the worst of it first, as whoever reads one line only needs it; then each node and its services;
+/// then what is to be said beside.
+pub fn text(status: &Value, look: &Look<'_>) -> String {
+    let mut out = cut(&first(status, look), look.width) + "\n";
+    let services = || list(&status["nodes"]).flat_map(|node| list(&node["services"]));
+    let wide = |of: &dyn Fn(&Value) -> String| {
+        services().map(|service| of(service).chars().count()).max().unwrap_or(0)
+    };
+    let widths = (wide(&|service| word(&service["service"])), wide(&answer_of));
+    for node in list(&status["nodes"]) {
+        out.push_str(&wrapped(&of_node(node, look), 0, look.width));
+        for service in list(&node["services"]) {
+            out.push_str(&of_service(service, widths, look));
+            let seen = match service["seen_ms"].as_u64() {
+                Some(ms) => format!("{} (polled {} ago)", why(service), lasting(ms)),
+                None => why(service),
+            };
+            out.push_str(&wrapped(&seen, 6, look.width));
+        }
+    }
+    for note in notes(status, look) {
+        out.push_str(&wrapped(&note, 0, look.width));
+    }
+    out
+}
+
+/// How well it is and, where it is not, what is worst.
+fn first(status: &Value, look: &Look<'_>) -> String {
+    let troubles = troubles(status, look);
+    let Some(worst) = troubles.iter().map(|(how, _)| *how).max() else {
+        let mut ready = Vec::new();
+        for node in list(&status["nodes"]) {
+            let name = words::node(&word(&node["node"]), look.host);
+            let services = list(&node["services"]);
+            let services = services.filter(|service| service["state"] == "ready");
+            ready.extend(services.map(|service| format!("{}/{name}", word(&service["service"]))));
+        }
+        let ready = if ready.is_empty() { "nothing".to_owned() } else { ready.join(", ") };
+        return format!("OK: READY is said of {ready}");
+    };
+    let called = if worst == Health::Critical { "CRITICAL" } else { "WARNING" };
+    let what = troubles.iter().find(|(how, _)| *how == worst).map_or("", |(_, what)| what);
+    match troubles.len() - 1 {
+        0 => format!("{called}: {what}"),
+        more => format!("{called} (and {more} more): {what}"),
+    }
+}
+
+fn of_node(node: &Value, look: &Look<'_>) -> String {
+    let mut said = vec![words::node(&word(&node["node"]), look.host)];
+    said.extend(node["cluster"].as_str().map(|cluster| format!("of {}", shown(cluster))));
+    let mut facts = vec![node["role"].as_str().map_or("role unknown".to_owned(), shown)];
+    facts.extend(node["timeline"].as_u64().map(|timeline| format!("timeline {timeline}")));
+    let lag = list(&node["sources"]).find_map(|source| source["lag_bytes"].as_u64());
+    facts.extend(lag.map(|lag| format!("{} behind", measure::size(lag))));
+    format!("{}: {}", said.join(" "), facts.join(", "))
+}
+
+/// What a service is told, since when, and who asked.
+fn of_service(service: &Value, (names, answers): (usize, usize), look: &Look<'_>) -> String {
+    let (name, answer) = (word(&service["service"]), answer_of(service));
+    let asked = match service["asked"]["last_ms"].as_u64() {
+        Some(ms) => format!("asked {} ago by {}", lasting(ms), word(&service["asked"]["by"])),
+        None => "never asked".to_owned(),
+    };
+    let since = service["since_ms"].as_u64().map(|ms| format!("for {}", lasting(ms)));
+    let since: Vec<_> = since.into_iter().collect();
+    let padded = format!("{answer:answers$}");
+    let coloured = match service["state"].as_str().and_then(colour_of).filter(|_| look.colour) {
+        Some(code) => format!("\u{1b}[{code}m{padded}\u{1b}[0m"),
+        None => padded.clone(),
+    };
+    let (line, rest) = (format!("  {name:names$}  "), since.join(""));
+    let plain = format!("{line}{padded}  {rest}, {asked}");
+    if look.width.is_none_or(|width| plain.chars().count() <= width) {
+        format!("{line}{coloured}  {rest}, {asked}\n")
+    } else {
+        // The answer stands below a name that leaves it no room.
+        let fits =
+            look.width.is_none_or(|width| format!("{line}{padded}").chars().count() <= width);
+        let head = if fits {
+            format!("{line}{coloured}")
+        } else {
+            format!("{}      {coloured}", wrapped(&name, 2, look.width))
+        };
+        format!("{head}\n{}", wrapped(&format!("{rest}, {asked}"), 6, look.width))
+    }
+}
+
+/// What is to be said beside: orders, services that nobody asks, polls that fail, and so on.
+fn notes(status: &Value, look: &Look<'_>) -> Vec<String> {
     let (mut notes, mut orders) = (Vec::new(), Vec::new());
     for node in list(&status["nodes"]) {
-        let name = word(&node["node"]);
-        let sources = || list(&node["sources"]);
-        let lag = sources().find_map(|source| source["lag_bytes"].as_u64());
+        let name = words::node(&word(&node["node"]), look.host);
         for service in list(&node["services"]) {
-            let called = word(&service["service"]);
-            let asked = &service["asked"];
-            rows.push([
-                name.clone(),
-                word(&node["role"]),
-                word(&node["timeline"]),
-                lag.map_or_else(|| "-".to_owned(), measure::size),
-                called.clone(),
-                word(&service["state"]),
-                why(service),
-                ago(&service["since_ms"]),
-                ago(&service["seen_ms"]),
-                match asked["last_ms"].as_u64() {
-                    Some(_) => format!("{} by {}", ago(&asked["last_ms"]), word(&asked["by"])),
-                    None => "never".to_owned(),
-                },
-            ]);
             // One order may be about many services of many nodes.
             if let Some(order) = order(&service["order"]).filter(|order| !orders.contains(order)) {
                 orders.push(order.clone());
                 notes.push(order);
             }
             if let Some(quiet) = quiet(service) {
-                notes.push(format!("{called}/{name}: {quiet}"));
+                notes.push(format!("{}/{name}: {quiet}", word(&service["service"])));
             }
         }
-        for source in sources() {
-            for repmgrd in list(&source["repmgrd"]) {
-                let (id, detail) = (word(&repmgrd["node_id"]), word(&repmgrd["detail"]));
-                notes.push(format!("{name}: node {id}: {detail}"));
-            }
-            if source["unlocked"] == Value::Bool(true) {
-                notes.push(format!(
-                    "{name}: no node holds Patroni's leader lock; patronictl list shows which \
-                     members may become the leader"
-                ));
-            }
-            if let Some(detail) = source["error"]["detail"].as_str() {
-                let kind = word(&source["kind"]);
-                let detail = shown(detail);
-                notes.push(format!("{name}: {kind}: the last poll failed: {detail}"));
-            }
-        }
+        notes.extend(list(&node["sources"]).flat_map(|source| of_source(&name, source)));
     }
     for order in list(&status["orders"]).filter_map(order).filter(|o| !orders.contains(o)) {
         notes.push(format!(
@@ -143,42 +227,27 @@ pub fn text(status: &Value, colour: bool) -> String {
     if let Some(damaged) = status["orders_damaged"].as_str() {
         notes.push(format!("orders: {}", shown(damaged)));
     }
-    let mut out = String::new();
-    let wide = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..head.len()).map(wide).collect();
-    for row in &rows {
-        let mut line = String::new();
-        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let shown = format!("{cell:width$}  ");
-            match colour_of(cell).filter(|_| colour && at == 5) {
-                // Writing to a string cannot fail.
-                Some(code) => _ = write!(line, "\u{1b}[{code}m{shown}\u{1b}[0m"),
-                None => line.push_str(&shown),
-            }
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    for note in notes {
-        _ = writeln!(out, "{note}");
-    }
-    out
+    notes
 }
 
-/// Why a service is told what it is told; for one that is held also until when.
-pub fn why(service: &Value) -> String {
-    let detail = word(&service["detail"]);
-    match service["stands_ms"].as_u64().filter(|_| service["held"] == Value::Bool(true)) {
-        Some(ms) => format!("{detail}, held until {} ({})", time_in(ms), ago(&ms.into())),
-        None => detail,
+/// What is not well with a source of this node.
+fn of_source(node: &str, source: &Value) -> Vec<String> {
+    let mut notes = Vec::new();
+    for repmgrd in list(&source["repmgrd"]) {
+        let (id, detail) = (word(&repmgrd["node_id"]), word(&repmgrd["detail"]));
+        notes.push(format!("{node}: node {id}: {detail}"));
     }
-}
-
-/// The time of day in so many milliseconds.
-fn time_in(ms: u64) -> String {
-    let then = wall_time() + Duration::from_millis(ms);
-    let text = humantime::format_rfc3339_seconds(then).to_string();
-    text.split_once('T').map_or_else(|| text.clone(), |(_, time)| time.replace('Z', " UTC"))
+    if source["unlocked"] == Value::Bool(true) {
+        notes.push(format!(
+            "{node}: no node holds Patroni's leader lock; patronictl list shows which members may \
+             become the leader"
+        ));
+    }
+    if let Some(detail) = source["error"]["detail"].as_str() {
+        let kind = word(&source["kind"]);
+        notes.push(format!("{node}: {kind}: the last poll failed: {}", shown(detail)));
+    }
+    notes
 }
 
 /// An order that stands, in one line.
@@ -255,26 +324,4 @@ fn colour_of(state: &str) -> Option<u8> {
         "unknown" => Some(31),
         _ => None,
     }
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn word(value: &Value) -> String {
-    match value {
-        Value::String(text) if !text.is_empty() => shown(text),
-        Value::Number(number) => number.to_string(),
-        _ => "-".to_owned(),
-    }
-}
-
-/// How long ago something was, or how long it lasts.
-fn ago(ms: &Value) -> String {
-    ms.as_u64().map_or_else(|| "-".to_owned(), |ms| measure::age(Duration::from_millis(ms)))
-}
-
-/// A text from elsewhere without what a terminal would obey.
-fn shown(text: &str) -> String {
-    text::plain(text, 4 * 1024)
 }

@@ -1,7 +1,14 @@
 //! What `ask` and `poke` are asked about, by the names of the configuration.
 
-use crate::config::Config;
+use crate::config::{Config, LOCAL};
 use crate::host::failure::{Exit, Failure};
+use crate::host::own_name;
+
+/// A target, in which the host's name means the one node that has no other.
+pub(crate) fn meant(target: &str, config: &Config) -> String {
+    let nodes: Vec<_> = config.nodes.iter().map(|node| node.name.as_str()).collect();
+    own_name::meant(target, &nodes, LOCAL)
+}
 
 /// `SERVICE` or `SERVICE/NODE`, both of which are there.
 pub(crate) struct Target<'a> {

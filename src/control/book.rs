@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::config::LOCAL;
 use crate::control::order_file::OrderFile;
 use crate::control::protocol::MOST_READY;
 use crate::facts::{Facts, NodeFacts, ServiceFacts};
 use crate::host::clock::Clock;
 use crate::host::failure::{Exit, Failure};
+use crate::host::own_name;
 use crate::look::measure;
 use crate::look::role::Role;
 use crate::look::stamp::Stamp;
@@ -77,7 +79,7 @@ impl OrderBook {
     /// What `/history` has, of one target or of everything, of so much time or of all.
     pub fn history(&self, target: Option<&str>, since: Option<Duration>) -> Result<Page, Refused> {
         let about = match target {
-            Some(target) => self.target_of_old(target)?,
+            Some(target) => self.target_of_old(&self.meant(target))?,
             None => Target::default(),
         };
         let (service, node) = (about.service.as_deref(), about.node.as_deref());
@@ -92,6 +94,13 @@ impl OrderBook {
             let nodes: Vec<&str> = nodes.iter().map(|name| &**name).collect();
             Target::read(asked, &services, &nodes).map_err(|_| refused)
         })
+    }
+
+    /// A target, in which the host's name means the one node that has no other.
+    fn meant(&self, asked: &str) -> String {
+        let facts = self.view.facts.borrow();
+        let nodes: Vec<&str> = facts.nodes.iter().map(|node| &*node.name).collect();
+        own_name::meant(asked, &nodes, LOCAL)
     }
 
     fn target(&self, asked: &str) -> Result<Target, Refused> {
@@ -130,6 +139,7 @@ impl OrderBook {
                 format!("`--force` has no effect with {}, which is never refused", wish.as_str());
             return Err(Refused::new(what, "remove `--force`"));
         }
+        let target = &self.meant(target);
         let about = self.target(target)?;
         let now = self.view.clock.now();
         if wish == Wish::Ready {
@@ -208,8 +218,9 @@ impl OrderBook {
 
     /// Takes the order of this target back.
     pub fn auto(&self, target: &str, by: &str) -> Result<String, Refused> {
+        let target = &self.meant(target);
         // By its name: what it was about may be gone from the configuration.
-        let removed = self.file().remove(|order| order.target.to_string() == target);
+        let removed = self.file().remove(|order| order.target.to_string() == *target);
         let removed = removed.map_err(|error| self.not_kept(&error))?;
         if removed == 0 {
             self.target(target)?;

@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod failure;
 pub mod own_address;
 pub mod own_file;
+pub mod own_name;
 pub mod seats;
 pub mod seldom;
 pub mod small_file;

@@ -63,21 +63,40 @@ pub(crate) fn log_change(
         State::Ready if handed_over => "; every other data node has given way to it",
         _ => "",
     };
-    // What has not been said yet is as good as unknown; a first verdict that is unknown, too, changes nothing.
+    // What has not been said yet is as good as unknown, so a first verdict that is unknown, too, is no change.
     let from = from.unwrap_or(State::Unknown);
-    let what = if from == verdict.state { "first verdict" } else { "verdict changed" };
+    let (node, service) = (&**node, &**service);
+    let role = role.map(Role::as_str);
+    let reason = verdict.reason.label();
+    let timeline = verdict.timeline.map(|timeline| timeline.0);
+    let age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated);
+    if from == verdict.state {
+        info!(
+            node,
+            service,
+            verdict = %verdict.state,
+            role,
+            reason,
+            timeline,
+            age_ms,
+            "first verdict: {service} of {node} is {}: {}",
+            verdict.state,
+            verdict.reason
+        );
+        return;
+    }
     info!(
-        node = &**node,
-        service = &**service,
-        from = (from != verdict.state).then(|| from.as_str()),
+        node,
+        service,
+        from = %from,
         to = %verdict.state,
         verdict = %verdict.state,
-        role = role.map(Role::as_str),
-        reason = verdict.reason.label(),
-        timeline = verdict.timeline.map(|timeline| timeline.0),
-        age_ms = verdict.seen.map(|seen| now.since(seen).as_millis()).map(saturated),
+        role,
+        reason,
+        timeline,
+        age_ms,
         handed_over,
-        "{what}: {service} of {node} is {}: {}{how}",
+        "verdict changed: {service} of {node} is {}: {}{how}",
         verdict.state,
         verdict.reason
     );

@@ -184,6 +184,8 @@ pub struct Service {
     /// What it is told.
     #[cfg_attr(test, schemars(extend("enum" = ["ready", "drain", "not_ready", "unknown"])))]
     pub state: &'static str,
+    /// The line that HAProxy is sent, without its end.
+    pub answer: String,
     /// Why.
     #[serde(flatten)]
     pub why: Explained,
@@ -352,10 +354,12 @@ fn of_service(
     since: Option<Stamp>,
 ) -> Service {
     let verdict = node.verdict(now, service);
+    let answer = service.answering.wording.line(verdict.state, &verdict.reason);
     let found = findings(now, &node.sources, service.standing, &service.policy);
     Service {
         service: service.name.to_string(),
         state: verdict.state.as_str(),
+        answer: String::from_utf8_lossy(&answer).trim_end().to_owned(),
         why: explained(&verdict.reason),
         alarm: verdict.reason.alarm().map(Alarm::as_str),
         since_ms: since.map(|since| ago(now, since)),

@@ -92,7 +92,7 @@ fn what_the_daemon_answers_is_told_first_and_the_own_look_after_it() {
     let (text, code) = said(&config);
     let (daemon, own) = text.split_once("\nresult of a poll just now\n").expect(&text);
     assert!(daemon.starts_with("the running rolecall answers\n  service primary of "), "{text}");
-    assert!(daemon.contains(": ready, ") && !daemon.contains("held until"), "{text}");
+    assert!(daemon.contains(": READY: ") && !daemon.contains("held"), "{text}");
     assert!(
         own.contains("source patroni (") && own.contains("  service primary: ready, "),
         "{text}"
@@ -108,11 +108,11 @@ fn what_the_daemon_answers_is_told_first_and_the_own_look_after_it() {
     patroni.silent.store(true, Ordering::Relaxed);
     let (text, code) = eventually(PATIENCE, "the daemon holds READY", || {
         let (text, code) = said(&config);
-        if text.contains("held until") { Ok((text, code)) } else { Err(text) }
+        if text.contains("READY, held: ") { Ok((text, code)) } else { Err(text) }
     });
     let (daemon, own) = text.split_once("\nresult of a poll just now\n").expect(&text);
-    assert!(daemon.contains(": ready, "), "{text}");
-    assert!(daemon.contains(" UTC (") && daemon.contains(" s)"), "until when: {text}");
+    assert!(daemon.contains(": READY, held: polls fail, MAINT in "), "{text}");
+    assert!(daemon.contains(" s unless one succeeds; last seen: is primary"), "{text}");
     assert!(own.contains("  service primary: unknown, "), "{text}");
     assert_eq!(code, Some(0), "HAProxy is told READY: {text}");
     assert_eq!(ask(agent, PATIENCE).heard, ready);

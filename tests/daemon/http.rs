@@ -95,6 +95,8 @@ fn a_node_is_asked_as_patronis_api_is_asked() {
         ("/live", 200),
         ("/ready", 200),
         ("/status", 200),
+        ("/history", 200),
+        ("/history?since=2h", 400),
         ("/metrics", 200),
     ] {
         for method in ["GET", "HEAD", "OPTIONS"] {
@@ -164,6 +166,27 @@ fn the_status_says_everything_that_is_known() {
     // The schema, which is made of the types, has no other.
     let schema: Value =
         serde_json::from_str(&std::fs::read_to_string("docs/status.schema.json").unwrap()).unwrap();
+    let forms = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+    let properties = forms.flat_map(|form| form["properties"].as_object().unwrap().keys());
+    assert_eq!(documented, properties.map(String::as_str).collect());
+}
+
+#[test]
+fn the_history_has_the_keys_that_are_documented() {
+    let ground = Ground::new();
+    let (http, text) = section(&ground);
+    let _rolecall = one_node(&ground, &text);
+    let history = get(http, "/history").json();
+    let changes = history["changes"].as_array().unwrap();
+    assert_eq!(changes.iter().filter(|change| change["node"] == "local").count(), 2, "{history}");
+    let document = std::fs::read_to_string("docs/http.md").unwrap();
+    let documented: BTreeSet<&str> = first_cells(&document, "| key of /history |").collect();
+    let mut keys = BTreeSet::new();
+    collect_keys(&history, &mut keys);
+    assert_eq!(documented, keys.iter().map(String::as_str).collect());
+    let schema: Value =
+        serde_json::from_str(&std::fs::read_to_string("docs/history.schema.json").unwrap())
+            .unwrap();
     let forms = schema["$defs"].as_object().unwrap().values().chain([&schema]);
     let properties = forms.flat_map(|form| form["properties"].as_object().unwrap().keys());
     assert_eq!(documented, properties.map(String::as_str).collect());

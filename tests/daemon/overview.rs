@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::fixtures::{AGENT_PORT, Ground, Heard, Rolecall, ask, eventually};
-use rolecall::cli::overview::{Health, health, text};
+use rolecall::cli::overview::{self, Health, Look, health};
 use serde_json::{Value, json};
 
 const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
@@ -30,29 +30,65 @@ fn but(path: &str, value: Value) -> Value {
 
 const SERVICE: &str = "/nodes/0/services/0";
 
+/// As a pipe is told it.
+fn text(status: &Value) -> String {
+    overview::text(status, &Look::default())
+}
+
 #[test]
-fn the_table_has_everything_in_one_line_of_each_service() {
-    let table = text(&well(), false);
-    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split("  ").collect()).collect();
-    let cells = |at: usize| -> Vec<&str> {
-        lines[at].iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect()
-    };
-    let head = ["NODE", "ROLE", "TL", "LAG", "SERVICE", "ANSWER", "WHY", "SINCE", "SEEN", "ASKED"];
-    let row = [
-        "pg1",
-        "primary",
-        "3",
-        "4 kB",
-        "primary",
-        "ready",
-        "is primary",
-        "1 d 1 h",
-        "120 ms",
-        "700 ms by 10.0.0.9",
+fn the_worst_comes_first_and_then_each_node_with_its_services_and_why() {
+    let lines = [
+        "OK: READY is said of primary/pg1",
+        "pg1: primary, timeline 3, 4 kB behind",
+        "  primary  READY  for 1 d 1 h, asked 700 ms ago by 10.0.0.9",
+        "      is primary (polled 120 ms ago)",
     ];
-    assert_eq!((cells(0), cells(1)), (head.to_vec(), row.to_vec()));
-    assert_eq!(lines.len(), 2, "nothing else is to be said: {table}");
+    assert_eq!(text(&well()).lines().collect::<Vec<_>>(), lines, "nothing else is to be said");
     assert_eq!(health(&well()), Health::Well);
+    let unknown = json!({ "service": "primary", "state": "unknown", "answer": "MAINT",
+        "detail": "timeout: no answer within 1.5 s", "asked": { "last_ms": 700 } });
+    let status = but(SERVICE, unknown);
+    let first = "CRITICAL: primary/pg1 is MAINT (unknown): timeout: no answer within 1.5 s";
+    assert_eq!(text(&status).lines().next(), Some(first));
+    let many = but("/nodes/0/sources/0/error", json!({ "detail": "no answer" }));
+    let many = json!({ "nodes": [many["nodes"][0], status["nodes"][0]], "refused_config": {} });
+    let first = text(&many).lines().next().map(str::to_owned).unwrap_or_default();
+    assert!(first.starts_with("CRITICAL (and 2 more): primary/pg1 is MAINT"), "{first}");
+}
+
+#[test]
+fn what_is_held_and_the_host_are_called_by_name() {
+    let mut status = but("/nodes/0/node", json!("local"));
+    let service = status.pointer_mut(SERVICE).expect("a service");
+    service["held"] = json!(true);
+    service["stands_ms"] = json!(2_600);
+    let shown = overview::text(&status, &Look { host: Some("db1"), ..Look::default() });
+    assert!(shown.contains("\ndb1: primary, "), "{shown}");
+    assert!(shown.contains("  READY, held  "), "{shown}");
+    let why = "polls fail, MAINT in 3 s unless one succeeds; last seen: is primary";
+    assert!(shown.contains(why), "{shown}");
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    let mut status = but("/nodes/0/node", json!("a-node-with-a-very-long-name.example"));
+    status["nodes"][0]["cluster"] = json!("a-cluster-with-a-long-name");
+    let long = "its own row says that it is another node than the one it was told to be ".repeat(4);
+    let service = status.pointer_mut(SERVICE).expect("a service");
+    service["detail"] = json!(long);
+    service["service"] = json!("a-service-with-a-long-name-too-32");
+    service["answer"] = json!("maint up #its own row says");
+    service["state"] = json!("unknown");
+    service["asked"]["by"] = json!("2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff");
+    status["nodes"][0]["sources"][0]["error"] = json!({ "detail": long });
+    for width in [32, 40, 80, 132] {
+        let shown = overview::text(&status, &Look { width: Some(width), ..Look::default() });
+        for line in shown.lines() {
+            assert!(line.chars().count() <= width, "{width}: {line:?}");
+        }
+        let words = shown.split_whitespace().filter(|word| *word == "another").count();
+        assert!(words >= 8, "nothing of the reason is left out: {shown}");
+    }
 }
 
 #[test]
@@ -67,7 +103,7 @@ fn a_port_that_nobody_asks_is_said_to_be_one() {
     ] {
         let status = asked(ms.clone());
         let said = said.map(|said| format!("primary/pg1: {said}: {look}"));
-        assert_eq!(text(&status, false).lines().nth(2), said.as_deref(), "{ms}");
+        assert_eq!(text(&status).lines().nth(4), said.as_deref(), "{ms}");
         let wanted = if said.is_some() { Health::Warning } else { Health::Well };
         assert_eq!(health(&status), wanted, "{ms}");
     }
@@ -98,9 +134,9 @@ fn the_worst_of_all_is_the_exit_code() {
             Health::Well,
             "came 3 times, the last time 1 min ago",
         ),
-        (format!("{SERVICE}/state"), json!("unknown"), Health::Critical, "unknown"),
-        (format!("{SERVICE}/state"), json!("drain"), Health::Warning, "drain"),
-        (format!("{SERVICE}/state"), json!("not_ready"), Health::Well, "not_ready"),
+        (format!("{SERVICE}/state"), json!("unknown"), Health::Critical, "MAINT (unknown)"),
+        (format!("{SERVICE}/state"), json!("drain"), Health::Warning, "DRAIN"),
+        (format!("{SERVICE}/state"), json!("not_ready"), Health::Well, "MAINT"),
         // A split brain: HAProxy is told MAINT, and a person is wanted.
         (
             SERVICE.to_owned(),
@@ -126,7 +162,7 @@ fn the_worst_of_all_is_the_exit_code() {
             format!("{SERVICE}/order"),
             order,
             Health::Warning,
-            "order maint about all by ann (uid 1000), given 2 h 0 min ago, for 5 s more: disk swap\n",
+            "order: maint all, given by ann (uid 1000), 2 h ago, expires in 5 s: disk swap\n",
         ),
         (
             "/nodes/0/sources/0/error".to_owned(),
@@ -144,7 +180,7 @@ fn the_worst_of_all_is_the_exit_code() {
     ] {
         let status = but(&path, value);
         assert_eq!(health(&status), wanted, "{path}");
-        let table = text(&status, false);
+        let table = text(&status);
         assert!(table.contains(said) && !table.contains('\u{1b}'), "{table}");
     }
     let codes = [Health::Well, Health::Warning, Health::Critical, Health::Unreachable];
@@ -158,7 +194,7 @@ fn an_order_about_several_services_is_told_once() {
     let mut status = but(&format!("{SERVICE}/order"), order);
     let service = status.pointer(SERVICE).expect("a service").clone();
     status["nodes"][0]["services"].as_array_mut().expect("services").push(service);
-    let table = text(&status, false);
+    let table = text(&status);
     let orders: Vec<&str> = table.lines().filter(|line| line.starts_with("order")).collect();
     assert_eq!(
         orders,
@@ -169,10 +205,10 @@ fn an_order_about_several_services_is_told_once() {
 #[test]
 fn colour_says_nothing_that_words_do_not() {
     let status = but(&format!("{SERVICE}/state"), json!("unknown"));
-    let coloured = text(&status, true);
-    assert!(coloured.contains("\u{1b}[31munknown"), "{coloured}");
+    let coloured = overview::text(&status, &Look { colour: true, ..Look::default() });
+    assert!(coloured.contains("\u{1b}[31mMAINT (unknown)"), "{coloured}");
     let plain = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "");
-    assert_eq!(plain, text(&status, false));
+    assert_eq!(plain, text(&status));
 }
 
 /// On a terminal, which `script` is.
@@ -204,7 +240,7 @@ fn colour_is_for_terminals_that_want_it() {
         (Some(0), table) => Ok((0, table)),
         other => Err((asked.clone(), other)),
     });
-    assert!(code == 0 && table.contains("\u{1b}[32mready"), "{table}");
+    assert!(code == 0 && table.contains("\u{1b}[32mREADY"), "{table}");
     assert!(!shown(Some("1")).1.contains('\u{1b}'), "NO_COLOR is obeyed");
     assert!(shown(Some("")).1.contains('\u{1b}'), "an empty one says nothing");
     let piped = Command::new("sh").args(["-c", &command]).output().expect("sh");

@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::cli::failover_after::{self, Overrated};
+use crate::cli::words;
 use crate::config::{Config, Node, Source as Configured};
 use crate::host::clock::{Clock, wall_clock};
 use crate::host::failure::Failure;
@@ -181,11 +182,11 @@ impl Answer {
         })
     }
 
-    /// For a person; what the daemon says goes first. Each hint is given once.
-    pub fn text(&self, running: &Running) -> String {
+    /// For a person; what the daemon says goes first. Each hint is given once. `host`: what this host is called.
+    pub fn text(&self, running: &Running, host: Option<&str>) -> String {
         let mut hints = Hints::default();
-        let told = running.text(&mut hints);
-        self.0.iter().fold(told, |text, of| text + &of.text(&mut hints))
+        let told = running.text(&mut hints, host);
+        self.0.iter().fold(told, |text, of| text + &of.text(&mut hints, host))
     }
 
     /// For a program: one object where one node was asked about, else all of them under `nodes`.
@@ -211,8 +212,8 @@ impl Hints {
 }
 
 impl OfNode {
-    fn text(&self, hints: &mut Hints) -> String {
-        let mut out = format!("node {}\n", self.node);
+    fn text(&self, hints: &mut Hints, host: Option<&str>) -> String {
+        let mut out = format!("node {}\n", words::node(&self.node, host));
         for look in &self.looks {
             let said = match &look.seen {
                 Ok(seen) => in_words(seen),

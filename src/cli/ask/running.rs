@@ -6,12 +6,13 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::cli::ask::Hints;
-use crate::cli::overview;
+use crate::cli::words;
 use crate::host::failure::Failure;
 use crate::verdict::state::State;
 
 /// The keys of a service's status that are repeated.
-const KEYS: [&str; 7] = ["service", "state", "reason", "detail", "held", "stands_ms", "since_ms"];
+const KEYS: [&str; 8] =
+    ["service", "state", "answer", "reason", "detail", "held", "stands_ms", "since_ms"];
 
 /// What came of asking a daemon.
 pub enum Running {
@@ -64,7 +65,7 @@ impl Running {
     }
 
     /// For a person.
-    pub fn text(&self, hints: &mut Hints) -> String {
+    pub fn text(&self, hints: &mut Hints, host: Option<&str>) -> String {
         let told = match self {
             Self::NoPlace => return String::new(),
             Self::Silent(failure) => {
@@ -75,10 +76,9 @@ impl Running {
         let mut out = "the running rolecall answers\n".to_owned();
         for Told { node, service } in told {
             let name = service["service"].as_str().unwrap_or_default();
-            let state = service["state"].as_str().unwrap_or("unknown");
+            let (node, answer) = (words::node(node, host), words::answer_of(service));
             // Writing to a string cannot fail.
-            let _ =
-                writeln!(out, "  service {name} of {node}: {state}, {}", overview::why(service));
+            let _ = writeln!(out, "  service {name} of {node}: {answer}: {}", words::why(service));
             if let Some(hint) = service["hint"].as_str() {
                 out.push_str(&hints.line(hint));
             }
@@ -134,10 +134,11 @@ mod tests {
         assert_eq!(told(None, None).states(), [State::Ready, State::NotReady, State::Drain]);
         assert_eq!(told(Some("rw"), Some("n1")).states(), [State::Ready]);
         assert_eq!(told(Some("rw"), Some("n3")).states(), []);
-        let text = told(Some("rw"), None).text(&mut Hints::default());
-        assert!(text.contains("  service rw of n1: ready, is primary, held until "), "{text}");
-        assert!(text.contains(" UTC (9 s)\n    hint: go\n"), "{text}");
-        assert!(text.contains("  service rw of n2: drain, is primary\n"), "{text}");
+        let text = told(Some("rw"), None).text(&mut Hints::default(), None);
+        let held = "  service rw of n1: READY, held: polls fail, MAINT in 10 s unless one succeeds; last \
+                    seen: is primary\n    hint: go\n";
+        assert!(text.contains(held), "{text}");
+        assert!(text.contains("  service rw of n2: DRAIN: is primary\n"), "{text}");
         assert_eq!(told(Some("rw"), Some("n1")).json()["services"][0]["held"], json!(true));
     }
 
@@ -147,7 +148,7 @@ mod tests {
         let silent = Running::of(Some(Err(failure)), None, None);
         assert!(
             silent
-                .text(&mut Hints::default())
+                .text(&mut Hints::default(), None)
                 .starts_with("the running rolecall could not be asked: nobody there")
         );
         assert_eq!(
@@ -155,6 +156,9 @@ mod tests {
             (vec![], Some("nobody there"))
         );
         let none = Running::of(None, None, None);
-        assert_eq!((none.text(&mut Hints::default()), none.json()), (String::new(), Value::Null));
+        assert_eq!(
+            (none.text(&mut Hints::default(), None), none.json()),
+            (String::new(), Value::Null)
+        );
     }
 }

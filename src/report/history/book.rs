@@ -47,6 +47,7 @@ pub struct Book {
 
 impl Book {
     /// One whose clock goes on from here.
+    #[must_use]
     pub fn anchored(self, anchor: Anchor) -> Self {
         Self { anchor, ..self }
     }

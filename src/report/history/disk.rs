@@ -32,7 +32,7 @@ const NAME: &str = "history.jsonl";
 #[derive(Debug)]
 pub(super) struct Disk {
     path: PathBuf,
-    boot: String,
+    boot_id: String,
     clock: Clock,
     /// That no other process writes it.
     _lock: Option<Lock>,
@@ -55,16 +55,16 @@ pub(super) struct Opened {
 }
 
 impl Disk {
-    /// Reads the file in this folder; `boot` is the id of the host's boot, empty where nobody says it.
+    /// Reads the file in this folder; `boot_id` is the id of the host's boot, empty where nobody says it.
     ///
     /// # Errors
     /// Another process has it, in words.
-    pub(super) fn open(folder: &Path, boot: String, clock: Clock) -> Result<Opened, String> {
+    pub(super) fn open(folder: &Path, boot_id: String, clock: Clock) -> Result<Opened, String> {
         let path = folder.join(NAME);
         let lock = match own_file::lock(&path) {
             Ok(lock) => Some(lock),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(format!("{}: another process has the history", path.display()));
+                return Err(format!("{}: another process uses this history file", path.display()));
             }
             // Whatever it is, writing will say it.
             Err(_) => None,
@@ -72,13 +72,13 @@ impl Disk {
         let now = clock.now();
         let (book, trouble) =
             match own_file::read(&path, MAX_FILE).and_then(|text| line::read(&text)) {
-                Ok(old) => (old.map(|old| old.go_on(&boot, now, wall())), None),
+                Ok(old) => (old.map(|old| old.go_on(&boot_id, now, wall())), None),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
                 Err(error) => (None, Some(set_aside(&path, &error))),
             };
         let book = book.unwrap_or_default();
         let (file, bytes, anew, written, told) = (None, 0, 0, 0, false);
-        let disk = Self { path, boot, clock, _lock: lock, file, bytes, anew, written, told };
+        let disk = Self { path, boot_id, clock, _lock: lock, file, bytes, anew, written, told };
         Ok(Opened { book, trouble, disk })
     }
 
@@ -130,7 +130,7 @@ impl Disk {
             self.bytes = self.bytes.saturating_add(text.len());
             self.file = Some(file);
         } else {
-            let mut lines = vec![Line::Run(Run::new(&self.boot, book.anchor()))];
+            let mut lines = vec![Line::Run(Run::new(&self.boot_id, book.anchor()))];
             lines.extend(line::changes(book, 0));
             lines.push(alive);
             let text = line::text(&lines)?;
@@ -152,12 +152,15 @@ impl Disk {
             }
             Ok(()) => {}
             Err(error) => {
-                let what = format!("the history cannot be written to {path}: {error}");
                 if !std::mem::replace(&mut self.told, true) {
                     let hint =
-                        "it goes on in memory; let rolecall's user write there, and make room";
-                    warn!(hint, "{what}");
+                        "let rolecall's user write there, and check the file system with `df -h`";
+                    warn!(
+                        hint,
+                        "the history cannot be written to {path}: {error}; it goes on in memory"
+                    );
                 }
+                let what = format!("the history cannot be written to {path}: {error}");
                 history.set_trouble(Some(what));
             }
         }
@@ -168,12 +171,18 @@ impl Disk {
 fn set_aside(path: &Path, error: &io::Error) -> String {
     let aside = path.with_extension("damaged");
     let kept = match fs::rename(path, &aside) {
-        Ok(()) => format!("it is kept as {}", aside.display()),
-        Err(error) => format!("it could not be moved to {}: {error}", aside.display()),
+        Ok(()) => format!("the file is kept as {}", aside.display()),
+        Err(error) => format!("the file could not be moved to {}: {error}", aside.display()),
     };
-    let what = format!("the history in {} cannot be read ({error}); {kept}", path.display());
-    error!(hint = "a new one begins; nothing else depends on it", "{what}");
-    what
+    let path = path.display();
+    let hint = "the file can be deleted: nothing else depends on it";
+    error!(
+        hint,
+        "the history file {path} cannot be read ({error}), so the history begins anew; {kept}"
+    );
+    format!(
+        "the history file {path} could not be read ({error}), so the history began anew; {kept}"
+    )
 }
 
 #[cfg(test)]
@@ -185,7 +194,8 @@ mod tests {
     use crate::report::history::book::Of;
     use crate::report::history::downtime::Moment;
     use crate::report::history::page::{Page, Wanted};
-    use crate::report::history::track::{MOST_OF_ONE, Said, What};
+    use crate::report::history::shared::END_WITHIN;
+    use crate::report::history::track::{MOST_DETAIL, MOST_OF_ONE, MOST_WORD, Said, What};
     use crate::verdict::state::State;
 
     const BOOT: &str = "0123456789abcdef0123456789abcdef";
@@ -237,7 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _first = open(dir.path());
         let second = Disk::open(dir.path(), BOOT.to_owned(), Clock::Boot);
-        assert!(second.is_err_and(|what| what.contains("another process has the history")));
+        assert!(second.is_err_and(|what| what.contains("another process uses this history file")));
     }
 
     #[test]
@@ -376,5 +386,37 @@ mod tests {
         let text = fs::read(path).unwrap();
         let old = line::read(&text).unwrap().unwrap().go_on(BOOT, Clock::Boot.now(), wall());
         assert_eq!(told(&old).len(), MOST_OF_ONE);
+    }
+
+    #[test]
+    fn the_end_waits_so_long_for_a_disk_that_hangs() {
+        let shared = Shared::default();
+        // Nobody writes.
+        shared.kept().file = Some("history.jsonl".to_owned());
+        let began = Clock::Boot.now();
+        shared.end();
+        let took = Clock::Boot.now().since(began);
+        assert!(took >= END_WITHIN && took < 30 * END_WITHIN, "{took:?}");
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_plain_and_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = "x".repeat(1000);
+        let text = format!(
+            "{}\n{}\n",
+            r#"{"run":{"version":1,"boot":"","boot_ms":1,"at":1}}"#,
+            serde_json::json!({ "change": { "node": format!("\u{1b}[2J{long}"), "service": long, "at": 5,
+                "wall": 5, "to": "ready", "reason": long, "detail": format!("a\nb{long}"), "by": long } })
+        );
+        fs::write(dir.path().join(NAME), text).unwrap();
+        let opened = open(dir.path());
+        let track = &opened.book.tracks()[0];
+        let cut = |most: usize| most + '…'.len_utf8();
+        assert_eq!((track.node.len(), track.service.len()), (cut(MOST_WORD), cut(MOST_WORD)));
+        assert!(track.node.starts_with("[2Jxx"), "{}", track.node);
+        let What::Said(said) = &track.entries[0].what else { panic!("{track:?}") };
+        assert_eq!((said.reason.len(), said.detail.len()), (cut(MOST_WORD), cut(MOST_DETAIL)));
+        assert!(said.detail.starts_with("a bx"), "{}", said.detail);
     }
 }

@@ -98,7 +98,7 @@ impl History {
         let opened = match Disk::open(folder, boot.unwrap_or_default(), clock) {
             Ok(opened) => opened,
             Err(what) => {
-                warn!("the history is kept in memory alone: {what}");
+                warn!("the history is kept in memory only: {what}");
                 history.0.set_trouble(Some(what));
                 return history;
             }
@@ -110,7 +110,7 @@ impl History {
         drop(kept);
         if let Err(error) = opened.disk.serve(Arc::clone(&history.0)) {
             let what = format!("the thread that writes it cannot be started: {error}");
-            warn!("the history is kept in memory alone: {what}");
+            warn!("the history is kept in memory only: {what}");
             history.0.set_trouble(Some(what));
             history.0.kept().written = true;
         }
