@@ -9,9 +9,7 @@ use serde_json::Value;
 
 use crate::cli::words::{self, ago, answer_of, cut, lasting, list, shown, why, word, wrapped};
 use crate::look::measure;
-
-/// Nobody having asked for this long is worth a word: HAProxy asks every few seconds.
-const QUIET_MS: u64 = 30_000;
+use crate::reply::asks::QUIET_MS;
 
 /// What a monitoring plug-in says by its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

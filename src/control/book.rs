@@ -22,7 +22,6 @@ use crate::look::role::Role;
 use crate::look::stamp::Stamp;
 use crate::look::text;
 use crate::report::history::page::{Page, Wanted};
-use crate::report::status;
 use crate::report::view::View;
 use crate::verdict::order::{self, MOST_REASON, Order, Target};
 use crate::verdict::state::{State, Wish};
@@ -50,6 +49,7 @@ impl OrderBook {
     /// Another rolecall has the file.
     pub fn open(state: &Path, view: View) -> Result<(Self, Orders), Failure> {
         let file = OrderFile::open(state, view.clock.now())?;
+        view.counted.orders.set(file.orders(), file.damaged());
         let (orders, kept) = watch::channel(file.orders());
         let file = Arc::new(Mutex::new(file));
         Ok((Self { file, orders, view, told: AtomicBool::new(false) }, kept))
@@ -64,16 +64,9 @@ impl OrderBook {
         held(&self.file)
     }
 
-    /// What `/status` has, and every order that stands, also one that counts nowhere.
+    /// What `/status` has.
     pub fn status(&self) -> Value {
-        let now = self.view.clock.now();
-        let mut status = json!(self.view.status(now));
-        let file = self.file();
-        let orders = file.orders().into_iter().filter(|order| order.stands(now));
-        let orders: Vec<_> = orders.map(|order| status::Order::of(now, &order)).collect();
-        status["orders"] = json!(orders);
-        status["orders_damaged"] = json!(file.damaged());
-        status
+        json!(self.view.status(self.view.clock.now()))
     }
 
     /// What `/history` has, of one target or of everything, of so much time or of all.
@@ -248,11 +241,20 @@ impl OrderBook {
         Refused::new(what, hint).with(Exit::Unavailable)
     }
 
+    /// Hands the orders that stand to the keeper, and to whoever shows them.
+    fn publish(&self) -> Vec<Arc<Order>> {
+        let file = self.file();
+        let orders = file.orders();
+        self.view.counted.orders.set(orders.clone(), file.damaged());
+        drop(file);
+        self.orders.send_replace(orders.clone());
+        orders
+    }
+
     /// Hands the orders to the keeper, and waits until they are answered by: whoever is told that an
     /// order stands may go on with what it was given for.
     fn enforce(&self) {
-        let orders = self.file().orders();
-        self.orders.send_replace(orders.clone());
+        let orders = self.publish();
         for _ in 0..IN_FORCE_LOOKS {
             let all_follow = self.view.facts.borrow().nodes.iter().all(|node| {
                 let follows = |service: &ServiceFacts| {
@@ -285,7 +287,7 @@ impl OrderBook {
                     let (target, wish) = (order.target.to_string(), order.wish.as_str());
                     info!(target, order = wish, by = &*order.by, "order expired: {wish} {target}");
                 }
-                self.orders.send_replace(self.file().orders());
+                self.publish();
             }
             Err(error) if !self.told.swap(true, Ordering::Relaxed) => {
                 error!(%error, "an expired order cannot be removed from the order file; trying \

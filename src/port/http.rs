@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -25,6 +28,7 @@ use tracing::{debug, warn};
 
 use crate::config::PAGES;
 use crate::facts::beats;
+use crate::host::clock::wall_time;
 use crate::host::descriptors::Shares;
 use crate::host::seats::{Seat, Seats};
 use crate::host::seldom::Seldom;
@@ -37,6 +41,7 @@ use crate::port::strangers;
 use crate::reply::routes::allowed;
 use crate::report::history::page::Wanted;
 use crate::report::metrics::{Exposed, Refusal};
+use crate::report::page;
 use crate::report::view::View;
 use crate::source::releasing::{CODE, FROM, NONCE, Question, WITHOUT};
 
@@ -61,6 +66,7 @@ const PRIMARY: [&str; 2] = ["master", "read-write"];
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 
 /// What is answered from; one for all HTTP ports.
 #[derive(Clone)]
@@ -241,6 +247,8 @@ impl Pages {
                 "only GET, HEAD and OPTIONS are allowed",
                 hint,
             )
+        } else if is_page(request.uri().path()) && request.uri().query() == Some(page::STAYS) {
+            self.document(false)
         } else if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
             // Nothing that is asked is passed over: `/replica?lag=1MB`, as Patroni has it, would be answered
             // as if there were no limit.
@@ -264,6 +272,7 @@ impl Pages {
         let now = self.view.clock.now();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match parts.as_slice() {
+            _ if is_page(path) => self.document(true),
             ["live"] if beats(now, &self.view.facts.borrow()) => {
                 Answer::text(StatusCode::OK, "ok\n")
             }
@@ -289,6 +298,16 @@ impl Pages {
             [service, node] => self.service(now, service, Some(node)),
             _ => Answer::problem(StatusCode::NOT_FOUND, "there is no such page", "see /status"),
         }
+    }
+
+    /// Everything that is known, for a person; `refreshed`: a browser asks for it again by itself.
+    fn document(&self, refreshed: bool) -> Answer {
+        let now = self.view.clock.now();
+        let (status, made) = (self.view.status(now), wall_time());
+        let wanted = Wanted { since: Some(page::SHOWN), ..Wanted::default() };
+        let history = self.view.history.page(now, wanted);
+        let body = page::document(&status, &history, made, refreshed);
+        Answer { code: StatusCode::OK, kind: HTML, body }
     }
 
     /// `/SERVICE` is about the only node; where there are several the question must name one: a check
@@ -336,6 +355,11 @@ impl Pages {
             &json!({ "version": status.version, "node": node.node, "service": service }),
         )
     }
+}
+
+/// Whether a path is that of the page for a person.
+fn is_page(path: &str) -> bool {
+    path == "/"
 }
 
 /// A candidate's question to a node here, where the request is one.
@@ -388,6 +412,11 @@ impl Answer {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if self.kind == HTML {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        }
         if method == Method::OPTIONS || self.code == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
         }

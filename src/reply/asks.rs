@@ -8,6 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use crate::look::stamp::Stamp;
 use crate::verdict::state::State;
 
+/// Nobody having asked for this long is worth a word: HAProxy asks every few seconds.
+pub const QUIET_MS: u64 = 30_000;
+
 /// The questions one service was asked about one node. It is kept over reloads.
 #[derive(Debug, Default)]
 pub struct Asks {

@@ -31,6 +31,7 @@ use crate::look::stamp::Stamp;
 use crate::look::text;
 use crate::reply::strays::{Strays, Unknown};
 use crate::report::spoken::Spoken;
+use crate::report::standing_orders::StandingOrders;
 use crate::verdict::state::State;
 use crate::verdict::{failover, order};
 
@@ -64,6 +65,8 @@ pub struct Metrics {
     pub fence: Record,
     /// The configuration that was refused last, for the status.
     pub refused_config: RefusedConfig,
+    /// The operators' orders that stand, for the status.
+    pub orders: StandingOrders,
 }
 
 /// Most bytes that are kept of why a configuration was refused.
@@ -123,6 +126,7 @@ impl Default for Metrics {
             spoken: Spoken::default(),
             fence: Record::default(),
             refused_config: RefusedConfig::default(),
+            orders: StandingOrders::default(),
         }
     }
 }

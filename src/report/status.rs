@@ -18,6 +18,8 @@ use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
 use crate::reply::asks::Asks;
 use crate::reply::strays::Stray;
+use crate::report::majority::Majority;
+use crate::report::standing_orders::Kept;
 use crate::verdict::failover::{self, Trouble};
 use crate::verdict::finding::{Finding, findings};
 use crate::verdict::order;
@@ -41,6 +43,10 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// Questions of agent-send that named nothing and were answered with `unknown`, the newest first.
     pub unknown_questions: Vec<Question>,
+    /// Every order that stands, also one that counts nowhere: a narrower one does, or its target is gone.
+    pub orders: Vec<Order>,
+    /// What is wrong with the file of orders; `null` where nothing is.
+    pub orders_damaged: Option<String>,
     /// What was done about the sessions of a node that is out; `null` where `[fence]` is not
     /// configured.
     pub fence: Option<Fence>,
@@ -135,6 +141,8 @@ pub struct Source {
     pub unlocked: Option<bool>,
     /// For a repmgr node that is a candidate: the other nodes that were asked, and whether each answers.
     pub peers: Vec<Peer>,
+    /// For a repmgr node that is a candidate: who votes for it; `null` where no votes are counted.
+    pub majority: Option<Majority>,
     /// For a repmgr node: those whose repmgrd is missing, paused or hung, this one among them. The next
     /// failover may not come.
     pub repmgrd: Vec<Repmgrd>,
@@ -271,16 +279,20 @@ impl Status {
         now: Stamp,
         facts: &Facts,
         strays: Vec<Stray>,
+        orders: Kept,
         fence: Option<Deeds>,
         refused: Option<(Stamp, String)>,
         since: impl Fn(&str, &str) -> Option<Stamp>,
     ) -> Self {
         let nodes = facts.nodes.iter().map(|node| of_node(now, node, &since));
+        let standing = orders.orders.iter().filter(|order| order.stands(now));
         Self {
             version: VERSION,
             rolecall: env!("CARGO_PKG_VERSION"),
             nodes: nodes.collect(),
             unknown_questions: strays.into_iter().map(|stray| of_stray(now, stray)).collect(),
+            orders: standing.map(|order| Order::of(now, order)).collect(),
+            orders_damaged: orders.damaged,
             fence: fence.map(|deeds| of_fence(now, &deeds)),
             refused_config: refused
                 .map(|(when, detail)| Refused { since_ms: ago(now, when), detail }),
@@ -311,18 +323,30 @@ fn of_node(now: Stamp, node: &NodeFacts, since: impl Fn(&str, &str) -> Option<St
         let since = since(&node.name, &service.name);
         of_service(now, node, service, since)
     });
+    // Whom a source is asked about is the same for every service.
+    let trust = node.services.first().map(|service| service.policy.trust.as_slice());
+    let electorate = |at: usize| trust.unwrap_or_default().get(at)?.electorate.as_ref();
+    let sources = node.each_source().enumerate().map(|(at, (kind, facts))| {
+        let majority = electorate(at).and_then(|electorate| Majority::of(now, facts, electorate));
+        of_source(now, kind.word, facts, majority)
+    });
     let seen = || node.sources.iter().filter_map(|source| Some(source.own.good()?.1));
     Node {
         node: node.name.to_string(),
         cluster: node.cluster.as_deref().map(str::to_owned),
         role: seen().find_map(|seen| seen.role).map(Role::as_str),
         timeline: seen().find_map(|seen| seen.timeline).map(|timeline| timeline.0),
-        sources: node.each_source().map(|(kind, facts)| of_source(now, kind.word, facts)).collect(),
+        sources: sources.collect(),
         services: services.collect(),
     }
 }
 
-fn of_source(now: Stamp, kind: &'static str, facts: &SourceFacts) -> Source {
+fn of_source(
+    now: Stamp,
+    kind: &'static str,
+    facts: &SourceFacts,
+    majority: Option<Majority>,
+) -> Source {
     let good = facts.own.good();
     let peers = facts.peers.iter().map(|(id, peer)| Peer {
         node_id: id.0,
@@ -338,6 +362,7 @@ fn of_source(now: Stamp, kind: &'static str, facts: &SourceFacts) -> Source {
         lag_bytes: good.and_then(|(_, seen)| seen.replay?.lag_bytes),
         unlocked: good.and_then(|(_, seen)| seen.patroni).map(|patroni| patroni.unlocked),
         peers: peers.collect(),
+        majority,
         repmgrd: failover::troubles(facts).into_iter().map(of_trouble).collect(),
     }
 }

@@ -35,6 +35,7 @@ impl View {
         };
         let (strays, fence) = (self.counted.strays.kept(), self.counted.fence.deeds());
         let refused = self.counted.refused_config.last();
-        Status::of(now, &self.facts.borrow(), strays, fence, refused, since)
+        let orders = self.counted.orders.kept();
+        Status::of(now, &self.facts.borrow(), strays, orders, fence, refused, since)
     }
 }

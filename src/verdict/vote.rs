@@ -54,7 +54,38 @@ pub enum Vote {
     Refused,
 }
 
+/// For whom a vote counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// This node.
+    For,
+    /// Another one.
+    Against,
+    /// Nobody.
+    Neither,
+}
+
+impl Side {
+    /// As `/status` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::For => "for",
+            Self::Against => "against",
+            Self::Neither => "neither",
+        }
+    }
+}
+
 impl Vote {
+    /// For whom it counts. That of a deposed primary counts for this node only where it is needed.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::ForMe { .. } | Self::Deposed => Side::For,
+            contrary if contrary.is_contrary() => Side::Against,
+            _ => Side::Neither,
+        }
+    }
+
     /// Whether this speaks against this node.
     pub fn is_contrary(&self) -> bool {
         matches!(

@@ -89,7 +89,10 @@ fn a_node_is_asked_as_patronis_api_is_asked() {
         ("/replica/local", 503),
         ("/primary/other", 404),
         ("/leader", 404),
-        ("/", 404),
+        ("/", 200),
+        ("/?refresh=off", 200),
+        ("/?refresh=on", 400),
+        ("/primary?refresh=off", 400),
         ("/a/b/c", 404),
         ("/%ff", 404),
         ("/live", 200),
@@ -130,6 +133,37 @@ fn a_node_is_asked_as_patronis_api_is_asked() {
 }
 
 #[test]
+fn the_page_for_a_person_says_what_a_browser_may_do_with_it() {
+    let ground = Ground::new();
+    let (http, text) = section(&ground);
+    let rolecall = one_node(&ground, &text);
+    for path in ["/", "/?refresh=off"] {
+        let page = get(http, path);
+        for line in [
+            "content-type: text/html; charset=utf-8",
+            "content-security-policy: default-src 'none'; style-src 'sha256-",
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(page.head.contains(line), "{path}: {line}: {}", page.head);
+        }
+        assert!(page.body.starts_with("<!DOCTYPE html>") && page.body.ends_with("</html>\n"));
+        let refreshed = page.body.contains("<meta http-equiv=\"refresh\" content=\"5\">");
+        assert_eq!(refreshed, path == "/", "{path}");
+        let head = request(http, "HEAD", path);
+        assert_eq!(head.head.contains("content-security-policy"), head.code == 200, "{path}");
+    }
+    // `allow` is for all paths.
+    let closed = format!("{text}\nallow = [\"192.0.2.0/24\"]");
+    let config = std::fs::read_to_string(ground.dir().join("rolecall.toml")).unwrap();
+    rolecall.write_config(&config.replace(&text, &closed));
+    rolecall.reload();
+    let refused = get(http, "/");
+    assert!(refused.code == 403 && !refused.body.contains('<'), "{}", refused.body);
+}
+
+#[test]
 fn the_status_says_everything_that_is_known() {
     let ground = Ground::new();
     let (http, text) = section(&ground);
@@ -156,6 +190,9 @@ fn the_status_says_everything_that_is_known() {
     collect_keys(&status, &mut keys);
     // Of a failing source and of a repmgr node's peers; neither is there now.
     keys.insert("node_id".to_owned());
+    // Of a repmgr node's votes; tests/daemon/page reads them.
+    let votes = ["votes", "electors", "ballots", "name", "registered", "active", "side", "vote"];
+    keys.extend(votes.map(str::to_owned));
     // Of an order; tests/daemon/orders.rs reads one.
     keys.extend(["target", "why", "ends_ms", "forced", "waits"].map(str::to_owned));
     // Of a question; tests/daemon/agent_send.rs reads one.

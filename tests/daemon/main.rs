@@ -15,5 +15,6 @@ mod http;
 mod orders;
 mod overview;
 mod packaging;
+mod page;
 mod prometheus;
 mod readme;

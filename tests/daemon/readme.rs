@@ -18,10 +18,11 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The documents for operators: README.md and everything in docs/.
+/// The documents for operators: README.md and everything in docs/ but its pictures.
 fn documents() -> Vec<PathBuf> {
     let docs = fs::read_dir(root().join("docs")).into_iter().flatten();
     let docs = docs.map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_none_or(|end| end != "png"));
     std::iter::once(root().join("README.md")).chain(docs).collect()
 }
 

@@ -70,6 +70,8 @@ test | test-all)
     need python3-venv "Patroni's own place under target/" venv
     need pgbouncer "a pooler before a server; Debian also starts one of its own" has pgbouncer
     need dnsmasq-base "the name server of HAProxy's servers" has dnsmasq
+    need chromium "the browser that looks at the page, and some 300 MB" has chromium
+    need chromium-driver "tells the browser what to do" has chromedriver
     ;;
 test-packaging)
     need socat "saves HAProxy's state as its unit does" has socat

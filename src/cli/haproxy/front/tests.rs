@@ -37,7 +37,8 @@ fn one_expression_stands_everywhere() {
         files.extend(std::fs::read_dir(root.join(dir)).unwrap().map(|file| file.unwrap().path()));
     }
     let mut found = 0;
-    for file in files.iter().filter(|file| file.is_file()) {
+    let picture = |file: &std::path::Path| file.extension().is_some_and(|end| end == "png");
+    for file in files.iter().filter(|file| file.is_file() && !picture(file)) {
         for line in expected(&std::fs::read_to_string(file).unwrap()) {
             assert!(known.contains(&line), "{}: {line}", file.display());
             found += 1;
