@@ -24,6 +24,7 @@ use clap_complete::Shell;
 use tracing::Level;
 
 use crate::cli::ask::Running;
+use crate::cli::haproxy::front::Naming;
 use crate::cli::haproxy::members;
 use crate::cli::overview::Health;
 use crate::cli::target::{Target, known_node};
@@ -102,6 +103,9 @@ enum Command {
         #[arg(long, value_name = "PORT", default_value_t = 5000,
               value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
+        /// What the pools are called: postgres_rw and postgres_ro, or by their services.
+        #[arg(long, value_name = "NAMING", default_value = "short")]
+        pool_names: Naming,
     },
     /// Print the completions of commands and flags for a shell.
     Completions {
@@ -242,7 +246,9 @@ impl Cli {
                 self.tell(&Question::Auto { target: target.clone(), sudo: protocol::sudo() })
             }
             Command::Poke { node } => self.poke(node.as_deref()),
-            Command::Haproxy { haproxy_version, port } => self.haproxy(*haproxy_version, *port),
+            Command::Haproxy { haproxy_version, port, pool_names } => {
+                self.haproxy(*haproxy_version, *port, *pool_names)
+            }
             Command::Completions { shell } => {
                 print(&manual::completions(definition(), *shell))?;
                 Ok(ExitCode::SUCCESS)
@@ -373,10 +379,15 @@ impl Cli {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn haproxy(&self, version: Option<(u32, u32)>, port: u16) -> Result<ExitCode, Failure> {
+    fn haproxy(
+        &self,
+        version: Option<(u32, u32)>,
+        port: u16,
+        naming: Naming,
+    ) -> Result<ExitCode, Failure> {
         let config = self.load(&Flags::default())?.config;
         let runtime = runtime()?;
-        let found = runtime.block_on(members::found(&config, version, port))?;
+        let found = runtime.block_on(members::found(&config, version, port, naming))?;
         // A name look-up that hangs must not keep it from being printed.
         runtime.shutdown_background();
         for left_out in &found.left_out {
