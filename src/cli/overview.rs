@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::host::clock::wall_time;
 use crate::look::measure;
 use crate::look::text;
+use crate::reply::asks::REGULAR;
 
 /// Nobody having asked for this long is worth a word: HAProxy asks every few seconds.
 const QUIET_MS: u64 = 30_000;
@@ -62,7 +63,8 @@ pub fn health(status: &Value) -> Health {
                 _ if alarm == Some("critical") => Health::Critical,
                 Some("drain") => Health::Warning,
                 _ if alarm.is_some() => Health::Warning,
-                _ if service["order"].is_object() || quiet(service).is_some() => Health::Warning,
+                _ if service["order"].is_object() => Health::Warning,
+                _ if quiet(service).is_some() || !lost(service).is_empty() => Health::Warning,
                 _ => Health::Well,
             });
         }
@@ -74,11 +76,9 @@ pub fn health(status: &Value) -> Health {
 pub fn text(status: &Value, colour: bool) -> String {
     let head = ["NODE", "ROLE", "TL", "LAG", "SERVICE", "ANSWER", "WHY", "SINCE", "SEEN", "ASKED"];
     let mut rows = vec![head.map(str::to_owned)];
-    let (mut notes, mut orders) = (Vec::new(), Vec::new());
     for node in list(&status["nodes"]) {
         let name = word(&node["node"]);
-        let sources = || list(&node["sources"]);
-        let lag = sources().find_map(|source| source["lag_bytes"].as_u64());
+        let lag = list(&node["sources"]).find_map(|source| source["lag_bytes"].as_u64());
         for service in list(&node["services"]) {
             let called = word(&service["service"]);
             let asked = &service["asked"];
@@ -97,16 +97,62 @@ pub fn text(status: &Value, colour: bool) -> String {
                     None => "never".to_owned(),
                 },
             ]);
+        }
+    }
+    let colour = |at: usize, cell: &str| colour_of(cell).filter(|_| colour && at == 5);
+    let mut out = table(&rows, colour);
+    for note in notes(status) {
+        // Writing to a string cannot fail.
+        _ = writeln!(out, "{note}");
+    }
+    out
+}
+
+/// Rows of cells in columns, without colour.
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
+    table(rows, |_, _| None)
+}
+
+/// Rows of cells in columns; `colour` gives the colour of a cell by its column.
+fn table<R: AsRef<[String]>>(rows: &[R], colour: impl Fn(usize, &str) -> Option<u8>) -> String {
+    let mut out = String::new();
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let wide = |at: usize| {
+        rows.iter().filter_map(|row| row.as_ref().get(at)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<_> = (0..columns).map(|at| wide(at).unwrap_or(0)).collect();
+    for row in rows {
+        let mut line = String::new();
+        for (at, (cell, width)) in row.as_ref().iter().zip(&widths).enumerate() {
+            let shown = format!("{cell:width$}  ");
+            match colour(at, cell) {
+                // Writing to a string cannot fail.
+                Some(code) => _ = write!(line, "\u{1b}[{code}m{shown}\u{1b}[0m"),
+                None => line.push_str(&shown),
+            }
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// What is worth a word beside the table, a line each.
+pub(super) fn notes(status: &Value) -> Vec<String> {
+    let (mut notes, mut orders) = (Vec::new(), Vec::new());
+    for node in list(&status["nodes"]) {
+        let name = word(&node["node"]);
+        for service in list(&node["services"]) {
             // One order may be about many services of many nodes.
             if let Some(order) = order(&service["order"]).filter(|order| !orders.contains(order)) {
                 orders.push(order.clone());
                 notes.push(order);
             }
-            if let Some(quiet) = quiet(service) {
-                notes.push(format!("{called}/{name}: {quiet}"));
-            }
+            let called = word(&service["service"]);
+            let silent = quiet(service).into_iter().chain(lost(service));
+            notes.extend(silent.map(|what| format!("{called}/{name}: {what}")));
         }
-        for source in sources() {
+        for source in list(&node["sources"]) {
             for repmgrd in list(&source["repmgrd"]) {
                 let (id, detail) = (word(&repmgrd["node_id"]), word(&repmgrd["detail"]));
                 notes.push(format!("{name}: node {id}: {detail}"));
@@ -143,26 +189,7 @@ pub fn text(status: &Value, colour: bool) -> String {
     if let Some(damaged) = status["orders_damaged"].as_str() {
         notes.push(format!("orders: {}", shown(damaged)));
     }
-    let mut out = String::new();
-    let wide = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..head.len()).map(wide).collect();
-    for row in &rows {
-        let mut line = String::new();
-        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let shown = format!("{cell:width$}  ");
-            match colour_of(cell).filter(|_| colour && at == 5) {
-                // Writing to a string cannot fail.
-                Some(code) => _ = write!(line, "\u{1b}[{code}m{shown}\u{1b}[0m"),
-                None => line.push_str(&shown),
-            }
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    for note in notes {
-        _ = writeln!(out, "{note}");
-    }
-    out
+    notes
 }
 
 /// Why a service is told what it is told; for one that is held also until when.
@@ -248,6 +275,25 @@ fn quiet(service: &Value) -> Option<String> {
     }
 }
 
+/// Those that asked regularly and have stopped, while others go on: of several HAProxys one is gone, or can no
+/// longer reach this host.
+fn lost(service: &Value) -> Vec<String> {
+    let askers = || list(&service["asked"]["askers"]);
+    let since = |asker: &Value| asker["last_ms"].as_u64();
+    let newest = askers().filter(|asker| since(asker).is_some_and(|ms| ms <= QUIET_MS));
+    let Some(other) = newest.min_by_key(|asker| since(asker)) else { return Vec::new() };
+    let regular = |asker: &&Value| asker["count"].as_u64().is_some_and(|count| count >= REGULAR);
+    let gone = askers().filter(regular).filter(|asker| since(asker) > Some(QUIET_MS));
+    let said = gone.map(|asker| {
+        let (by, ms, goes_on) = (word(&asker["by"]), &asker["last_ms"], word(&other["by"]));
+        format!(
+            "{by} has not asked this port for {}, and {goes_on} goes on: is that HAProxy gone?",
+            ago(ms)
+        )
+    });
+    said.collect()
+}
+
 fn colour_of(state: &str) -> Option<u8> {
     match state {
         "ready" => Some(32),
@@ -270,7 +316,7 @@ fn word(value: &Value) -> String {
 }
 
 /// How long ago something was, or how long it lasts.
-fn ago(ms: &Value) -> String {
+pub(super) fn ago(ms: &Value) -> String {
     ms.as_u64().map_or_else(|| "-".to_owned(), |ms| measure::age(Duration::from_millis(ms)))
 }
 
