@@ -11,9 +11,11 @@ mod help;
 mod lock_times;
 pub mod manual;
 pub mod overview;
+pub mod plugin;
+mod status;
 mod target;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,9 +28,10 @@ use tracing::Level;
 use crate::cli::ask::Running;
 use crate::cli::haproxy::front::Naming;
 use crate::cli::haproxy::members;
-use crate::cli::overview::Health;
+use crate::cli::status::Showing;
 use crate::cli::target::{Target, known_node};
 use crate::config::document::Problem;
+use crate::config::haproxy::USUAL_SOCKET;
 use crate::config::kind::KINDS;
 use crate::config::schema::{self, Flags, Loaded};
 use crate::config::secret::Secret;
@@ -73,11 +76,7 @@ enum Command {
     },
     /// Show what the running daemon answers and why. Exit code for monitoring: 0 OK, 1 warning, 2 critical, 3 if
     /// the daemon cannot be reached.
-    Status {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(Showing),
     /// Keep a service READY for a limited time while polls fail. A service for primaries also needs --force.
     Ready(OrderReady),
     /// Take a node out of service but keep its existing sessions (DRAIN).
@@ -232,7 +231,7 @@ impl Cli {
             Command::Run(run) => self.daemon(&run.flags()),
             Command::Check => self.check(),
             Command::Ask { target, json } => self.ask(target.as_deref(), *json),
-            Command::Status { json } => self.status(*json),
+            Command::Status(showing) => self.status(showing),
             Command::Ready(OrderReady { target, lasts, reason, force }) => {
                 self.order("ready", target, *lasts, reason, *force)
             }
@@ -339,23 +338,15 @@ impl Cli {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// As a monitoring plug-in is asked: whatever keeps the daemon from being asked is `unreachable`.
-    fn status(&self, json: bool) -> Result<ExitCode, Failure> {
-        let said = self.socket().and_then(|socket| protocol::ask(&socket, &Question::Status));
-        let said = match said {
-            Ok(said) => said,
-            Err(failure) => {
-                print(&format!("rolecall: {failure}\n"))?;
-                return Ok(ExitCode::from(Health::Unreachable as u8));
-            }
+    fn status(&self, showing: &Showing) -> Result<ExitCode, Failure> {
+        let stats = || match self.load(&Flags::default()) {
+            Ok(loaded) => loaded.config.haproxy.socket,
+            // Of that a word was said already.
+            Err(_) => USUAL_SOCKET.into(),
         };
-        if json {
-            print(&format!("{said:#}\n"))?;
-        } else {
-            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            print(&overview::text(&said, io::stdout().is_terminal() && !plain))?;
-        }
-        Ok(ExitCode::from(overview::health(&said) as u8))
+        let (text, health) = status::said(showing, self.socket(), stats);
+        print(&text)?;
+        Ok(ExitCode::from(health as u8))
     }
 
     /// The file that is read, if there is one.

@@ -10,6 +10,7 @@ mod doors;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod haproxy_command;
+mod haproxy_side;
 mod http;
 mod orders;
 mod overview;

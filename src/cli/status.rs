@@ -1,0 +1,132 @@
+//! `rolecall status`: a table, JSON, or the line of a monitoring plug-in; with HAProxy's side beside it where that is
+//! wanted. Whatever keeps the daemon or HAProxy from being asked is [`Health::Unreachable`].
+
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::cli::haproxy::finding::Finding;
+use crate::cli::haproxy::sides::{Sides, compare};
+use crate::cli::haproxy::{shown, stats};
+use crate::cli::overview::{self, Health};
+use crate::cli::plugin::{self, Range, Thresholds};
+use crate::control::protocol::{self, Question};
+use crate::host::failure::{Exit, Failure};
+use crate::host::own_address;
+use crate::verdict::reason::Alarm;
+
+/// What is to be shown, and how.
+#[derive(Args)]
+pub(super) struct Showing {
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+    /// Shows HAProxy's side too and names what does not fit: of the HAProxy at this stats socket, else at that of
+    /// [haproxy]; `-` reads from standard input what it says to "show info;show stat;show servers state".
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1)]
+    haproxy: Option<Option<String>>,
+    /// Prints one line with performance data for Nagios, Icinga and the like: about SERVICE, NODE or SERVICE/NODE,
+    /// without it about everything.
+    #[arg(long, value_name = "TARGET", num_args = 0..=1, conflicts_with = "json")]
+    plugin: Option<Option<String>>,
+    /// Range of the age of the last successful poll, in seconds, outside which it is a warning.
+    #[arg(short, long, value_name = "RANGE", requires = "plugin", allow_hyphen_values = true)]
+    warning: Option<Range>,
+    /// The same for critical.
+    #[arg(short, long, value_name = "RANGE", requires = "plugin", allow_hyphen_values = true)]
+    critical: Option<Range>,
+}
+
+/// What is to be printed, and how well it is. `usual` is the stats socket of the configuration.
+pub(super) fn said(
+    showing: &Showing,
+    socket: Result<PathBuf, Failure>,
+    usual: impl FnOnce() -> PathBuf,
+) -> (String, Health) {
+    let asked = socket.and_then(|socket| protocol::ask(&socket, &Question::Status));
+    let status = asked.and_then(|status| match &showing.plugin {
+        Some(Some(target)) => plugin::only(&status, target).ok_or_else(|| nothing(target)),
+        _ => Ok(status),
+    });
+    let mut status = match status {
+        Ok(status) => status,
+        Err(failure) => return (unreachable(showing, &failure), Health::Unreachable),
+    };
+    let health = overview::health(&status);
+    let sides = showing.haproxy.as_ref().map(|named| beside(named.as_deref(), usual, &status));
+    let (graver, failed) = match &sides {
+        Some(Ok(sides)) => (gravest(&sides.findings), None),
+        Some(Err(failure)) => (Health::Unreachable, Some(failure)),
+        None => (Health::Well, None),
+    };
+    if showing.plugin.is_some() {
+        if let Some(failure) = failed {
+            return (plugin::unreachable(&failure.to_string()), Health::Unreachable);
+        }
+        let thresholds = Thresholds { warning: showing.warning, critical: showing.critical };
+        let findings = sides.and_then(Result::ok).map(|sides| sides.findings).unwrap_or_default();
+        let alarms = findings.iter().filter(|finding| finding.alarm.is_some());
+        let words =
+            alarms.map(|finding| format!("{}: {}", finding.about, finding.detail)).collect();
+        return plugin::line(&status, &thresholds, (graver, words));
+    }
+    if showing.json {
+        match sides {
+            Some(Ok(sides)) => status["haproxy"] = serde_json::to_value(sides).unwrap_or_default(),
+            Some(Err(failure)) => {
+                status["haproxy"] =
+                    serde_json::json!({ "error": failure.what, "hint": failure.hint });
+            }
+            None => {}
+        }
+        return (format!("{status:#}\n"), health.max(graver));
+    }
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let mut text = overview::text(&status, io::stdout().is_terminal() && !plain);
+    match sides {
+        Some(Ok(sides)) => text.push_str(&shown::text(&sides)),
+        Some(Err(failure)) => text.push_str(&format_failure(&failure)),
+        None => {}
+    }
+    (text, health.max(graver))
+}
+
+/// HAProxy's side, beside rolecall's.
+fn beside(
+    named: Option<&str>,
+    usual: impl FnOnce() -> PathBuf,
+    status: &Value,
+) -> Result<Sides, Failure> {
+    let told = match named {
+        Some("-") => stats::piped(io::stdin().lock())?,
+        Some(socket) => stats::at(Path::new(socket))?,
+        None => stats::at(&usual())?,
+    };
+    Ok(compare(&told, status, own_address::is_here))
+}
+
+fn gravest(findings: &[Finding]) -> Health {
+    match findings.iter().filter_map(|finding| finding.alarm).max() {
+        Some(Alarm::Critical) => Health::Critical,
+        Some(Alarm::Warning) => Health::Warning,
+        None => Health::Well,
+    }
+}
+
+fn nothing(target: &str) -> Failure {
+    Failure::new(Exit::Usage, format_args!("{target:?} is no service and no node here"))
+        .hint("expected is SERVICE, NODE or SERVICE/NODE; rolecall status lists them")
+}
+
+fn unreachable(showing: &Showing, failure: &Failure) -> String {
+    if showing.plugin.is_some() {
+        return plugin::unreachable(&failure.to_string());
+    }
+    format_failure(failure)
+}
+
+fn format_failure(failure: &Failure) -> String {
+    format!("rolecall: {failure}\n")
+}
