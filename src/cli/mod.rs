@@ -102,7 +102,7 @@ enum Command {
         #[arg(long, value_name = "PORT", default_value_t = 5000,
               value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
-        /// What the pools are called: postgres_rw and postgres_ro, or by their services.
+        /// What the pools are called: as in the files of haproxy/, or by their services.
         #[arg(long, value_name = "NAMING", default_value = "short")]
         pool_names: Naming,
     },

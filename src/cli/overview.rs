@@ -275,7 +275,7 @@ fn quiet(service: &Value) -> Option<String> {
     }
 }
 
-/// Those that asked regularly and have stopped, while others go on: of several HAProxys one is gone, or can no
+/// Those that asked regularly and have stopped, while others go on: one HAProxy of several is gone, or can no
 /// longer reach this host.
 fn lost(service: &Value) -> Vec<String> {
     let askers = || list(&service["asked"]["askers"]);

@@ -25,12 +25,13 @@ pub(super) struct Showing {
     json: bool,
     /// Shows HAProxy's side too and names what does not fit: of the HAProxy at this stats socket, else at that of
     /// [haproxy]; `-` reads from standard input what it says to "show info;show stat;show servers state".
-    #[arg(long, value_name = "SOCKET", num_args = 0..=1)]
-    haproxy: Option<Option<String>>,
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, default_missing_value = "")]
+    haproxy: Option<String>,
     /// Prints one line with performance data for Nagios, Icinga and the like: about SERVICE, NODE or SERVICE/NODE,
     /// without it about everything.
-    #[arg(long, value_name = "TARGET", num_args = 0..=1, conflicts_with = "json")]
-    plugin: Option<Option<String>>,
+    #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = "",
+          conflicts_with = "json")]
+    plugin: Option<String>,
     /// Range of the age of the last successful poll, in seconds, outside which it is a warning.
     #[arg(short, long, value_name = "RANGE", requires = "plugin", allow_hyphen_values = true)]
     warning: Option<Range>,
@@ -46,16 +47,21 @@ pub(super) fn said(
     usual: impl FnOnce() -> PathBuf,
 ) -> (String, Health) {
     let asked = socket.and_then(|socket| protocol::ask(&socket, &Question::Status));
-    let status = asked.and_then(|status| match &showing.plugin {
-        Some(Some(target)) => plugin::only(&status, target).ok_or_else(|| nothing(target)),
-        _ => Ok(status),
+    // Without a value a flag means everything, or the usual place.
+    let named = |flag: &Option<String>| flag.clone().filter(|value| !value.is_empty());
+    let status = asked.and_then(|status| match named(&showing.plugin) {
+        Some(target) => plugin::only(&status, &target).ok_or_else(|| nothing(&target)),
+        None => Ok(status),
     });
     let mut status = match status {
         Ok(status) => status,
         Err(failure) => return (unreachable(showing, &failure), Health::Unreachable),
     };
     let health = overview::health(&status);
-    let sides = showing.haproxy.as_ref().map(|named| beside(named.as_deref(), usual, &status));
+    let sides = showing
+        .haproxy
+        .as_ref()
+        .map(|_| beside(named(&showing.haproxy).as_deref(), usual, &status));
     let (graver, failed) = match &sides {
         Some(Ok(sides)) => (gravest(&sides.findings), None),
         Some(Err(failure)) => (Health::Unreachable, Some(failure)),

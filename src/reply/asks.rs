@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::look::stamp::Stamp;
 use crate::verdict::state::State;
 
-/// Addresses that are remembered of those who ask for one service of one node: HAProxys are few.
+/// Addresses that are remembered of those who ask for one service of one node; there are few of them.
 pub const ASKERS: usize = 8;
 /// So many questions make an address one that asks regularly, whose silence is worth a word. HAProxy has
 /// asked as often after ten seconds; somebody who tries the port by hand has not.

@@ -12,6 +12,7 @@ mod fixtures;
 mod haproxy_command;
 mod haproxy_side;
 mod http;
+mod monitoring;
 mod orders;
 mod overview;
 mod packaging;

@@ -73,7 +73,7 @@ fn a_port_that_nobody_asks_is_said_to_be_one() {
     }
 }
 
-/// The kind of the first report: of two HAProxys one was gone, and everything was green.
+/// The kind of the first report: one HAProxy of two was gone, and everything was green.
 #[test]
 fn a_haproxy_that_stopped_asking_while_another_goes_on_is_said_to_be_gone() {
     let asker = |by: &str, ms: u64, count: u64| json!({ "by": by, "last_ms": ms, "count": count });

@@ -70,6 +70,8 @@ test | test-all)
     need python3-venv "Patroni's own place under target/" venv
     need pgbouncer "a pooler before a server; Debian also starts one of its own" has pgbouncer
     need dnsmasq-base "the name server of HAProxy's servers" has dnsmasq
+    need icinga2-bin "reads what rolecall tells a monitoring system; Debian also starts one of its own" has icinga2
+    need icinga2-common "the templates that it begins with" [ -e /usr/share/icinga2/include/itl ]
     ;;
 test-packaging)
     need socat "saves HAProxy's state as its unit does" has socat

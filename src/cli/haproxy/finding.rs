@@ -1,6 +1,6 @@
 //! What does not fit between a HAProxy and rolecall: the kinds, and one finding.
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use crate::verdict::reason::Alarm;
 
@@ -57,28 +57,29 @@ kinds! {
     KnownFault => "known_fault";
 }
 
-/// One thing that does not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// One thing that does not fit. As JSON it has a `reason` as every other word of a status has.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// A pool, POOL/SERVER, or HAProxy itself.
     pub about: String,
     /// Which kind it is.
-    #[serde(rename = "reason", serialize_with = "label")]
     pub kind: Mismatch,
     /// In a whole sentence.
     pub detail: String,
     /// What to do about it.
     pub hint: String,
     /// How much it wants a person; `None`: it is only good to know.
-    #[serde(serialize_with = "alarm")]
     pub alarm: Option<Alarm>,
 }
 
-fn label<S: serde::Serializer>(kind: &Mismatch, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(kind.label())
-}
-
-#[expect(clippy::ref_option, reason = "serde hands a reference to the field")]
-fn alarm<S: serde::Serializer>(alarm: &Option<Alarm>, to: S) -> Result<S::Ok, S::Error> {
-    alarm.map(Alarm::as_str).serialize(to)
+impl Serialize for Finding {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut finding = to.serialize_struct("Finding", 5)?;
+        finding.serialize_field("about", &self.about)?;
+        finding.serialize_field("reason", self.kind.label())?;
+        finding.serialize_field("detail", &self.detail)?;
+        finding.serialize_field("hint", &self.hint)?;
+        finding.serialize_field("alarm", &self.alarm.map(Alarm::as_str))?;
+        finding.end()
+    }
 }

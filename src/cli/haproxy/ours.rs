@@ -15,7 +15,7 @@ pub struct Port {
     /// `None`: at every address.
     pub ip: Option<IpAddr>,
     /// Its number.
-    pub port: u16,
+    pub number: u16,
     /// The node that is meant; `None`: the only one, or a question says it.
     pub node: Option<String>,
     /// The service; `None`: a question says it.
@@ -53,7 +53,12 @@ impl<'s> Ours<'s> {
                     let by_question = listen["agent_send"] == Value::Bool(true);
                     let named = |name: &Value| (!by_question).then(|| text(name).to_owned());
                     let node = named(&node["node"]).filter(|_| !beside);
-                    ports.push(Port { ip, port, node, service: named(&service["service"]) });
+                    ports.push(Port {
+                        ip,
+                        number: port,
+                        node,
+                        service: named(&service["service"]),
+                    });
                 }
             }
         }
@@ -81,7 +86,7 @@ impl<'s> Ours<'s> {
                 || state.agent_addr.is_none()
                 || port.ip == state.agent_addr
         };
-        self.ports.iter().filter(here).find(|port| port.port == state.agent_port)
+        self.ports.iter().filter(here).find(|port| port.number == state.agent_port)
     }
 
     /// The service that a pool is for by its name.
@@ -134,11 +139,11 @@ fn address(at: &str) -> Option<(Option<IpAddr>, u16)> {
 impl Port {
     /// For a reader.
     pub fn shown(&self) -> String {
-        let Self { port, node, service, .. } = self;
+        let Self { number, node, service, .. } = self;
         match (service, node) {
-            (Some(service), Some(node)) => format!("{port} ({service} of {node})"),
-            (Some(service), None) => format!("{port} ({service})"),
-            (None, _) => format!("{port} (by agent-send)"),
+            (Some(service), Some(node)) => format!("{number} ({service} of {node})"),
+            (Some(service), None) => format!("{number} ({service})"),
+            (None, _) => format!("{number} (by agent-send)"),
         }
     }
 }

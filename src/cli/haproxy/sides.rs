@@ -68,7 +68,7 @@ pub fn compare(told: &Told, status: &Value, here: impl Fn(IpAddr) -> bool) -> Si
     let mut rows = Vec::new();
     let pools = pools(told, &ours);
     if pools.is_empty() {
-        let ports = ours.ports.iter().map(|port| port.port.to_string()).collect::<Vec<_>>();
+        let ports = ours.ports.iter().map(|port| port.number.to_string()).collect::<Vec<_>>();
         findings.push(Finding {
             about: "HAProxy".to_owned(),
             kind: Mismatch::NoPool,
@@ -245,8 +245,10 @@ impl Side<'_> {
                 .ports
                 .iter()
                 .find(|of| of.service.as_ref() == Some(wanted) && of.node == asked.node);
-            let right = right
-                .map_or_else(|| format!("that of the service {wanted}"), |of| of.port.to_string());
+            let right = right.map_or_else(
+                || format!("that of the service {wanted}"),
+                |of| of.number.to_string(),
+            );
             let hint = format!(
                 "let `agent-port` of server {} be {right}; clients of this pool may reach a server that must not serve them",
                 server.name
