@@ -287,7 +287,8 @@ fn lost(service: &Value) -> Vec<String> {
     let said = gone.map(|asker| {
         let (by, ms, goes_on) = (word(&asker["by"]), &asker["last_ms"], word(&other["by"]));
         format!(
-            "{by} has not asked this port for {}, and {goes_on} goes on: is that HAProxy gone?",
+            "no agent check from {by} for {}, while {goes_on} still asks: is HAProxy running there, does a firewall \
+             drop it?",
             ago(ms)
         )
     });

@@ -20,19 +20,20 @@ use crate::verdict::reason::Alarm;
 /// What is to be shown, and how.
 #[derive(Args)]
 pub(super) struct Showing {
-    /// Prints JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Shows HAProxy's side too and names what does not fit: of the HAProxy at this stats socket, else at that of
-    /// [haproxy]; `-` reads from standard input what it says to "show info;show stat;show servers state".
+    /// Compare with what an HAProxy shows, and name what does not match. It is asked at this stats socket, by default
+    /// at `socket` of [haproxy]; with `-` the output of "show info;show stat;show servers state" is read from standard
+    /// input.
     #[arg(long, value_name = "SOCKET", num_args = 0..=1, default_missing_value = "")]
     haproxy: Option<String>,
-    /// Prints one line with performance data for Nagios, Icinga and the like: about SERVICE, NODE or SERVICE/NODE,
-    /// without it about everything.
+    /// Print one line with performance data for Nagios, Icinga and others. With TARGET (SERVICE, NODE or SERVICE/NODE)
+    /// only about that part.
     #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = "",
           conflicts_with = "json")]
     plugin: Option<String>,
-    /// Range of the age of the last successful poll, in seconds, outside which it is a warning.
+    /// With --plugin: warn if the age of the last successful poll, in seconds, is outside this range.
     #[arg(short, long, value_name = "RANGE", requires = "plugin", allow_hyphen_values = true)]
     warning: Option<Range>,
     /// The same for critical.
@@ -122,7 +123,7 @@ fn gravest(findings: &[Finding]) -> Health {
 }
 
 fn nothing(target: &str) -> Failure {
-    Failure::new(Exit::Usage, format_args!("{target:?} is no service and no node here"))
+    Failure::new(Exit::Usage, format_args!("the daemon has no service and no node {target:?}"))
         .hint("expected is SERVICE, NODE or SERVICE/NODE; rolecall status lists them")
 }
 

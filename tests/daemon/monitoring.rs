@@ -101,7 +101,7 @@ fn the_line_has_the_state_of_the_daemon_and_each_target_is_one() {
         (
             &["--plugin", "replica"],
             3,
-            "ROLECALL UNKNOWN - \"replica\" is no service and no node here",
+            "ROLECALL UNKNOWN - the daemon has no service and no node \"replica\"",
         ),
         (&["--plugin", "-w", "5:1"], 64, ""),
         (&["-w", "5"], 64, ""),
@@ -119,7 +119,7 @@ fn the_line_has_the_state_of_the_daemon_and_each_target_is_one() {
     let (code, line) = said(&mut stage.command(&["status", "--plugin"]));
     assert_eq!(code, Some(1), "{line}");
     assert!(
-        line.starts_with("ROLECALL WARNING - order maint about all by ")
+        line.starts_with("ROLECALL WARNING - order: maint all, given by ")
             && line.contains(": disk / swap | "),
         "{line}"
     );
@@ -271,7 +271,7 @@ fn the_local_check_for_checkmk_says_the_same() {
     assert_eq!(metrics["primary_local_ready"], ";;0;1");
     run(stage.command(&["maint", "all"]));
     let (code, _, text) = check(&stage, &[]);
-    assert!(code == "1" && text.starts_with("ROLECALL WARNING - order maint"), "{text}");
+    assert!(code == "1" && text.starts_with("ROLECALL WARNING - order: maint"), "{text}");
     stage.rolecall.stop();
     let (code, metrics, text) = check(&stage, &[]);
     assert!(code == "3" && metrics == "-" && text.starts_with("ROLECALL UNKNOWN - "), "{text}");
@@ -292,7 +292,7 @@ fn cron_mails_while_something_is_wrong() {
     assert_eq!(said(stage.shell().args(["-c", &command])), (Some(0), String::new()));
     run(stage.command(&["maint", "all"]));
     let (_, mail) = said(stage.shell().args(["-c", &command]));
-    assert!(mail.starts_with("NODE ") && mail.contains("order maint about all"), "{mail}");
+    assert!(mail.starts_with("NODE ") && mail.contains("order: maint all"), "{mail}");
 }
 
 /// The values of a path of the kind that the template has, as Zabbix finds them: names, `[*]`, one comparison with a text, and

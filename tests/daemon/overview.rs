@@ -89,7 +89,7 @@ fn a_haproxy_that_stopped_asking_while_another_goes_on_is_said_to_be_gone() {
             &format!("{SERVICE}/asked"),
             json!({ "last_ms": 700, "by": "10.0.0.9", "askers": askers }),
         );
-        let said = "primary/pg1: 10.0.0.8 has not asked this port for 1 min 30 s, and 10.0.0.9 goes on: is that HAProxy gone?";
+        let said = "primary/pg1: no agent check from 10.0.0.8 for 1 min 30 s, while 10.0.0.9 still asks: is HAProxy running there";
         assert_eq!(text(&status, false).contains(said), gone, "{status}");
         assert_eq!(health(&status), if gone { Health::Warning } else { Health::Well }, "{status}");
     }

@@ -53,7 +53,7 @@ fn dropped(mut source: impl RoleSource) -> String {
         runtime.block_on(poller::look(&mut source, LOOK)).unwrap_err();
     runtime.shutdown_background();
     assert_eq!(kind, ErrorKind::Timeout, "{detail}");
-    let said = detail.strip_prefix("no answer within 600ms: ");
+    let said = detail.strip_prefix("no answer within 600 ms: ");
     said.unwrap_or_else(|| panic!("{detail}")).to_owned()
 }
 
