@@ -102,8 +102,15 @@ enum Command {
         #[arg(long, value_name = "PORT", default_value_t = 5000,
               value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
-        /// What the pools are called: as in the files of haproxy/, or by their services.
-        #[arg(long, value_name = "NAMING", default_value = "short")]
+        /// Names of the pools. `short`: `postgres_rw` and `postgres_ro`, as in the files of haproxy/. `service`: the
+        /// names of the services, such as `postgres_primary`. Default: short.
+        #[arg(
+            long,
+            value_name = "NAMING",
+            default_value = "short",
+            hide_default_value = true,
+            hide_possible_values = true
+        )]
         pool_names: Naming,
     },
     /// Print the completions of commands and flags for a shell.

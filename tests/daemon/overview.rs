@@ -148,7 +148,7 @@ fn the_worst_of_all_is_the_exit_code() {
             format!("{SERVICE}/order"),
             order,
             Health::Warning,
-            "order maint about all by ann (uid 1000), given 2 h 0 min ago, for 5 s more: disk swap\n",
+            "order: maint all, given by ann (uid 1000), 2 h ago, expires in 5 s: disk swap\n",
         ),
         (
             "/nodes/0/sources/0/error".to_owned(),
