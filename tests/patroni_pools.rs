@@ -97,6 +97,7 @@ impl Stage {
         let mut print = command(Path::new(ROLECALL), None);
         print.arg("--config").arg(ground.write("print.toml", &text)).arg("haproxy");
         print.args(["--haproxy-version", &version, "--port", &FRONTS.to_string()]);
+        print.args(["--pool-names", "service"]);
         let mut printed = run(print);
         assert!(
             printed.contains("\nlisten postgres_olap\n"),

@@ -41,7 +41,9 @@ fn width(arg: &Arg) -> usize {
     let values = arg.get_value_names().unwrap_or_default();
     let takes = arg.get_action().takes_values() || long == 0;
     let value = values.first().map_or(arg.get_id().as_str().len(), |name| name.len());
-    2 + long + if takes { value + 3 } else { 0 } + 2
+    // A value that may be left out stands in brackets.
+    let optional = arg.get_num_args().is_some_and(|count| takes && count.min_values() == 0);
+    2 + long + if takes { value + 3 } else { 0 } + if optional { 2 } else { 0 } + 2
 }
 
 fn room(before: usize) -> usize {

@@ -12,6 +12,8 @@ mod lock_times;
 pub mod manual;
 pub mod overview;
 mod past;
+pub mod plugin;
+mod status;
 mod target;
 mod telling;
 mod watching;
@@ -29,7 +31,9 @@ use clap_complete::Shell;
 use tracing::Level;
 
 use crate::cli::ask::Running;
+use crate::cli::haproxy::front::Naming;
 use crate::cli::haproxy::members;
+use crate::cli::status::Showing;
 use crate::cli::target::{Target, known_node, meant};
 use crate::config::document::Problem;
 use crate::config::kind::KINDS;
@@ -77,14 +81,7 @@ enum Command {
     },
     /// Show what the running daemon answers and why. Exit code for monitoring: 0 OK, 1 warning, 2 critical, 3 if
     /// the daemon cannot be reached.
-    Status {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-        /// Redraw every second, q ends it; in a pipe print changes
-        #[arg(long, conflicts_with = "json")]
-        watch: bool,
-    },
+    Status(Showing),
     /// Show the last changes of each answer with their reasons, and for how long no node was READY.
     History {
         /// SERVICE, NODE, SERVICE/NODE or all. Default: all.
@@ -121,6 +118,16 @@ enum Command {
         #[arg(long, value_name = "PORT", default_value_t = 5000,
               value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
+        /// Names of the pools. `short`: `postgres_rw` and `postgres_ro`, as in the files of haproxy/. `service`: the
+        /// names of the services, such as `postgres_primary`. Default: short.
+        #[arg(
+            long,
+            value_name = "NAMING",
+            default_value = "short",
+            hide_default_value = true,
+            hide_possible_values = true
+        )]
+        pool_names: Naming,
     },
     /// Print the completions of commands and flags for a shell.
     Completions {
@@ -247,8 +254,7 @@ impl Cli {
             Command::Run(run) => self.daemon(&run.flags()),
             Command::Check => self.check(),
             Command::Ask { target, json } => self.ask(target.as_deref(), *json),
-            Command::Status { watch: true, .. } => self.watch(),
-            Command::Status { json, watch: false } => self.status(*json),
+            Command::Status(showing) => self.status(showing),
             Command::History { target, since, json } => {
                 self.history(target.as_deref(), *since, *json)
             }
@@ -265,7 +271,9 @@ impl Cli {
                 self.tell(&Question::Auto { target: target.clone(), sudo: protocol::sudo() })
             }
             Command::Poke { node } => self.poke(node.as_deref()),
-            Command::Haproxy { haproxy_version, port } => self.haproxy(*haproxy_version, *port),
+            Command::Haproxy { haproxy_version, port, pool_names } => {
+                self.haproxy(*haproxy_version, *port, *pool_names)
+            }
             Command::Completions { shell } => {
                 print(&manual::completions(definition(), *shell))?;
                 Ok(ExitCode::SUCCESS)
@@ -379,10 +387,15 @@ impl Cli {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn haproxy(&self, version: Option<(u32, u32)>, port: u16) -> Result<ExitCode, Failure> {
+    fn haproxy(
+        &self,
+        version: Option<(u32, u32)>,
+        port: u16,
+        naming: Naming,
+    ) -> Result<ExitCode, Failure> {
         let config = self.load(&Flags::default())?.config;
         let runtime = runtime()?;
-        let found = runtime.block_on(members::found(&config, version, port))?;
+        let found = runtime.block_on(members::found(&config, version, port, naming))?;
         // A name look-up that hangs must not keep it from being printed.
         runtime.shutdown_background();
         for left_out in &found.left_out {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::cli::words::{self, ago, answer_of, cut, lasting, list, shown, why, word, wrapped};
 use crate::look::measure;
-use crate::reply::asks::QUIET_MS;
+use crate::reply::asks::{QUIET_MS, REGULAR};
 
 /// What a monitoring plug-in says by its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,8 +52,9 @@ fn troubles(status: &Value, look: &Look<'_>) -> Vec<Trouble> {
                 all.push((how, format!("{called} is {answer}: {}", why(service))));
             } else if service["order"].is_object() {
                 all.push((Health::Warning, format!("{called} is {answer} under an order")));
-            } else if let Some(quiet) = quiet(service) {
-                all.push((Health::Warning, format!("{called}: {quiet}")));
+            } else {
+                let silent = quiet(service).into_iter().chain(lost(service));
+                all.extend(silent.map(|what| (Health::Warning, format!("{called}: {what}"))));
             }
         }
         for source in list(&node["sources"]) {
@@ -190,7 +191,7 @@ fn of_service(service: &Value, (names, answers): (usize, usize), look: &Look<'_>
 }
 
 /// What is to be said beside: orders, services that nobody asks, polls that fail, and so on.
-fn notes(status: &Value, look: &Look<'_>) -> Vec<String> {
+pub(super) fn notes(status: &Value, look: &Look<'_>) -> Vec<String> {
     let (mut notes, mut orders) = (Vec::new(), Vec::new());
     for node in list(&status["nodes"]) {
         let name = words::node(&word(&node["node"]), look.host);
@@ -200,9 +201,9 @@ fn notes(status: &Value, look: &Look<'_>) -> Vec<String> {
                 orders.push(order.clone());
                 notes.push(order);
             }
-            if let Some(quiet) = quiet(service) {
-                notes.push(format!("{}/{name}: {quiet}", word(&service["service"])));
-            }
+            let called = word(&service["service"]);
+            let silent = quiet(service).into_iter().chain(lost(service));
+            notes.extend(silent.map(|what| format!("{called}/{name}: {what}")));
         }
         notes.extend(list(&node["sources"]).flat_map(|source| of_source(&name, source)));
     }
@@ -313,6 +314,26 @@ fn quiet(service: &Value) -> Option<String> {
         )),
         Some(_) => None,
     }
+}
+
+/// Those that asked regularly and have stopped, while others go on: one HAProxy of several is gone, or can no
+/// longer reach this host.
+fn lost(service: &Value) -> Vec<String> {
+    let askers = || list(&service["asked"]["askers"]);
+    let since = |asker: &Value| asker["last_ms"].as_u64();
+    let newest = askers().filter(|asker| since(asker).is_some_and(|ms| ms <= QUIET_MS));
+    let Some(other) = newest.min_by_key(|asker| since(asker)) else { return Vec::new() };
+    let regular = |asker: &&Value| asker["count"].as_u64().is_some_and(|count| count >= REGULAR);
+    let gone = askers().filter(regular).filter(|asker| since(asker) > Some(QUIET_MS));
+    let said = gone.map(|asker| {
+        let (by, ms, goes_on) = (word(&asker["by"]), &asker["last_ms"], word(&other["by"]));
+        format!(
+            "no agent check from {by} for {}, while {goes_on} still asks: is HAProxy running there, does a firewall \
+             drop it?",
+            ago(ms)
+        )
+    });
+    said.collect()
 }
 
 fn colour_of(state: &str) -> Option<u8> {

@@ -7,41 +7,31 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::overview::{self, Health};
+use crate::cli::status::{self, Showing};
 use crate::cli::when::Zone;
 use crate::cli::words::width;
 use crate::cli::{Cli, past, print, watching};
+use crate::config::haproxy::USUAL_SOCKET;
+use crate::config::schema::Flags;
 use crate::control::protocol::{self, Question};
 use crate::host::failure::Failure;
 use crate::host::own_name;
 
 impl Cli {
-    /// As a monitoring plug-in is asked: whatever keeps the daemon from being asked is `unreachable`.
-    pub(super) fn status(&self, json: bool) -> Result<ExitCode, Failure> {
-        let said = self.socket().and_then(|socket| protocol::ask(&socket, &Question::Status));
-        let said = match said {
-            Ok(said) => said,
-            Err(failure) => {
-                print(&format!("rolecall: {failure}\n"))?;
-                return Ok(ExitCode::from(Health::Unreachable as u8));
-            }
-        };
-        if json {
-            print(&format!("{said:#}\n"))?;
-        } else {
-            let host = own_name::host_name();
-            let (colour, width) = (colour(), width());
-            let look = overview::Look { colour, width, host: host.as_deref() };
-            print(&overview::text(&said, &look))?;
+    /// Once, or again and again.
+    pub(super) fn status(&self, showing: &Showing) -> Result<ExitCode, Failure> {
+        if showing.watch {
+            watching::watch(&self.socket()?, colour())?;
+            return Ok(ExitCode::SUCCESS);
         }
-        Ok(ExitCode::from(overview::health(&said) as u8))
-    }
-
-    /// The same again and again.
-    pub(super) fn watch(&self) -> Result<ExitCode, Failure> {
-        let socket = self.socket()?;
-        watching::watch(&socket, colour())?;
-        Ok(ExitCode::SUCCESS)
+        let stats = || match self.load(&Flags::default()) {
+            Ok(loaded) => loaded.config.haproxy.socket,
+            // Of that a word was said already.
+            Err(_) => USUAL_SOCKET.into(),
+        };
+        let (text, health) = status::said(showing, self.socket(), stats);
+        print(&text)?;
+        Ok(ExitCode::from(health as u8))
     }
 
     /// The last changes, of everything or of one target.
@@ -67,7 +57,7 @@ impl Cli {
 }
 
 /// Whether there is a terminal that wants colour.
-fn colour() -> bool {
+pub(super) fn colour() -> bool {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !plain
 }

@@ -1,9 +1,14 @@
 //! What rolecall is told of HAProxy, and for how long HAProxy remembers what it was last told.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The oldest HAProxy that configurations are written for.
 pub const OLDEST: (u32, u32) = (2, 6);
+
+/// Where a HAProxy on this host has its stats socket, unless the operator says otherwise: as Debian's packages and
+/// the files in haproxy/ have it.
+pub const USUAL_SOCKET: &str = "/run/haproxy/admin.sock";
 
 /// What rolecall cannot see of HAProxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +21,8 @@ pub struct Haproxy {
     pub check_timeout: Duration,
     /// HAProxy's version as `MAJOR.MINOR`.
     pub version: (u32, u32),
+    /// The stats socket of a HAProxy on this host, for `rolecall status --haproxy`.
+    pub socket: PathBuf,
 }
 
 impl Haproxy {

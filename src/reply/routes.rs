@@ -83,6 +83,23 @@ impl Routes {
         self.0.extend(listen.candidates().into_iter().map(|addr| (addr, asked)));
     }
 
+    /// Where one service is asked about one node, by their places in the configuration; and whether a question is
+    /// read there, which may name others.
+    pub fn places(&self, node: usize, service: usize) -> Vec<(Listen, bool)> {
+        let asks =
+            |route: &Route| route.service == service && route.node.is_none_or(|of| of == node);
+        let mut places: Vec<(Listen, bool)> = Vec::new();
+        for (addr, route) in self.0.iter().filter(|(_, route)| asks(route)) {
+            // Of a socket for every address both ways to bind it are here.
+            let everywhere = addr.ip().is_unspecified();
+            let at = if everywhere { Listen::Everywhere(addr.port()) } else { Listen::At(*addr) };
+            if !places.contains(&(at, route.agent_send)) {
+                places.push((at, route.agent_send));
+            }
+        }
+        places
+    }
+
     /// What is asked at the socket bound to `addr`.
     pub fn at(&self, addr: SocketAddr) -> Option<Route> {
         self.0.get(&addr).copied()

@@ -29,6 +29,7 @@ use crate::look::role::{ROLES, Role};
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
 use crate::look::text;
+use crate::reply::asks::Asker;
 use crate::reply::strays::{Strays, Unknown};
 use crate::report::spoken::Spoken;
 use crate::report::standing_orders::StandingOrders;
@@ -331,6 +332,10 @@ impl Collector for Known {
         metric("last_check_age_seconds", help, MetricType::Gauge, &|lines| {
             each(&facts, |node| last_checks(lines, now, node))
         })?;
+        let help = "How long ago an address last asked for a service of a node that asks regularly; forgotten after a day";
+        metric("asker_last_check_age_seconds", help, MetricType::Gauge, &|lines| {
+            each(&facts, |node| askers(lines, now, node))
+        })?;
         let deeds = self.fence.deeds();
         let fenced = |lines: &mut Lines<'_>, count: &dyn Fn(&Deeds) -> u64| {
             let Some(deeds) = &deeds else { return Ok(()) };
@@ -486,5 +491,17 @@ fn last_checks(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Resu
         let Some(last) = service.asks.last() else { return Ok(()) };
         let labels = [("node", &*node.name), ("service", &*service.name)];
         lines.gauge(&labels, &now.since(last.at).as_secs_f64())
+    })
+}
+
+/// A few addresses for each service of a node, however many ask: those that ask regularly.
+fn askers(lines: &mut Lines<'_>, now: Stamp, node: &NodeFacts) -> fmt::Result {
+    node.services.iter().try_for_each(|service| {
+        let mut askers = service.asks.askers(now).into_iter().filter(Asker::is_regular);
+        askers.try_for_each(|asker| {
+            let by = asker.by.to_string();
+            let labels = [("node", &*node.name), ("service", &*service.name), ("asker", &by)];
+            lines.gauge(&labels, &now.since(asker.at).as_secs_f64())
+        })
     })
 }

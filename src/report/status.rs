@@ -16,15 +16,15 @@ use crate::look::repmgr::NodeId;
 use crate::look::role::Role;
 use crate::look::snapshot::SourceFacts;
 use crate::look::stamp::Stamp;
-use crate::reply::asks::Asks;
+use crate::reply::routes::Routes;
 use crate::reply::strays::Stray;
+use crate::report::asked::Asked;
 use crate::report::majority::Majority;
 use crate::report::standing_orders::Kept;
 use crate::verdict::failover::{self, Trouble};
 use crate::verdict::finding::{Finding, findings};
 use crate::verdict::order;
 use crate::verdict::reason::{Alarm, Reason};
-use crate::verdict::state::State;
 
 /// The version of the JSON.
 pub(crate) const VERSION: u32 = 1;
@@ -189,6 +189,10 @@ pub struct Explained {
 pub struct Service {
     /// Its name.
     pub service: String,
+    /// The roles that may serve it.
+    pub roles: Vec<&'static str>,
+    /// Where it is asked about this node.
+    pub listen: Vec<Listening>,
     /// What it is told.
     #[cfg_attr(test, schemars(extend("enum" = ["ready", "drain", "not_ready", "unknown"])))]
     pub state: &'static str,
@@ -215,6 +219,16 @@ pub struct Service {
     pub order: Option<Order>,
     /// Who asked.
     pub asked: Asked,
+}
+
+/// An address at which a service is asked about a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Listening {
+    /// Address and port; `*:5555` for every address of the host.
+    pub at: String,
+    /// Whether a question is read there, which may name another node and another service.
+    pub agent_send: bool,
 }
 
 /// An operator's standing order.
@@ -252,26 +266,6 @@ pub struct Found {
     pub why: Explained,
 }
 
-/// How often a service was asked about a node at the agent port, and by whom at last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Asked {
-    /// How long ago; `null`: never.
-    pub last_ms: Option<u64>,
-    /// By which address.
-    pub by: Option<String>,
-    /// How often it was told each state.
-    pub ready: u64,
-    /// See `ready`.
-    pub drain: u64,
-    /// See `ready`.
-    pub not_ready: u64,
-    /// See `ready`.
-    pub unknown: u64,
-    /// How often somebody was sent away who may not ask.
-    pub strangers: u64,
-}
-
 impl Status {
     /// What is known at this moment. `since` tells when the state of a service about a node was last
     /// another one.
@@ -284,7 +278,8 @@ impl Status {
         refused: Option<(Stamp, String)>,
         since: impl Fn(&str, &str) -> Option<Stamp>,
     ) -> Self {
-        let nodes = facts.nodes.iter().map(|node| of_node(now, node, &since));
+        let nodes = facts.nodes.iter().enumerate();
+        let nodes = nodes.map(|(at, node)| of_node(now, node, &facts.routes, at, &since));
         let standing = orders.orders.iter().filter(|order| order.stands(now));
         Self {
             version: VERSION,
@@ -318,10 +313,19 @@ fn of_fence(now: Stamp, deeds: &Deeds) -> Fence {
     }
 }
 
-fn of_node(now: Stamp, node: &NodeFacts, since: impl Fn(&str, &str) -> Option<Stamp>) -> Node {
-    let services = node.services.iter().map(|service| {
+/// `place` is that of the node among the configured ones.
+fn of_node(
+    now: Stamp,
+    node: &NodeFacts,
+    routes: &Routes,
+    place: usize,
+    since: impl Fn(&str, &str) -> Option<Stamp>,
+) -> Node {
+    let services = node.services.iter().enumerate().map(|(at, service)| {
         let since = since(&node.name, &service.name);
-        of_service(now, node, service, since)
+        let listen = routes.places(place, at).into_iter();
+        let listen = listen.map(|(at, agent_send)| Listening { at: at.to_string(), agent_send });
+        of_service(now, node, service, listen.collect(), since)
     });
     // Whom a source is asked about is the same for every service.
     let trust = node.services.first().map(|service| service.policy.trust.as_slice());
@@ -376,6 +380,7 @@ fn of_service(
     now: Stamp,
     node: &NodeFacts,
     service: &ServiceFacts,
+    listen: Vec<Listening>,
     since: Option<Stamp>,
 ) -> Service {
     let verdict = node.verdict(now, service);
@@ -383,6 +388,8 @@ fn of_service(
     let found = findings(now, &node.sources, service.standing, &service.policy);
     Service {
         service: service.name.to_string(),
+        roles: service.policy.roles.iter().map(|role| role.as_str()).collect(),
+        listen,
         state: verdict.state.as_str(),
         answer: String::from_utf8_lossy(&answer).trim_end().to_owned(),
         why: explained(&verdict.reason),
@@ -393,7 +400,7 @@ fn of_service(
         seen_ms: verdict.seen.map(|seen| ago(now, seen)),
         findings: found.into_iter().map(of_finding).collect(),
         order: order::counts(&service.orders, now).map(|order| Order::of(now, order)),
-        asked: of_asks(now, &service.asks),
+        asked: Asked::of(now, &service.asks),
     }
 }
 
@@ -421,19 +428,6 @@ fn of_finding(finding: Finding) -> Found {
         Finding::Silent(reason) => ("silent", reason),
     };
     Found { says, why: explained(&reason) }
-}
-
-fn of_asks(now: Stamp, asks: &Asks) -> Asked {
-    let last = asks.last();
-    Asked {
-        last_ms: last.map(|last| ago(now, last.at)),
-        by: last.and_then(|last| last.by).map(|by| by.to_canonical().to_string()),
-        ready: asks.count(State::Ready),
-        drain: asks.count(State::Drain),
-        not_ready: asks.count(State::NotReady),
-        unknown: asks.count(State::Unknown),
-        strangers: asks.strangers(),
-    }
 }
 
 fn of_stray(now: Stamp, stray: Stray) -> Question {

@@ -107,6 +107,10 @@ impl Command {
 }
 
 impl RoleSource for Command {
+    fn waited_for(&self) -> Option<String> {
+        self.argv.first().map(|program| format!("{program} did not end, and was killed"))
+    }
+
     /// Needs a runtime with I/O enabled.
     async fn observe(&mut self) -> Result<Observation, SourceError> {
         let program = self.argv.first().map_or("", String::as_str);

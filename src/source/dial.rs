@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::look::error::SourceError;
 use crate::source::resolve::Resolver;
+use crate::source::stage::Stage;
 
 /// Longest time that one address has before the next one is tried beside it: what RFC 8305 recommends.
 const ADDRESS_ALONE: Duration = Duration::from_millis(250);
@@ -28,10 +29,21 @@ const SHARE_OF_LOOK: u32 = 8;
 #[derive(Debug, Clone)]
 pub struct Dialer {
     alone: Duration,
-    /// Those that were asked and said nothing yet, for who drops a look.
-    waited_for: Arc<Mutex<Vec<SocketAddr>>>,
+    /// What a look waits for, for who drops it.
+    waits: Arc<Mutex<Waits>>,
     /// Somebody took a connection since the look began.
     reached: Arc<AtomicBool>,
+}
+
+/// What a look waits for.
+#[derive(Debug, Default)]
+struct Waits {
+    /// The addresses that were asked and said nothing yet.
+    connecting: Vec<SocketAddr>,
+    /// The one that took a connection.
+    reached: Option<SocketAddr>,
+    /// How far it has come beside that.
+    stage: Option<Stage>,
 }
 
 /// Why no address could be connected to: each with its error. Never empty.
@@ -45,7 +57,7 @@ impl Dialer {
     }
 
     fn unasked() -> Self {
-        Self { alone: ADDRESS_ALONE, waited_for: Arc::default(), reached: Arc::default() }
+        Self { alone: ADDRESS_ALONE, waits: Arc::default(), reached: Arc::default() }
     }
 
     /// The same, for another server.
@@ -62,6 +74,11 @@ impl Dialer {
     /// Whether somebody took a connection since [`Self::forget`].
     pub(crate) fn is_reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
+    }
+
+    /// A look waits for this now.
+    pub(crate) fn waits_for(&self, stage: Stage) {
+        self.waits().stage = Some(stage);
     }
 
     /// Somebody did, by a way that is no dialling.
@@ -103,11 +120,11 @@ impl Dialer {
         let mut trying = FuturesUnordered::new();
         let mut failed = Vec::new();
         let mut alone = std::pin::pin!(sleep(self.alone));
-        self.waited().clear();
+        self.waits().connecting.clear();
         loop {
             // Whenever one has failed, or had its time alone.
             if let Some(addr) = untried.next() {
-                self.waited().push(addr);
+                self.waits().connecting.push(addr);
                 let reaching = reach(addr);
                 trying.push(async move { (addr, reaching.await) });
                 alone.set(sleep(self.alone));
@@ -119,11 +136,14 @@ impl Dialer {
                 () = &mut alone, if more => continue,
                 else => return Err(Failed(failed)),
             };
-            self.waited().retain(|waited| *waited != addr);
+            self.waits().connecting.retain(|waited| *waited != addr);
             match ended {
                 Ok(reached) => {
                     resolver.answered(host, addr.ip());
-                    self.waited().clear();
+                    let mut waits = self.waits();
+                    waits.connecting.clear();
+                    waits.reached = Some(addr);
+                    drop(waits);
                     self.has_reached();
                     return Ok(reached);
                 }
@@ -132,22 +152,33 @@ impl Dialer {
         }
     }
 
-    /// What is said of a look that was dropped: which addresses had answered nothing, where it was dropped
-    /// before one had answered.
-    pub fn silent(&self) -> Option<String> {
-        let waited = self.waited();
-        let shown: Vec<_> = waited.iter().map(ToString::to_string).collect();
-        (!shown.is_empty()).then(|| format!("nothing answers at {}", shown.join(" and ")))
+    /// What is said of a look that was dropped: which addresses had answered nothing, or how far it had come with
+    /// the one that had. `it` is who is asked.
+    pub fn silent(&self, it: &str) -> Option<String> {
+        let waits = self.waits();
+        let shown: Vec<_> = waits.connecting.iter().map(ToString::to_string).collect();
+        if !shown.is_empty() {
+            let or = match waits.stage {
+                Some(Stage::Encrypted) => ", or the TLS handshake there does not end",
+                _ => "",
+            };
+            return Some(format!(
+                "connecting to {it}, nothing answers at {}{or}",
+                shown.join(" and ")
+            ));
+        }
+        let at = waits.reached.map_or_else(String::new, |addr| format!(" (at {addr})"));
+        waits.stage.map(|stage| format!("{it}{at} {stage}"))
     }
 
     /// Forgets what was waited for.
     pub fn forget(&self) {
         self.reached.store(false, Ordering::Relaxed);
-        self.waited().clear();
+        *self.waits() = Waits::default();
     }
 
-    fn waited(&self) -> std::sync::MutexGuard<'_, Vec<SocketAddr>> {
-        self.waited_for.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waits(&self) -> std::sync::MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -238,7 +269,12 @@ mod tests {
         assert_eq!(connect(&dialer, &resolver, addr.port()).await.unwrap(), addr);
         let took = clock.now().since(before);
         assert!(took >= LOOK / SHARE_OF_LOOK && took < LOOK / 2, "{took:?}");
-        assert_eq!(dialer.silent(), None, "somebody answered");
+        assert_eq!(dialer.silent("db1"), None, "somebody answered");
+        dialer.waits_for(Stage::Query);
+        let said = format!("db1 (at {addr}) let the user in, and did not answer the query");
+        assert_eq!(dialer.silent("db1"), Some(said));
+        dialer.forget();
+        assert_eq!(dialer.silent("db1"), None);
 
         // The one that answered comes first from then on, for every source.
         let before = clock.now();
@@ -251,7 +287,11 @@ mod tests {
         drop(alive);
         let ended = tokio::time::timeout(LOOK / 2, connect(&dialer, &resolver, addr.port())).await;
         assert!(ended.is_err(), "nobody is there");
-        assert_eq!(dialer.silent(), Some(format!("nothing answers at {}", dead.addr)));
+        let said = format!("connecting to db1, nothing answers at {}", dead.addr);
+        assert_eq!(dialer.silent("db1"), Some(said.clone()));
+        dialer.waits_for(Stage::Encrypted);
+        let said = format!("{said}, or the TLS handshake there does not end");
+        assert_eq!(dialer.silent("db1"), Some(said));
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ pub mod releasing;
 pub mod repmgr;
 pub mod resolve;
 pub mod role_source;
+mod stage;
 pub mod tcp;
 pub mod tcp_port;
 pub mod tls;

@@ -124,6 +124,7 @@ impl ReleaseSource {
 
 impl RoleSource for ReleaseSource {
     async fn observe(&mut self) -> Result<Observation, SourceError> {
+        self.dialer.forget();
         let asked = self.next;
         let host = self.host();
         // Also where this is dropped.
@@ -133,6 +134,10 @@ impl RoleSource for ReleaseSource {
             self.next = asked;
         }
         answered
+    }
+
+    fn waited_for(&self) -> Option<String> {
+        self.dialer.silent(&format!("the rolecall of node {}", self.node))
     }
 }
 

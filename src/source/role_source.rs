@@ -28,7 +28,7 @@ pub trait RoleSource: Send + 'static {
         async {}
     }
 
-    /// What a look was waiting for that was just dropped, where that is an address which has said nothing.
+    /// For whom and for what a look was waiting that was just dropped: a sentence, where it had come so far.
     fn waited_for(&self) -> Option<String> {
         None
     }

@@ -208,10 +208,16 @@ impl Guard {
         work: impl AsyncFnOnce(&mut Self) -> Result<T, SourceError>,
     ) -> Result<T, SourceError> {
         let within = self.fenced.fence.rhythm.timeout;
+        self.sessions.iter().for_each(Sessions::begin);
         match timeout(within, work(self)).await {
             Ok(done) => done,
-            Err(_) => Err(late(within)),
+            Err(_) => Err(self.late(within)),
         }
+    }
+
+    /// Its time is up.
+    fn late(&self, within: Duration) -> SourceError {
+        late(within, self.sessions.as_ref().and_then(Sessions::waited_for))
     }
 
     /// Ends them, if it is still due once the server has let it in.
@@ -231,7 +237,7 @@ impl Guard {
         if self.sessions.is_none() {
             self.sessions = Some(sessions(&self.fenced.fence, &self.resolver)?);
         }
-        self.sessions.as_mut().ok_or_else(|| late(Duration::ZERO))
+        self.sessions.as_mut().ok_or_else(|| late(Duration::ZERO, None))
     }
 
     /// The server is out of recovery, and so many sessions were told to end.
@@ -320,9 +326,10 @@ fn is_lasting(kind: ErrorKind) -> bool {
     matches!(kind, Credential | Denied | Elsewhere | Grant | Tls)
 }
 
-fn late(within: Duration) -> SourceError {
+fn late(within: Duration, waited: Option<String>) -> SourceError {
     let within = measure::time(within);
-    SourceError::new(ErrorKind::Timeout, format_args!("no answer within {within}"))
+    let waited = waited.map_or_else(String::new, |waited| format!(": {waited}"));
+    SourceError::new(ErrorKind::Timeout, format_args!("no answer within {within}{waited}"))
 }
 
 async fn are_here(fenced: &Fenced, resolver: &Resolver) -> Result<(), SourceError> {
@@ -344,12 +351,18 @@ fn sessions(fence: &Fence, resolver: &Resolver) -> Result<Sessions, SourceError>
 pub async fn check(config: &Config) -> Result<Option<SourceError>, SourceError> {
     let Some(fenced) = Fenced::of(config) else { return Ok(None) };
     let resolver = Resolver::system();
+    let within = fenced.fence.rhythm.timeout;
+    let mut sessions = sessions(&fenced.fence, &resolver);
     let asked = async {
         are_here(&fenced, &resolver).await?;
-        sessions(&fenced.fence, &resolver)?.survey().await
+        match &mut sessions {
+            Ok(sessions) => sessions.survey().await,
+            Err(error) => Err(error.clone()),
+        }
     };
-    let within = fenced.fence.rhythm.timeout;
-    match timeout(within, asked).await.unwrap_or_else(|_| Err(late(within))) {
+    let asked = timeout(within, asked).await;
+    let waited = || sessions.as_ref().ok().and_then(Sessions::waited_for);
+    match asked.unwrap_or_else(|_| Err(late(within, waited()))) {
         Ok(()) => Ok(None),
         Err(error) if matches!(error.kind, ErrorKind::Grant | ErrorKind::Elsewhere) => Err(error),
         Err(error) => Ok(Some(error)),

@@ -349,6 +349,11 @@ impl News {
             }
             (Some(error), None) => {
                 let (label, hint) = (error.kind.label(), error.kind.hint());
+                // It is another node's server, and nothing is wrong with this one.
+                let whose = match peer {
+                    Some(peer) => format!("node {peer}, asked by {node}"),
+                    None => node.to_owned(),
+                };
                 let untold = told.filter(|untold| *untold > 0);
                 warn!(
                     node,
@@ -357,7 +362,7 @@ impl News {
                     error = label,
                     hint,
                     untold,
-                    "poll failed: {source} of {node}: {error}"
+                    "poll failed: {source} of {whose}: {error}"
                 );
             }
             (None, None) if told.is_some() => info!(node, source, peer, "polls succeed again"),

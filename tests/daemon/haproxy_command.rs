@@ -107,8 +107,8 @@ fn every_configured_node_stands_where_its_clients_and_its_agent_are() {
     assert_eq!(lines(&text, "bind "), binds);
     // Never to another cluster's primary.
     let fallbacks = [
-        "use_backend postgres_orders.primary if { nbsrv(postgres_orders.replica) lt 1 }",
-        "use_backend postgres_users.primary if { nbsrv(postgres_users.replica) lt 1 }",
+        "use_backend postgres_orders.rw if { nbsrv(postgres_orders.ro) lt 1 }",
+        "use_backend postgres_users.rw if { nbsrv(postgres_users.ro) lt 1 }",
     ];
     assert_eq!(lines(&text, "use_backend"), fallbacks);
     let server = lines(&text, "default-server");
@@ -118,6 +118,55 @@ fn every_configured_node_stands_where_its_clients_and_its_agent_are() {
           on-marked-down shutdown-sessions"]
     );
     assert_eq!(lines(&text, "timeout check"), ["timeout check   400ms"]);
+}
+
+/// The commands of docs/operations.md work on a printed file, and on one of the shipped.
+#[test]
+fn the_pools_have_the_names_of_the_shipped_files_or_those_of_their_services() {
+    let names = |config: &str, arguments: &[&str]| {
+        let ground = Ground::new();
+        let text = printed(&ground, config, arguments);
+        let pools = [lines(&text, "listen "), lines(&text, "backend ")].concat();
+        let name = |line: String| line.split_once(' ').expect("a name").1.to_owned();
+        pools.into_iter().map(name).collect::<Vec<_>>()
+    };
+    let node = "[[node]]\nname = \"pg1\"\nsource = { kind = \"postgres\", conninfo = \"host=10.0.0.1\" }\n";
+    let services = |third: &str| {
+        let service = |name: &str, role: &str, port: u16| {
+            format!("[[service]]\nname = \"{name}\"\nroles = [\"{role}\"]\nlisten = \"{port}\"\n")
+        };
+        [
+            service("primary", "primary", 6001),
+            service("replica", "replica", 6002),
+            service(third, "replica", 6003),
+        ]
+        .concat()
+            + node
+    };
+    assert_eq!(names(&services("olap"), &[]), ["postgres_rw", "postgres_ro", "postgres_olap"]);
+    let by_service = ["postgres_primary", "postgres_replica", "postgres_olap"];
+    assert_eq!(names(&services("olap"), &["--pool-names", "service"]), by_service);
+    // A service that has a short name itself must not share it.
+    assert_eq!(
+        names(&services("ro"), &[]),
+        ["postgres_primary", "postgres_replica", "postgres_ro"]
+    );
+    for file in [
+        "haproxy.cfg",
+        "read-pool.cfg",
+        "patroni.cfg",
+        "repmgr.cfg",
+        "repmgr-http.cfg",
+        "central.cfg",
+    ] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy").join(file);
+        let text = std::fs::read_to_string(&path).expect(file);
+        assert_eq!(lines(&text, "listen "), ["listen postgres_rw"], "{file}");
+        assert!(
+            lines(&text, "backend ").iter().all(|line| line == "backend postgres_ro"),
+            "{file}"
+        );
+    }
 }
 
 #[test]
@@ -170,10 +219,10 @@ fn a_pool_of_some_of_the_replicas_has_no_way_to_the_primary() {
     let config = [services.concat(), node("http://10.0.0.1:8008")].concat();
     let ground = Ground::new();
     let text = printed(&ground, &config, &[]);
-    let sections = ["primary", "olap", "sync", "others", "read_sync"]
-        .map(|name| format!("listen postgres_{name}"));
+    let sections =
+        ["rw", "olap", "sync", "others", "read_sync"].map(|name| format!("listen postgres_{name}"));
     assert_eq!(lines(&text, "listen "), sections, "{text}");
-    assert_eq!(lines(&text, "backend "), ["backend postgres_replica", "backend postgres_both"]);
+    assert_eq!(lines(&text, "backend "), ["backend postgres_ro", "backend postgres_both"]);
     assert_eq!(lines(&text, "use_backend ").len(), 2);
     assert!(
         text.contains(

@@ -182,6 +182,14 @@ fn the_status_says_everything_that_is_known() {
     assert!(primary["since_ms"].is_u64() && primary["stands_ms"].is_u64(), "{primary}");
     assert_eq!(primary["asked"]["ready"], 1);
     assert!(primary["asked"]["by"].as_str().unwrap().starts_with("127."), "{primary}");
+    let askers = primary["asked"]["askers"].as_array().unwrap();
+    assert_eq!((askers.len(), &askers[0]["by"]), (1, &primary["asked"]["by"]), "{primary}");
+    assert_eq!(primary["roles"], serde_json::json!(["primary"]));
+    let listen = primary["listen"].as_array().unwrap();
+    assert!(
+        listen[0]["at"].as_str().unwrap().starts_with("127.") && listen.len() == 1,
+        "{primary}"
+    );
     assert_eq!(node["services"][1]["asked"]["last_ms"], Value::Null, "nobody asked");
     // Every key that is documented is there, and every key that is there is documented.
     let document = std::fs::read_to_string("docs/http.md").unwrap();

@@ -10,8 +10,10 @@ mod doors;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod haproxy_command;
+mod haproxy_side;
 mod history;
 mod http;
+mod monitoring;
 mod orders;
 mod overview;
 mod packaging;

@@ -109,6 +109,28 @@ fn a_port_that_nobody_asks_is_said_to_be_one() {
     }
 }
 
+/// The kind of the first report: one HAProxy of two was gone, and everything was green.
+#[test]
+fn a_haproxy_that_stopped_asking_while_another_goes_on_is_said_to_be_gone() {
+    let asker = |by: &str, ms: u64, count: u64| json!({ "by": by, "last_ms": ms, "count": count });
+    for (askers, gone) in [
+        (vec![asker("10.0.0.9", 700, 900), asker("10.0.0.8", 30_000, 900)], false),
+        (vec![asker("10.0.0.9", 700, 900), asker("10.0.0.8", 90_000, 900)], true),
+        // Somebody who tried the port by hand is missed by nobody.
+        (vec![asker("10.0.0.9", 700, 900), asker("10.0.0.8", 90_000, 19)], false),
+        // Where all are silent, that is what is said.
+        (vec![asker("10.0.0.9", 80_000, 900), asker("10.0.0.8", 90_000, 900)], false),
+    ] {
+        let status = but(
+            &format!("{SERVICE}/asked"),
+            json!({ "last_ms": 700, "by": "10.0.0.9", "askers": askers }),
+        );
+        let said = "primary/pg1: no agent check from 10.0.0.8 for 1 min 30 s, while 10.0.0.9 still asks: is HAProxy running there";
+        assert_eq!(text(&status).contains(said), gone, "{status}");
+        assert_eq!(health(&status), if gone { Health::Warning } else { Health::Well }, "{status}");
+    }
+}
+
 #[test]
 fn the_worst_of_all_is_the_exit_code() {
     let order = json!({ "order": "maint", "target": "all", "by": "ann (uid 1000)", "why": "disk swap",

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rolecall::reply::asks::REGULAR;
+
 use crate::fixtures::process::run;
 use crate::fixtures::web::request;
 use crate::fixtures::{
@@ -100,7 +102,10 @@ fn every_metric_of_the_rules_is_one_that_rolecall_prints() {
     );
     let mut rolecall = Rolecall::new(&ground, "rolecall", ROLECALL, &config);
     rolecall.start();
-    ask(agent, PATIENCE);
+    // So often that it is one who asks regularly.
+    for _ in 0..REGULAR {
+        ask(agent, PATIENCE);
+    }
     let mut order = Command::new(ROLECALL);
     order.arg("--config").arg(ground.write("ordering.toml", &config)).args(["maint", "all"]);
     run(order);
@@ -126,6 +131,7 @@ fn every_metric_of_the_rules_is_one_that_rolecall_prints() {
         "rolecall_verdict{node=\"local\",cluster=\"\",service=\"primary\",state=\"ready\"} ",
         "rolecall_looks_total{node=\"local\",source=\"static\",result=\"good\"} ",
         "rolecall_last_check_age_seconds{node=\"local\",service=\"primary\"} ",
+        "rolecall_asker_last_check_age_seconds{node=\"local\",service=\"primary\",asker=\"127.",
         "rolecall_order_age_seconds{node=\"local\",service=\"primary\",order=\"maint\"} ",
         "rolecall_config_last_reload_successful 1",
     ] {

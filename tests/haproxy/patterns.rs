@@ -194,6 +194,7 @@ impl Pattern {
             check_fall: self.setting("default-server", "fall").parse().expect("a number"),
             check_timeout: time(&self.setting("timeout check", "check")),
             version: (2, 6),
+            socket: "/run/haproxy/admin.sock".into(),
         }
     }
 

@@ -123,7 +123,7 @@ roles = ["replica"]
             assert_eq!(eventually(PATIENCE, "one more client is let in", again), wanted);
         }
         let servers = self.haproxy.stats().servers().expect("show stat");
-        let writes = servers.iter().filter(|(name, _)| name.starts_with("postgres_primary/"));
+        let writes = servers.iter().filter(|(name, _)| name.starts_with("postgres_rw/"));
         let up = writes.filter(|(_, server)| server.is_up()).map(|(name, _)| name);
         let others: Vec<_> = up.filter(|name| !name.ends_with(&id.to_string())).collect();
         assert!(others.is_empty(), "up beside node{id}: {others:?}");

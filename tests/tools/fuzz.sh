@@ -71,6 +71,7 @@ options() {
     http | patroni_look) echo -dict=fuzz/dictionaries/http.dict -max_len=66000 ;;
     pg_login | pg_scram) echo -dict=fuzz/dictionaries/pg.dict -max_len=33000 ;;
     pg_look) echo -dict=fuzz/dictionaries/pg.dict -max_len=66000 ;;
+    haproxy) echo -max_len=66000 ;;
     question | reply | command | release) echo -max_len=1100 ;;
     *) echo -max_len=4096 ;;
     esac

@@ -72,6 +72,8 @@ test | test-all)
     need dnsmasq-base "the name server of HAProxy's servers" has dnsmasq
     need chromium "the browser that looks at the page, and some 300 MB" has chromium
     need chromium-driver "tells the browser what to do" has chromedriver
+    need icinga2-bin "reads what rolecall tells a monitoring system; Debian also starts one of its own" has icinga2
+    need icinga2-common "the templates that it begins with" [ -e /usr/share/icinga2/include/itl ]
     ;;
 test-packaging)
     need socat "saves HAProxy's state as its unit does" has socat

@@ -56,12 +56,13 @@ const IMPURE_WORDS: [&str; 8] =
     ["tokio", "std::fs", "TcpListener", "std::io", "std::process", "std::env", "rustix", "reqwest"];
 
 /// What a source may share with others in its folder, and the settings of a kind with others in theirs.
-const SHARED_BY_SOURCES: [&str; 10] = [
+const SHARED_BY_SOURCES: [&str; 11] = [
     "pg",
     "passfile",
     "tls",
     "resolve",
     "dial",
+    "stage",
     "web",
     "tcp_port",
     "releasing",

@@ -23,6 +23,7 @@ mod patroni_tls;
 mod quorum;
 mod reasons;
 mod reply;
+mod silent;
 mod source_command;
 mod source_patroni;
 mod verdict;

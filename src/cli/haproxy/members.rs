@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::future::try_join_all;
 
-use crate::cli::haproxy::front::{Agent, Front, Pool, Server, Serves, server_names};
+use crate::cli::haproxy::front::{Agent, Front, Naming, Pool, Server, Serves, server_names};
 use crate::config::old_worker::OldWorker;
 use crate::config::{Config, LOCAL, Node, OLDEST, Service, Source as Configured};
 use crate::host::failure::{Exit, Failure};
@@ -51,6 +51,7 @@ pub async fn found(
     config: &Config,
     version: Option<(u32, u32)>,
     port: u16,
+    naming: Naming,
 ) -> Result<Found, Failure> {
     let exit = if version.is_some() { Exit::Usage } else { Exit::Config };
     let version = version.unwrap_or(config.haproxy.version);
@@ -74,7 +75,7 @@ pub async fn found(
             )
         }
     };
-    let pools = pools(config, &members, port)?;
+    let pools = pools(config, &members, port, naming)?;
     let front = Front {
         version,
         from,
@@ -155,7 +156,15 @@ async fn of_node(at: usize, node: &Node, resolver: &Resolver) -> Result<Member, 
 }
 
 /// One pool for every service that HAProxy can ask about some member, of every cluster.
-fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Failure> {
+fn pools(
+    config: &Config,
+    members: &[Member],
+    port: u16,
+    naming: Naming,
+) -> Result<Vec<Pool>, Failure> {
+    // Where a service has one of the short names, each pool is called by its service: no two may have one name.
+    let taken = config.services.iter().any(|service| matches!(&*service.name, "rw" | "ro"));
+    let naming = if taken { Naming::Services } else { naming };
     let names = server_names(members.iter().map(|member| member.name.as_str()));
     let mut clusters: Vec<Option<&String>> = Vec::new();
     for member in members {
@@ -194,6 +203,7 @@ fn pools(config: &Config, members: &[Member], port: u16) -> Result<Vec<Pool>, Fa
             pools.push(Pool {
                 service: service.name.clone(),
                 cluster: cluster.cloned(),
+                naming,
                 port,
                 serves: serves(service),
                 servers,

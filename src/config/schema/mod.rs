@@ -23,6 +23,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::conninfo::Conninfo;
 use crate::config::document::{Document, Fault, Problem, Table};
 use crate::config::exposure;
+use crate::config::haproxy::USUAL_SOCKET;
 use crate::config::kind::KINDS;
 use crate::config::review::warnings;
 use crate::config::schema::fence::fence;
@@ -352,6 +353,9 @@ fn haproxy(table: &Table<'_>) -> Haproxy {
                 }),
             )
             .unwrap_or((2, 6)),
+        socket: table
+            .take("socket", string("the path of a socket, from `/` on", socket))
+            .unwrap_or_else(|| USUAL_SOCKET.into()),
     };
     table.finish();
     haproxy

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
+use crate::report::asked::Asked;
 use crate::report::page::html::Html;
 use crate::report::page::level::{ASK_HERE, Level, of_service, quiet};
 use crate::report::page::orders;
 use crate::report::page::places::service_id;
 use crate::report::page::words::{badge, moment_before, span};
-use crate::report::status::{Asked, Found, Node, Service};
+use crate::report::status::{Found, Node, Service};
 use crate::verdict::state::State;
 
 /// The answer as a word that is seen from afar. Its sign says the same as its colour.

@@ -76,9 +76,9 @@ impl Client {
         self.dialer = Dialer::new(timeout);
     }
 
-    /// What is said of a look that was dropped before an address had answered.
-    pub(crate) fn waited_for(&self) -> Option<String> {
-        self.dialer.silent()
+    /// What is said of a look that was dropped: that the one who was asked for `page` was silent, and at what.
+    pub(crate) fn waited_for(&self, page: &str) -> Option<String> {
+        self.dialer.silent(page)
     }
 
     /// With the files as they are now. Where new ones cannot be used the old ones stay in use, and that is

@@ -223,7 +223,7 @@ impl RoleSource for Patroni {
     }
 
     fn waited_for(&self) -> Option<String> {
-        self.client.waited_for()
+        self.client.waited_for(&client::shown(&self.request().1))
     }
 
     async fn between_looks(&mut self) {

@@ -20,18 +20,18 @@ const CODE: usize = 5;
 
 /// How far a look had come when the server answered with an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum Step {
     Connect,
     Query,
 }
 
 /// What an error of the server means (PostgreSQL manual, appendix "Error Codes").
-pub(super) fn sqlstate_kind(code: &str, stage: Stage) -> ErrorKind {
+pub(super) fn sqlstate_kind(code: &str, step: Step) -> ErrorKind {
     match code {
         // Starting, stopping, recovering; ended by an administrator or by a crash of a neighbour.
         "57P03" | "57P01" | "57P02" => ErrorKind::NotAccepting,
         // A startup parameter that PostgreSQL knows and a pooler does not.
-        "08P01" if stage == Stage::Connect => ErrorKind::Pooler,
+        "08P01" if step == Step::Connect => ErrorKind::Pooler,
         // max_connections, the reserved slots, CONNECTION LIMIT of the role or the database.
         "53300" => ErrorKind::SlotsFull,
         // statement_timeout and lock_timeout, which follow from the look's own limit.
@@ -40,7 +40,7 @@ pub(super) fn sqlstate_kind(code: &str, stage: Stage) -> ErrorKind {
         "28000" | "28P01" | "3D000" => ErrorKind::Denied,
         // The database takes no connections (datallowconn); insufficient_privilege: of CONNECT on the
         // database, of what the query reads.
-        "55000" | "42501" if stage == Stage::Connect => ErrorKind::Denied,
+        "55000" | "42501" if step == Step::Connect => ErrorKind::Denied,
         "42501" => ErrorKind::Grant,
         _ => ErrorKind::Query,
     }
@@ -180,7 +180,7 @@ impl Connector {
     /// Why the user was not let in.
     pub(super) fn refusal(&self, refused: Refused) -> SourceError {
         match refused {
-            Refused::Said(said) => self.said(&said, Stage::Connect),
+            Refused::Said(said) => self.said(&said, Step::Connect),
             Refused::Io(error) => self.failed(broken_kind(&error), plainly(&error)),
             Refused::NoPassword => self.failed(ErrorKind::Denied, self.password_missing()),
             Refused::Is(kind, what) => self.failed(kind, what),
@@ -189,19 +189,19 @@ impl Connector {
     }
 
     /// What a server's own words mean, with what mends a login.
-    fn said(&self, said: &Said, stage: Stage) -> SourceError {
+    fn said(&self, said: &Said, step: Step) -> SourceError {
         let (dbname, dbname_by_default) = (&self.dbname, self.dbname_by_default);
         let login = Login { user: &self.user, dbname, dbname_by_default };
-        let kind = sqlstate_kind(&said.code, stage);
-        match remedy(said, &login).filter(|_| stage == Stage::Connect) {
+        let kind = sqlstate_kind(&said.code, step);
+        match remedy(said, &login).filter(|_| step == Step::Connect) {
             Some(hint) => self.failed(kind, format_args!("{}; hint: {hint}", words(said))),
             None => self.failed(kind, words(said)),
         }
     }
 
-    pub(super) fn explained(&self, error: &Error, stage: Stage) -> SourceError {
+    pub(super) fn explained(&self, error: &Error, step: Step) -> SourceError {
         if let Some(said) = said_within(error) {
-            return self.said(&said, stage);
+            return self.said(&said, step);
         }
         let (kind, what) = explained(error);
         self.failed(kind, what)
@@ -245,8 +245,8 @@ mod tests {
             ("08P01", ErrorKind::Pooler, ErrorKind::Query),
             ("55000", ErrorKind::Denied, ErrorKind::Query),
         ] {
-            assert_eq!(kind(code, Stage::Connect), connecting, "{code}");
-            assert_eq!(kind(code, Stage::Query), asking, "{code}");
+            assert_eq!(kind(code, Step::Connect), connecting, "{code}");
+            assert_eq!(kind(code, Step::Query), asking, "{code}");
         }
     }
 }

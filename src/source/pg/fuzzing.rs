@@ -26,6 +26,7 @@ pub async fn logged_in(
         options: "",
         password,
         keyring: &keyring,
+        waits_for: &|_| {},
     };
     let demand = Demand {
         require: conninfo.require_auth,

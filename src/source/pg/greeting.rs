@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 
 use super::channel::SSL_REQUEST;
-use super::explain::{Stage, broken_kind, sqlstate_kind};
+use super::explain::{Step, broken_kind, sqlstate_kind};
 use super::message::{Said, read, startup};
 use super::wire::Bounded;
 use crate::look::error::ErrorKind;
@@ -77,7 +77,7 @@ async fn begin(
     let message = read(stream).await?;
     if message.tag == b'E' {
         let Said { code, message, .. } = Said::read(&message.body);
-        let closed = sqlstate_kind(&code, Stage::Connect) == ErrorKind::NotAccepting;
+        let closed = sqlstate_kind(&code, Step::Connect) == ErrorKind::NotAccepting;
         let word = message.strip_prefix(DATABASE_SYSTEM_IS).unwrap_or(&message);
         return Ok(if closed { Greeting::Closed(word.to_owned()) } else { Greeting::Answered });
     }

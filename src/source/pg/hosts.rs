@@ -79,9 +79,11 @@ impl Hosts {
         self.servers.first().and_then(|server| server.as_ref().ok())
     }
 
-    /// What is said of a look that was dropped before an address had answered.
+    /// What is said of a look that was dropped: who was silent, and at what.
     pub(crate) fn waited_for(&self) -> Option<String> {
-        self.servers.iter().flatten().find_map(Connector::waited_for)
+        let waited: Vec<_> =
+            self.servers.iter().flatten().filter_map(Connector::waited_for).collect();
+        (!waited.is_empty()).then(|| waited.join("; "))
     }
 
     /// Asks at the hosts until somebody answers at one of them.

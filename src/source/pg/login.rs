@@ -15,6 +15,7 @@ use super::scram::{Bound, First};
 use crate::config::conninfo::{ChannelBinding, Method};
 use crate::config::secret::Secret;
 use crate::look::error::{ErrorKind, SourceError};
+use crate::source::stage::Stage;
 
 /// Who wants in, and where.
 pub(super) struct Who<'a> {
@@ -25,6 +26,8 @@ pub(super) struct Who<'a> {
     pub options: &'a str,
     pub password: Option<&'a Secret>,
     pub keyring: &'a Keyring,
+    /// Is told what the login waits for.
+    pub waits_for: &'a (dyn Fn(Stage) + Sync),
 }
 
 /// How the connection is encrypted.
@@ -147,7 +150,9 @@ async fn scram(
     body.extend_from_slice(message.as_bytes());
     send(stream, &proof(&body)).await?;
     let challenge = first.answered(&step(read(stream).await?, CONTINUE)?).map_err(nonsense)?;
+    (who.waits_for)(Stage::Keys);
     let keys = who.keyring.keys(password, &challenge.asked).await;
+    (who.waits_for)(Stage::Login);
     let keys = keys.ok_or_else(|| {
         io::Error::other("the operating system cannot start the thread for SCRAM")
     })?;

@@ -36,10 +36,11 @@ use crate::look::stamp::Stamp;
 use crate::source::dial::Dialer;
 use crate::source::passfile::{self, Login};
 use crate::source::resolve::Resolver;
+use crate::source::stage::Stage;
 use crate::source::tls::Tls;
 
 use channel::Backend;
-use explain::Stage;
+use explain::Step;
 use keys::Keyring;
 pub use keys::REST;
 pub use message::MAX_LOGIN_MESSAGE;
@@ -176,9 +177,9 @@ impl Connector {
         Self { place, keyring, dialer, peer_end: None, denied: None, ..self.clone() }
     }
 
-    /// What is said of a look that was dropped before an address had answered.
+    /// What is said of a look that was dropped: who was silent, and at what.
     pub(crate) fn waited_for(&self) -> Option<String> {
-        self.dialer.silent()
+        self.dialer.silent(&self.place.to_string())
     }
 
     /// A look begins: what was waited for by an earlier one is no matter any more.
@@ -232,15 +233,19 @@ impl Connector {
         }
         let (client, connection) = opened?;
         // The connection ends by itself once the client is gone and its goodbye is written.
+        self.dialer.waits_for(Stage::Query);
         let answer = async move {
             if still() { client.query_typed_one(query, &[]).await.map(Some) } else { Ok(None) }
         };
         match tokio::join!(answer, connection) {
-            (Ok(row), _) => Ok(row),
-            (Err(answer), Err(broken)) if answer.is_closed() => {
-                Err(self.explained(&broken, Stage::Query))
+            (Ok(row), _) => {
+                self.dialer.waits_for(Stage::Answered);
+                Ok(row)
             }
-            (Err(answer), _) => Err(self.explained(&answer, Stage::Query)),
+            (Err(answer), Err(broken)) if answer.is_closed() => {
+                Err(self.explained(&broken, Step::Query))
+            }
+            (Err(answer), _) => Err(self.explained(&answer, Step::Query)),
         }
     }
 

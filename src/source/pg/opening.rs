@@ -7,7 +7,7 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Config, Connection, NoTls};
 
 use super::channel::{self, Backend, Entered, Stream};
-use super::explain::Stage;
+use super::explain::Step;
 use super::login::{self, Encrypted, Refused, Who};
 use super::proof::Demand;
 use super::wire::{Bounded, tcp_kind, unix_kind};
@@ -15,6 +15,7 @@ use super::{Connector, Password};
 use crate::config::PasswordFrom;
 use crate::config::secret::Secret;
 use crate::look::error::{ErrorKind, SourceError};
+use crate::source::stage::Stage;
 use crate::source::tls::Attempt;
 
 /// A connection on which the user is in.
@@ -35,7 +36,7 @@ impl Connector {
                     }
                     // Whom it would announce is of no matter: the user is in.
                     let opened = Config::new().user(&self.user).connect_raw(entered, NoTls).await;
-                    return opened.map_err(|error| self.explained(&error, Stage::Connect));
+                    return opened.map_err(|error| self.explained(&error, Step::Connect));
                 }
                 Err(refusal) => {
                     let hinges = hinges_on_encryption(&refusal);
@@ -81,6 +82,7 @@ impl Connector {
     ) -> Result<Entered, Refused> {
         let config = if own_socket { None } else { Some(self.tls.config()?) };
         let stream = self.dial().await?;
+        self.dialer.waits_for(if attempt == Attempt::Disable { Stage::Login } else { Stage::Tls });
         let channel::Channel { mut stream, encrypted, ends } =
             channel::open(stream, attempt, config, &self.tls_name()).await?;
         self.peer_end = ends;
@@ -98,7 +100,9 @@ impl Connector {
             options: &self.options,
             password,
             keyring: &self.keyring,
+            waits_for: &|stage| self.dialer.waits_for(stage),
         };
+        self.dialer.waits_for(Stage::Login);
         login::login(&mut stream, &who, encrypted, demand).await?;
         self.backend = Backend::default();
         Ok(Entered::new(stream, self.backend.clone()))
@@ -123,6 +127,7 @@ impl Connector {
                 Err(e) => Err(self.failed(unix_kind(&e), format!("{}: {e}", path.display()))),
             };
         }
+        self.dialer.waits_for(Stage::Name);
         let addresses = self.addresses().await?;
         let (host, port) = (self.place.name(), self.place.port);
         match self.dialer.connect(&self.resolver, host, &addresses, port).await {

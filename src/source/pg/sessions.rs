@@ -77,6 +77,16 @@ pub enum Ended {
 }
 
 impl Sessions {
+    /// Work begins: what was waited for by an earlier one is no matter any more.
+    pub fn begin(&self) {
+        self.connector.begin();
+    }
+
+    /// What is said of work that was dropped: who was silent, and at what.
+    pub fn waited_for(&self) -> Option<String> {
+        self.connector.waited_for()
+    }
+
     /// Those of `whose` at the server of `connector`.
     pub fn new(connector: Connector, whose: &Whose) -> Self {
         let (clients, roles) = arrays(whose);

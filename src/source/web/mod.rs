@@ -21,6 +21,7 @@ use rustls::ClientConfig;
 use crate::look::error::SourceError;
 use crate::source::dial::{Dialer, Failed};
 use crate::source::resolve::Resolver;
+use crate::source::stage::Stage;
 use gate::Gate;
 
 /// Most bytes of the names and values in a head: more than any honest one has. reqwest cannot be told how much is
@@ -137,11 +138,15 @@ pub async fn get(
     asked: &Request<'_>,
     body_of: impl Fn(u16) -> Wanted,
 ) -> Result<Answer, Broken> {
+    server.dialer.waits_for(Stage::Name);
     let addresses = server.resolver.lookup(server.host).await.map_err(Broken::Before)?;
+    let encrypted = asked.url.scheme() == "https";
+    server.dialer.waits_for(if encrypted { Stage::Encrypted } else { Stage::Head });
     let port = asked.url.port_or_known_default().ok_or(Broken::Request)?;
     let connect = |addr| connect(server, asked, addr);
     let connected = server.dialer.race(server.resolver, server.host, &addresses, port, connect);
     let connected = connected.await.map_err(Broken::Unreached)??;
+    server.dialer.waits_for(Stage::Head);
     connected.gate.open();
     let response = connected.sending.await.map_err(http)?;
     let head = response.headers().iter();
@@ -149,6 +154,7 @@ pub async fn get(
         return Err(Broken::LongHead);
     }
     let status = response.status().as_u16();
+    server.dialer.waits_for(Stage::Body);
     let (body, ended) = match body_of(status) {
         Wanted::Not => (Vec::new(), Ok(())),
         Wanted::Whole => read(response, asked.most).await,

@@ -48,7 +48,8 @@ fn patroni_at(url: &str) -> Kind {
 
 /// What rolecall is told of HAProxy: milliseconds, but for `fall` and the version.
 fn told(inter: u64, check_fall: u32, timeout: u64, version: (u32, u32)) -> Haproxy {
-    Haproxy { agent_inter: ms(inter), check_fall, check_timeout: ms(timeout), version }
+    let socket = "/run/haproxy/admin.sock".into();
+    Haproxy { agent_inter: ms(inter), check_fall, check_timeout: ms(timeout), version, socket }
 }
 
 fn built_in() -> Config {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rolecall::config::schema::{Flags, Loaded, read};
 use rolecall::config::warning::Warning;
 use rolecall::config::{
-    Address, Alias, Config, Control, Identity, Kind, Log, LogFormat, LogTo, Node, PasswordFrom,
-    Postgres, Repmgr, ServerPort, Service, Source, Tcp,
+    Address, Alias, Config, Control, Haproxy, Identity, Kind, Log, LogFormat, LogTo, Node,
+    PasswordFrom, Postgres, Repmgr, ServerPort, Service, Source, Tcp,
 };
 use rolecall::look::repmgr::NodeId;
 use rolecall::look::role::Role;
@@ -49,7 +49,7 @@ fn every_key_reaches_its_value() {
     };
     let conninfo = "host=/run/postgresql user=rolecall".parse().expect("a connection string");
     let config = Config {
-        haproxy: told(250, 3, 300, (3, 2)),
+        haproxy: Haproxy { socket: "/run/haproxy/stats.sock".into(), ..told(250, 3, 300, (3, 2)) },
         nodes: vec![Node {
             name: "local".to_owned(),
             cluster: None,

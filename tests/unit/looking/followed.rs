@@ -124,6 +124,9 @@ async fn a_failing_peer_is_warned_of_once_by_its_number_and_its_recovery_too() {
     let failed = logged(name, "poll failed: ");
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!(failed[0]["peer"], 3);
+    // The sentence is about the one that fails, not about the one that asks it.
+    let said = failed[0].to_string();
+    assert!(said.contains("repmgr of node 3, asked by "), "{said}");
     let well = logged(name, "polls succeed again");
     assert_eq!(well.len(), 1, "{well:?}");
     assert_eq!(well[0]["peer"], 3);

@@ -16,6 +16,8 @@ use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use crate::config::old_worker::OldWorker;
 
 /// Longest name of a server: it stands in logs and tables.
@@ -40,6 +42,33 @@ pub struct Front {
     pub pools: Vec<Pool>,
 }
 
+/// What the pools are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Naming {
+    /// `postgres_rw` for the service `primary` and `postgres_ro` for `replica`, as in the files of haproxy/.
+    #[value(
+        help = "postgres_rw for the service primary and postgres_ro for replica, as in the files of haproxy/"
+    )]
+    Short,
+    /// By the service, `postgres_primary`.
+    #[value(name = "service", help = "by the service, postgres_primary")]
+    Services,
+}
+
+/// The name of the proxy that has the servers of a service. A `.` is in no name of the configuration, so that no
+/// pool of a cluster has the name of another one's.
+pub fn pool_name(cluster: Option<&str>, service: &str, naming: Naming) -> String {
+    let word = match service {
+        "primary" if naming == Naming::Short => "rw",
+        "replica" if naming == Naming::Short => "ro",
+        service => service,
+    };
+    match cluster {
+        Some(cluster) => format!("postgres_{cluster}.{word}"),
+        None => format!("postgres_{word}"),
+    }
+}
+
 /// The servers that clients of one port reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
@@ -47,6 +76,8 @@ pub struct Pool {
     pub service: String,
     /// The cluster, where `[[node]]` names one; a name of the configuration.
     pub cluster: Option<String>,
+    /// What it is called.
+    pub naming: Naming,
     /// The port for clients, on every address.
     pub port: u16,
     /// What its clients may do.
@@ -136,13 +167,9 @@ pub fn server_names<'n>(called: impl IntoIterator<Item = &'n str>) -> Vec<String
 }
 
 impl Pool {
-    /// The name of the proxy that has the servers. A `.` is in no name of the configuration, so that no
-    /// two pools can have one name.
+    /// The name of the proxy that has the servers.
     fn proxy(&self) -> String {
-        match &self.cluster {
-            Some(cluster) => format!("postgres_{cluster}.{}", self.service),
-            None => format!("postgres_{}", self.service),
-        }
+        pool_name(self.cluster.as_deref(), &self.service, self.naming)
     }
 
     /// Service and cluster, for the reader.

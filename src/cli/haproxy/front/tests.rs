@@ -158,6 +158,7 @@ proptest! {
             let pool = Pool {
                 service: "primary".into(),
                 cluster: None,
+                naming: Naming::Short,
                 port: 5000,
                 serves: Serves::Writes,
                 servers: vec![server],
