@@ -5,13 +5,16 @@
 
 pub mod ask;
 mod check;
+mod examples;
 mod failover_after;
 pub mod haproxy;
 mod help;
 mod lock_times;
 pub mod manual;
+mod manual_toml;
 pub mod overview;
 mod past;
+mod roff;
 mod target;
 mod telling;
 mod watching;
@@ -465,10 +468,14 @@ fn man(command: Option<&str>) -> Result<ExitCode, Failure> {
     })?;
     let Some(page) = page else {
         let commands = definition();
-        let known: Vec<_> = commands.get_subcommands().map(clap::Command::get_name).collect();
+        let names = commands.get_subcommands().map(clap::Command::get_name);
+        let known: Vec<_> = names.chain([manual::OF_TOML]).collect();
         let asked = command.unwrap_or_default();
-        return Err(Failure::new(Exit::Usage, format_args!("rolecall has no command {asked:?}"))
-            .hint(format_args!("the commands are {}", known.join(", "))));
+        return Err(Failure::new(
+            Exit::Usage,
+            format_args!("rolecall has no manual page {asked:?}"),
+        )
+        .hint(format_args!("the pages are {}", known.join(", "))));
     };
     print(&page)?;
     Ok(ExitCode::SUCCESS)
