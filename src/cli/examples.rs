@@ -24,11 +24,12 @@ const OF_ORDER: &[(&str, &str)] = &[
     CONFIG,
 ];
 
-/// The end of the page of a command; `None`: that of rolecall itself.
-pub(crate) fn of(command: Option<&str>) -> Option<Ends> {
-    let (examples, exits): (&'static [_], &'static [_]) = match command {
-        None => (
-            &[
+/// The ends of all pages; `None`: that of rolecall itself.
+const PAGES: &[(Option<&str>, Ends)] = &[
+    (
+        None,
+        Ends {
+            examples: &[
                 (
                     "rolecall run --source static --role primary",
                     "Answer READY on port 5555, for a first trial.",
@@ -36,7 +37,7 @@ pub(crate) fn of(command: Option<&str>) -> Option<Ends> {
                 ("rolecall check", "Check /etc/rolecall/rolecall.toml before a reload."),
                 ("rolecall status", "Show what HAProxy is answered, and why."),
             ],
-            &[
+            exits: &[
                 ("0", "Success; of \\fBask\\fR: ready; of \\fBstatus\\fR: OK."),
                 (
                     "1, 2",
@@ -52,9 +53,12 @@ pub(crate) fn of(command: Option<&str>) -> Option<Ends> {
                 ("77", "The operating system does not allow it."),
                 ("78", "The configuration is wrong."),
             ],
-        ),
-        Some("run") => (
-            &[
+        },
+    ),
+    (
+        Some("run"),
+        Ends {
+            examples: &[
                 ("systemctl start rolecall", "Run the daemon under the packaged unit."),
                 (
                     "rolecall run",
@@ -65,7 +69,7 @@ pub(crate) fn of(command: Option<&str>) -> Option<Ends> {
                     "Run it without a file.",
                 ),
             ],
-            &[
+            exits: &[
                 ("0", "The daemon was stopped by a signal."),
                 USAGE,
                 ("69", "A port or socket cannot be opened, or the journal does not answer."),
@@ -73,31 +77,40 @@ pub(crate) fn of(command: Option<&str>) -> Option<Ends> {
                 ("77", "The operating system does not allow a port or socket."),
                 CONFIG,
             ],
-        ),
-        Some("check") => (
-            &[
+        },
+    ),
+    (
+        Some("check"),
+        Ends {
+            examples: &[
                 (
                     "rolecall check && systemctl reload rolecall",
                     "Reload only a valid configuration.",
                 ),
                 ("rolecall check --config new.toml", "Check another file."),
             ],
-            &[("0", "The configuration is valid; there may be warnings."), USAGE, CONFIG],
-        ),
-        Some("ask") => (
-            &[
+            exits: &[("0", "The configuration is valid; there may be warnings."), USAGE, CONFIG],
+        },
+    ),
+    (
+        Some("ask"),
+        Ends {
+            examples: &[
                 ("rolecall ask", "Explain every service of every node."),
                 ("rolecall ask primary/pg1", "Explain one service of one node."),
                 ("rolecall ask --json | jq .services", "Read the result with a program."),
             ],
-            &[("0", "Ready."), ("1", "Not ready."), ("2", "Unknown."), USAGE, CONFIG],
-        ),
-        Some("status") => (
-            &[
+            exits: &[("0", "Ready."), ("1", "Not ready."), ("2", "Unknown."), USAGE, CONFIG],
+        },
+    ),
+    (
+        Some("status"),
+        Ends {
+            examples: &[
                 ("rolecall status", "Show the state of every service, and every order."),
                 ("rolecall status --json | jq .nodes", "Read it with a program."),
             ],
-            &[
+            exits: &[
                 ("0", "OK."),
                 ("1", "Warning: an order, failed polls, lag, or no agent check."),
                 (
@@ -107,23 +120,32 @@ pub(crate) fn of(command: Option<&str>) -> Option<Ends> {
                 ("3", "The daemon cannot be reached."),
                 USAGE,
             ],
-        ),
-        Some("ready") => (
-            &[(
+        },
+    ),
+    (
+        Some("ready"),
+        Ends {
+            examples: &[(
                 "rolecall ready replica/pg2 --for 10m --reason \"Patroni upgrade\"",
                 "Keep a replica in service while its Patroni is stopped.",
             )],
-            OF_ORDER,
-        ),
-        Some("drain") => (
-            &[(
+            exits: OF_ORDER,
+        },
+    ),
+    (
+        Some("drain"),
+        Ends {
+            examples: &[(
                 "rolecall drain replica/pg2 --for 1h --reason \"new kernel\"",
                 "Let sessions end by themselves before a reboot.",
             )],
-            OF_ORDER,
-        ),
-        Some("maint") => (
-            &[
+            exits: OF_ORDER,
+        },
+    ),
+    (
+        Some("maint"),
+        Ends {
+            examples: &[
                 (
                     "rolecall maint all --for 2h --reason \"disk swap\"",
                     "Take this host out of service.",
@@ -133,29 +155,39 @@ pub(crate) fn of(command: Option<&str>) -> Option<Ends> {
                     "Take one of several nodes out of service until \\fBauto\\fR.",
                 ),
             ],
-            OF_ORDER,
-        ),
-        Some("auto") => {
-            (&[("rolecall auto all", "Remove the order that was given for \\fIall\\fR.")], OF_ORDER)
-        }
-        Some("poke") => (
-            &[
+            exits: OF_ORDER,
+        },
+    ),
+    (
+        Some("auto"),
+        Ends {
+            examples: &[("rolecall auto all", "Remove the order that was given for \\fIall\\fR.")],
+            exits: OF_ORDER,
+        },
+    ),
+    (
+        Some("poke"),
+        Ends {
+            examples: &[
                 ("rolecall poke", "Poll all nodes now."),
                 (
                     "rolecall poke || true",
                     "The same in a hook, which must not fail if rolecall does not run.",
                 ),
             ],
-            &[
+            exits: &[
                 ("0", "The daemon was asked to poll."),
                 USAGE,
                 ("69", "No daemon is running."),
                 ("77", "The socket may not be used."),
                 CONFIG,
             ],
-        ),
-        Some("haproxy") => (
-            &[
+        },
+    ),
+    (
+        Some("haproxy"),
+        Ends {
+            examples: &[
                 (
                     "rolecall haproxy > /etc/haproxy/haproxy.cfg",
                     "Write a configuration for this cluster.",
@@ -165,7 +197,7 @@ pub(crate) fn of(command: Option<&str>) -> Option<Ends> {
                     "For HAProxy 3.0, with client ports from 6000.",
                 ),
             ],
-            &[
+            exits: &[
                 (
                     "0",
                     "The configuration was printed; members without an address are named on stderr.",
@@ -174,22 +206,31 @@ pub(crate) fn of(command: Option<&str>) -> Option<Ends> {
                 ("69", "Patroni or repmgr does not answer, or has no members yet."),
                 ("78", "The configuration is wrong, or its sources do not know the members."),
             ],
-        ),
-        Some("completions") => (
-            &[(
+        },
+    ),
+    (
+        Some("completions"),
+        Ends {
+            examples: &[(
                 "rolecall completions bash > /etc/bash_completion.d/rolecall",
                 "Install the completions for bash.",
             )],
-            &[("0", "Success."), USAGE],
-        ),
-        Some("man") => (
-            &[
+            exits: &[("0", "Success."), USAGE],
+        },
+    ),
+    (
+        Some("man"),
+        Ends {
+            examples: &[
                 ("rolecall man | man -l -", "Show rolecall(8)."),
                 ("rolecall man rolecall.toml | man -l -", "Show rolecall.toml(5)."),
             ],
-            &[("0", "Success."), ("64", "There is no such page.")],
-        ),
-        Some(_) => return None,
-    };
-    Some(Ends { examples, exits })
+            exits: &[("0", "Success."), ("64", "There is no such page.")],
+        },
+    ),
+];
+
+/// The end of the page of a command; `None`: that of rolecall itself.
+pub(crate) fn of(command: Option<&str>) -> Option<&'static Ends> {
+    PAGES.iter().find(|(of, _)| *of == command).map(|(_, ends)| ends)
 }

@@ -96,11 +96,11 @@ fn ends(command: Option<&str>) -> String {
     let Some(Ends { examples, exits }) = examples::of(command) else { return String::new() };
     let mut out = ".SH EXAMPLES\n".to_owned();
     // Writing to a string cannot fail.
-    for (line, what) in examples {
+    for (line, what) in *examples {
         let _ = writeln!(out, ".TP\n\\fB{}\\fR\n{what}", roff(line));
     }
     out.push_str(".SH \"EXIT STATUS\"\n");
-    for (code, meaning) in exits {
+    for (code, meaning) in *exits {
         let _ = writeln!(out, ".TP\n\\fB{code}\\fR\n{meaning}");
     }
     out

@@ -7,7 +7,7 @@ use crate::cli::roff::roff;
 /// The packaged configuration.
 const PACKAGED: &str = include_str!("../../packaging/rolecall.toml");
 
-const BEGIN: &str = r#".SH NAME
+const BEGIN: &str = r".SH NAME
 rolecall.toml \- configuration of rolecall
 .SH SYNOPSIS
 \fI/etc/rolecall/rolecall.toml\fR
@@ -17,7 +17,7 @@ for the primary on port 5555. An unknown key is an error. \fBrolecall check\fR l
 and a reload (\fBsystemctl reload rolecall\fR) of a wrong file changes nothing.
 .PP
 A key with a default is shown with it; a key without one is shown with an example.
-"#;
+";
 
 const END: &str = r#".SH EXAMPLES
 A server without Patroni or repmgr:
@@ -90,7 +90,7 @@ pub(crate) fn page(source: &str) -> String {
         } else if let Some((kind, text)) = kind(text) {
             flush(&mut out, heading.take(), &mut about, &mut keys);
             heading = Some(format!("kind = {kind}"));
-            about = text.to_owned();
+            text.clone_into(&mut about);
         } else if text.starts_with('[') {
             let name = text.split_once(']').map_or(text, |(name, _)| name);
             heading = Some(format!("{name}]{}", if name.starts_with("[[") { "]" } else { "" }));
