@@ -123,6 +123,22 @@ const PAGES: &[(Option<&str>, Ends)] = &[
         },
     ),
     (
+        Some("history"),
+        Ends {
+            examples: &[
+                ("rolecall history", "Show the last changes of every service of every node."),
+                ("rolecall history --since 2h", "Show what changed in the last two hours."),
+            ],
+            exits: &[
+                ("0", "Success."),
+                USAGE,
+                ("69", "The daemon cannot be reached."),
+                PERMISSION,
+                CONFIG,
+            ],
+        },
+    ),
+    (
         Some("ready"),
         Ends {
             examples: &[(

@@ -35,7 +35,6 @@ use crate::cli::ask::Running;
 use crate::cli::haproxy::members;
 use crate::cli::target::{Target, known_node, meant};
 use crate::config::document::Problem;
-use crate::config::kind::KINDS;
 use crate::config::schema::{self, Flags, Loaded};
 use crate::config::secret::Secret;
 use crate::config::{Config, Control, units};
@@ -169,7 +168,7 @@ struct OrderReady {
 /// Flags that replace a configuration file.
 #[derive(Args)]
 struct Run {
-    #[arg(long, value_name = "KIND", help = kinds_help())]
+    #[arg(long, value_name = "KIND", help = help::kinds())]
     source: Option<String>,
     /// URL of Patroni's REST API.
     #[arg(long, value_name = "URL")]
@@ -183,13 +182,6 @@ struct Run {
     /// Agent port of the first service: ADDRESS:PORT, or PORT for every address.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-}
-
-fn kinds_help() -> String {
-    let words: Vec<&str> = KINDS.iter().map(|kind| kind.profile.word).collect();
-    let (last, others) = words.split_last().unwrap_or((&"", &[]));
-    let kinds = format!("{} or {last}", others.join(", "));
-    format!("Kind of the only source: {kinds}. Replaces every [source] of the file")
 }
 
 /// Parses the command line, runs what it says, and returns the exit code.
