@@ -28,7 +28,8 @@ put() {
 }
 
 put /etc/rolecall packaging/rolecall.toml
-put /usr/share/man/man8 packaging/man/*
+put /usr/share/man/man5 packaging/man/*.5
+put /usr/share/man/man8 packaging/man/*.8
 put /usr/share/doc/rolecall README.md docs/*
 install -m 644 CHANGELOG.md "$root/usr/share/doc/rolecall/changelog"
 put /usr/share/doc/rolecall/haproxy haproxy/*

@@ -3,6 +3,8 @@
 
 use clap::{Arg, Command};
 
+use crate::config::kind::KINDS;
+
 /// Columns of the narrowest terminal that is usual.
 const COLUMNS: usize = 80;
 /// Least columns for a text beside its flag.
@@ -27,6 +29,14 @@ pub(crate) fn wrapped(command: Command) -> Command {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         wrapped(command).about(lines(&about, beside))
     })
+}
+
+/// The help of the flag that names the kind of the source.
+pub(crate) fn kinds() -> String {
+    let words: Vec<&str> = KINDS.iter().map(|kind| kind.profile.word).collect();
+    let (last, others) = words.split_last().unwrap_or((&"", &[]));
+    let kinds = format!("{} or {last}", others.join(", "));
+    format!("Kind of the only source: {kinds}. Replaces every [source] of the file")
 }
 
 /// The most columns before a help, of the command and of those below it: they show its flags too.

@@ -1,64 +1,57 @@
 //! The manual and the shells' completions, made from the command line's own definition, so that
 //! neither can say anything else.
 
+use std::fmt::Write as _;
 use std::io;
 
 use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+use crate::cli::examples::{self, Ends};
+use crate::cli::manual_toml;
+use crate::cli::roff::roff;
+
 /// Section of the manual: programs of system administrators.
 const SECTION: &str = "8";
 
 /// What rolecall(8) says beside the commands, in the macros of man(7).
-const MORE: &str = r#".SH "EXIT STATUS"
-.TP
-\fB0\fR
-Success; of \fBask\fR: ready.
-.TP
-\fB1\fR, \fB2\fR
-Of \fBask\fR: not ready, unknown.
-.TP
-\fB64\fR
-The command line is wrong.
-.TP
-\fB69\fR
-Something outside is missing: an address in use, a service that does not answer.
-.TP
-\fB70\fR
-rolecall itself failed.
-.TP
-\fB77\fR
-The operating system does not allow it.
-.TP
-\fB78\fR
-The configuration is wrong.
-.SH SIGNALS
+const MORE: &str = r#".SH SIGNALS
 .TP
 \fBSIGHUP\fR
-Reads the configuration again. One that is not valid changes nothing and is named in the log.
+Read the configuration again. A file that is not valid changes nothing; the log lists its errors.
 .TP
 \fBSIGTERM\fR, \fBSIGINT\fR
-Answers who already waits, closes the ports and ends.
+Answer the agent checks that already wait, close the ports and end.
 .SH FILES
 .TP
 \fI/etc/rolecall/rolecall.toml\fR
-The configuration. Its comments tell every key with its default.
+The configuration: \fBrolecall.toml\fR(5).
 .TP
 \fI/run/rolecall\fR
-What is kept over a restart, not over a boot.
+What rolecall keeps over a restart, but not over a reboot.
 .TP
 \fI/usr/share/doc/rolecall\fR
-Documents, and complete configurations of HAProxy.
+Documentation, and complete HAProxy configurations.
 .SH "SEE ALSO"
-\fBhaproxy\fR(1), \fBsystemctl\fR(1), \fBjournalctl\fR(1)
+\fBrolecall.toml\fR(5), \fBhaproxy\fR(1), \fBsystemctl\fR(1), \fBjournalctl\fR(1)
 "#;
 
-/// The names of the pages: `rolecall`, and `rolecall-COMMAND` for every command.
+/// The page about the configuration, by the name it is asked for.
+pub const OF_TOML: &str = "rolecall.toml";
+
+/// The file of a page that has this name.
+pub fn file(page: &str) -> String {
+    let section = if page == OF_TOML { "5" } else { SECTION };
+    format!("{page}.{section}")
+}
+
+/// The names of the pages: `rolecall`, `rolecall-COMMAND` for every command, and `rolecall.toml`.
 pub fn pages(cli: &Command) -> Vec<String> {
     let shown = cli.get_subcommands().filter(|command| !command.is_hide_set());
     let commands = shown.map(|command| format!("{}-{}", cli.get_name(), command.get_name()));
-    std::iter::once(cli.get_name().to_owned()).chain(commands).collect()
+    let named = [cli.get_name(), OF_TOML].map(str::to_owned);
+    named.into_iter().chain(commands).collect()
 }
 
 /// The page of rolecall, or of one of its commands, as man(7) source; `None`: there is no such
@@ -68,6 +61,9 @@ pub fn pages(cli: &Command) -> Vec<String> {
 /// None that is known: it is written to memory.
 pub fn page(cli: Command, command: Option<&str>) -> io::Result<Option<String>> {
     let source = format!("{} {}", cli.get_name(), cli.get_version().unwrap_or_default());
+    if command == Some(OF_TOML) {
+        return Ok(Some(manual_toml::page(&source)));
+    }
     // Without its own `help` command, which has no page; built, so that the commands know their
     // whole names.
     let mut cli = cli.disable_help_subcommand(true);
@@ -88,7 +84,26 @@ pub fn page(cli: Command, command: Option<&str>) -> io::Result<Option<String>> {
     let undated = format!(".TH {name} {SECTION}  ");
     let text =
         String::from_utf8_lossy(&text).replacen(&undated, &undated.replace("  ", " \"\" "), 1);
-    Ok(Some(if command.is_none() { text + MORE } else { text }))
+    let more = match command {
+        None => MORE,
+        Some(_) => ".SH \"SEE ALSO\"\n\\fBrolecall\\fR(8), \\fBrolecall.toml\\fR(5)\n",
+    };
+    Ok(Some(text + &ends(command) + more))
+}
+
+/// The sections EXAMPLES and EXIT STATUS.
+fn ends(command: Option<&str>) -> String {
+    let Some(Ends { examples, exits }) = examples::of(command) else { return String::new() };
+    let mut out = ".SH EXAMPLES\n".to_owned();
+    // Writing to a string cannot fail.
+    for (line, what) in *examples {
+        let _ = writeln!(out, ".TP\n\\fB{}\\fR\n{what}", roff(line));
+    }
+    out.push_str(".SH \"EXIT STATUS\"\n");
+    for (code, meaning) in *exits {
+        let _ = writeln!(out, ".TP\n\\fB{code}\\fR\n{meaning}");
+    }
+    out
 }
 
 /// What the shell must read to complete rolecall's commands and flags.

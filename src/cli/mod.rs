@@ -5,14 +5,17 @@
 
 pub mod ask;
 mod check;
+mod examples;
 mod failover_after;
 pub mod haproxy;
 mod help;
 mod lock_times;
 pub mod manual;
+mod manual_toml;
 pub mod overview;
 mod past;
 pub mod plugin;
+mod roff;
 mod status;
 mod target;
 mod telling;
@@ -36,7 +39,6 @@ use crate::cli::haproxy::members;
 use crate::cli::status::Showing;
 use crate::cli::target::{Target, known_node, meant};
 use crate::config::document::Problem;
-use crate::config::kind::KINDS;
 use crate::config::schema::{self, Flags, Loaded};
 use crate::config::secret::Secret;
 use crate::config::{Config, Control, units};
@@ -173,7 +175,7 @@ struct OrderReady {
 /// Flags that replace a configuration file.
 #[derive(Args)]
 struct Run {
-    #[arg(long, value_name = "KIND", help = kinds_help())]
+    #[arg(long, value_name = "KIND", help = help::kinds())]
     source: Option<String>,
     /// URL of Patroni's REST API.
     #[arg(long, value_name = "URL")]
@@ -187,13 +189,6 @@ struct Run {
     /// Agent port of the first service: ADDRESS:PORT, or PORT for every address.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-}
-
-fn kinds_help() -> String {
-    let words: Vec<&str> = KINDS.iter().map(|kind| kind.profile.word).collect();
-    let (last, others) = words.split_last().unwrap_or((&"", &[]));
-    let kinds = format!("{} or {last}", others.join(", "));
-    format!("Kind of the only source: {kinds}. Replaces every [source] of the file")
 }
 
 /// Parses the command line, runs what it says, and returns the exit code.
@@ -478,10 +473,14 @@ fn man(command: Option<&str>) -> Result<ExitCode, Failure> {
     })?;
     let Some(page) = page else {
         let commands = definition();
-        let known: Vec<_> = commands.get_subcommands().map(clap::Command::get_name).collect();
+        let names = commands.get_subcommands().map(clap::Command::get_name);
+        let known: Vec<_> = names.chain([manual::OF_TOML]).collect();
         let asked = command.unwrap_or_default();
-        return Err(Failure::new(Exit::Usage, format_args!("rolecall has no command {asked:?}"))
-            .hint(format_args!("the commands are {}", known.join(", "))));
+        return Err(Failure::new(
+            Exit::Usage,
+            format_args!("rolecall has no manual page {asked:?}"),
+        )
+        .hint(format_args!("the pages are {}", known.join(", "))));
     };
     print(&page)?;
     Ok(ExitCode::SUCCESS)

@@ -135,9 +135,26 @@ pub struct Excess<T> {
     pub limit: Hysteresis<T>,
 }
 
-impl<T: PartialOrd> Excess<T> {
-    fn is_over_max(&self) -> bool {
-        self.behind > self.limit.max
+impl fmt::Display for Excess<u64> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { behind, limit } = *self;
+        let [size, max, resume] = [behind, limit.max, limit.resume].map(measure::size);
+        if behind > limit.max {
+            return write!(f, "{size} behind, more than max_lag {max}");
+        }
+        write!(f, "{size} behind, more than resume_lag {resume} (max_lag is {max})")
+    }
+}
+
+impl fmt::Display for Excess<Duration> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { behind, limit } = *self;
+        let (time, max) = (measure::about(behind), measure::time(limit.max));
+        if behind > limit.max {
+            return write!(f, "{time} behind, more than max_lag_time {max}");
+        }
+        let resume = measure::time(limit.resume);
+        write!(f, "{time} behind, more than {resume}, three quarters of max_lag_time {max}")
     }
 }
 
@@ -311,6 +328,12 @@ impl Reason {
     }
 }
 
+/// What a row of repmgr.nodes says of its node.
+fn row(registered: Registered, active: bool) -> String {
+    let active = if active { "active" } else { "inactive" };
+    format!("{active} {}", registered.as_str())
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -349,32 +372,8 @@ impl fmt::Display for Reason {
                 f.write_str("is a replica, and it is not known now whether it is synchronous")
             }
             Self::OtherTag(unmet) => unmet.fmt(f),
-            Self::LagBytes(over) if over.is_over_max() => write!(
-                f,
-                "{} behind, more than max_lag {}",
-                measure::size(over.behind),
-                measure::size(over.limit.max)
-            ),
-            Self::LagBytes(over) => write!(
-                f,
-                "{} behind, more than resume_lag {} (max_lag is {})",
-                measure::size(over.behind),
-                measure::size(over.limit.resume),
-                measure::size(over.limit.max)
-            ),
-            Self::LagTime(over) if over.is_over_max() => write!(
-                f,
-                "{} behind, more than max_lag_time {}",
-                measure::about(over.behind),
-                measure::time(over.limit.max)
-            ),
-            Self::LagTime(over) => write!(
-                f,
-                "{} behind, more than {}, three quarters of max_lag_time {}",
-                measure::about(over.behind),
-                measure::time(over.limit.resume),
-                measure::time(over.limit.max)
-            ),
+            Self::LagBytes(over) => over.fmt(f),
+            Self::LagTime(over) => over.fmt(f),
             Self::LagUnknown => f.write_str("replication lag is unknown"),
             Self::LagNotTold(Lack::Part(said)) => {
                 write!(f, "the server does not tell its replication lag: {said}")
@@ -402,20 +401,12 @@ impl fmt::Display for Reason {
                 )
             }
             Self::OwnRow { registered, active } => {
-                let active = if *active { "active" } else { "inactive" };
-                write!(
-                    f,
-                    "the server is writable, but its own row in repmgr.nodes is {active} {}",
-                    registered.as_str()
-                )
+                let row = row(*registered, *active);
+                write!(f, "the server is writable, but its own row in repmgr.nodes is {row}")
             }
             Self::NoStandby { registered, active } => {
-                let active = if *active { "active" } else { "inactive" };
-                write!(
-                    f,
-                    "the server is in recovery, but its own row in repmgr.nodes is {active} {}",
-                    registered.as_str()
-                )
+                let row = row(*registered, *active);
+                write!(f, "the server is in recovery, but its own row in repmgr.nodes is {row}")
             }
             Self::NotStreaming => f.write_str("its WAL receiver does not stream"),
             Self::StreamUnknown => f.write_str("it is not known whether the replica streams"),

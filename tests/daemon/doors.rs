@@ -30,7 +30,7 @@ fn a_flag_or_a_combination_that_means_nothing_is_refused_by_name() {
         (&["haproxy", "--port", "0"], 64, &["0"]),
         (&["haproxy", "--haproxy-version", "two"], 64, &["two"]),
         (&["completions", "cmd"], 64, &["cmd"]),
-        (&["man", "nothing"], 64, &["rolecall has no command \"nothing\"", "hint: "]),
+        (&["man", "nothing"], 64, &["rolecall has no manual page \"nothing\"", "hint: "]),
         (&["run", "--source", "static", "--url", "http://db1:8008"], 78, &["url", "hint: "]),
         (&["run", "--source", "postgres", "--role", "primary"], 78, &["role", "hint: "]),
         (&["run", "--conninfo", "host=db1", "--url", "http://db1:8008"], 78, &["hint: "]),

@@ -72,7 +72,8 @@ pub fn everything_is_where_it_belongs(host: &Host) {
         same(&Path::new(ROOT).join(file), &format!("zcat {place}"));
     }
     for page in files("packaging/man") {
-        same(&page, &format!("zcat /usr/share/man/man8/{}.gz", name(&page)));
+        let section = page.extension().and_then(|section| section.to_str()).expect("a section");
+        same(&page, &format!("zcat /usr/share/man/man{section}/{}.gz", name(&page)));
     }
     for (shell, place) in [("bash", BASH), ("fish", FISH), ("zsh", ZSH)] {
         machine.sh(&format!("rolecall completions {shell} | cmp - {place}"));

@@ -18,9 +18,10 @@ fn pages() -> BTreeMap<String, String> {
     let page = |name: String| {
         let text = match name.strip_prefix("rolecall-") {
             Some(command) => rolecall(&["man", command]),
-            None => rolecall(&["man"]),
+            None if name == "rolecall" => rolecall(&["man"]),
+            None => rolecall(&["man", &name]),
         };
-        (format!("{name}.8"), text)
+        (rolecall::cli::manual::file(&name), text)
     };
     pages.into_iter().map(page).collect()
 }
@@ -45,6 +46,36 @@ fn the_committed_pages_are_those_of_this_command_line() {
         })
         .collect();
     assert!(committed == pages, "packaging/man is not what this command line says; hint: make man");
+}
+
+#[test]
+fn every_page_ends_with_examples_and_exit_codes() {
+    for (name, text) in pages() {
+        for section in [".SH EXAMPLES\n", ".SH \"EXIT STATUS\"\n", ".SH \"SEE ALSO\"\n"] {
+            assert_eq!(text.matches(section).count(), 1, "{name}: {section}");
+        }
+    }
+}
+
+/// A key of the packaged file that the page of the configuration lacks would be one that nobody finds.
+#[test]
+fn the_page_of_the_configuration_has_every_section_and_key_of_the_packaged_file() {
+    let page = rolecall(&["man", "rolecall.toml"]);
+    let packaged = include_str!("../../packaging/rolecall.toml");
+    let mut count = 0;
+    for line in packaged.lines() {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        if line.starts_with('[') && line.ends_with(']') {
+            assert!(page.contains(&format!(".SS \"{line}\"")), "{line}");
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            && !line.contains("\": ")
+        {
+            assert!(page.contains(&format!(".TP\n\\fB{key}\\fR (")), "{key}");
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count} keys");
 }
 
 #[test]

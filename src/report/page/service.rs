@@ -145,6 +145,13 @@ fn asked(out: &mut Html, asked: &Asked) {
     for (word, count) in counts {
         out.raw(word).number(count);
     }
+    // One HAProxy of several may be gone while another one goes on.
+    let others = asked.askers.iter().filter(|asker| Some(&asker.by) != asked.by.as_ref());
+    for other in others {
+        out.raw("; ").text(&other.by).raw(" asked ");
+        span(out, other.last_ms);
+        out.raw(" ago");
+    }
     if asked.strangers > 0 {
         out.raw("; ").number(asked.strangers).raw(" connections were closed that may not ask");
     }

@@ -6,10 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cli::overview::{Health, health};
+use crate::report::asked::{Asked, Asker};
 use crate::report::history::page::OfService;
 use crate::report::majority::{Ballot, Majority};
 use crate::report::status::{
-    Asked, Explained, Fence, Found, Node, Order, Peer, Question, Refused, Repmgrd, Service, Source,
+    Explained, Fence, Found, Node, Order, Peer, Question, Refused, Repmgrd, Service, Source,
     VERSION,
 };
 
@@ -34,6 +35,8 @@ fn order(text: &str) -> Order {
 fn service(text: &str) -> Service {
     Service {
         service: text.to_owned(),
+        roles: vec!["primary"],
+        listen: Vec::new(),
         state: "ready",
         answer: text.to_owned(),
         why: why(text),
@@ -47,6 +50,7 @@ fn service(text: &str) -> Service {
         asked: Asked {
             last_ms: Some(700),
             by: Some(text.to_owned()),
+            askers: vec![Asker { by: text.to_owned(), last_ms: 700, count: 4 }; 2],
             ready: 3,
             drain: 0,
             not_ready: 1,

@@ -150,6 +150,9 @@ fn service(wrong: &mut Vec<String>, seen: &Value, (before, after): (&Value, &Val
         let counts =
             format!("ready {ready}, drain {drain}, not_ready {not_ready}, unknown {unknown}");
         has(wrong, "asked", &seen["asked"], &counts.into());
+        for asker in list(&asked["askers"]) {
+            has(wrong, "asker", &seen["asked"], &asker["by"]);
+        }
     } else {
         same(wrong, "asked", &seen["asked"], &"no agent check has come yet".into());
     }

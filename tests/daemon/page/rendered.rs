@@ -84,5 +84,5 @@ fn read_aloud(browser: &Browser, what: &str) {
     let told = |node: &&&Value| {
         node["name"]["value"].as_str().unwrap_or_default().starts_with("Answers of the last")
     };
-    assert!(strips.iter().all(|strip| told(strip)), "{what}: {strips:?}");
+    assert!(strips.iter().all(told), "{what}: {strips:?}");
 }

@@ -30,7 +30,9 @@ const EXITS: [(&str, &str); 5] = [
 const REPEATED: [&str; 4] = ["{warning}", "{what}", "\\n", "{kind}"];
 
 /// What reasons say whose text is made of more than one literal.
-const REASONS: [(&str, &str); 6] = [
+const REASONS: [(&str, &str); 8] = [
+    ("lag_bytes", "{lag} behind, more than max_lag {limit}"),
+    ("lag_time", "{lag} behind, more than max_lag_time {limit}"),
     ("serves", "is {role}"),
     ("other_role", "is {role}"),
     ("other_tag", "its tag {tag} is \"{found}\", but the service wants \"{wanted}\""),
@@ -165,7 +167,7 @@ fn reasons() -> BTreeMap<String, (String, String)> {
         all.insert(label.clone(), (text, of(&hints, variant)));
     }
     for (label, text) in REASONS {
-        all.entry(label.to_owned()).or_default().0 = text.to_owned();
+        text.clone_into(&mut all.entry(label.to_owned()).or_default().0);
     }
     all
 }

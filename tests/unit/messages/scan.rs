@@ -116,14 +116,15 @@ impl File {
             })
         };
         let found = if last {
-            within.filter(|(at, ..)| depth(*at) == 0).last()
+            within.rev().find(|(at, ..)| depth(*at) == 0)
         } else {
             let argument = self.code[open + 1..close].trim_start();
             let named = argument.split(|sign: char| !sign.is_alphanumeric() && sign != '_').next();
-            match named {
-                Some("what") => return self.made(open, "what"),
-                _ => within.into_iter().next(),
+            if named == Some("what") {
+                return self.made(open, "what");
             }
+            let mut within = within;
+            within.next()
         };
         let text = found.map(|(.., text)| text.clone()).or_else(|| self.made(open, "what"))?;
         match text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
