@@ -115,7 +115,8 @@ fn reasons_in_turns_push_no_change_of_a_state_out() {
     let page = page(&book, None, 1000);
     assert_eq!(page.changes.len(), 1 + MOST_REASONS);
     assert_eq!(page.changes[1].reason.as_deref(), Some("deposed"));
-    assert_eq!(page.changes[1].left_out, 998 - (MOST_REASONS as u32 - 1));
+    let left_out = usize::try_from(page.changes[1].left_out);
+    assert_eq!(left_out, Ok(998 - (MOST_REASONS - 1)));
     assert_eq!(page.changes.last().map(|change| change.ago_ms), Some(1));
 }
 
@@ -123,9 +124,9 @@ fn reasons_in_turns_push_no_change_of_a_state_out() {
 fn all_verdicts_together_are_bounded_and_each_keeps_its_last() {
     let mut book = Book::default();
     let nodes = 2 * MOST_OF_ALL / MOST_OF_ONE;
-    for at in 0..(nodes * MOST_OF_ONE) as u64 {
-        let node = format!("pg{}", at as usize % nodes);
-        let state = if (at as usize / nodes) % 2 == 0 { State::Ready } else { State::NotReady };
+    for (n, at) in (0..nodes * MOST_OF_ONE).zip(0..) {
+        let node = format!("pg{}", n % nodes);
+        let state = if (n / nodes).is_multiple_of(2) { State::Ready } else { State::NotReady };
         book.note(of(&node, "primary", None), at, WALL, said(state, "x"));
         assert!(book.len() <= MOST_OF_ALL);
     }
@@ -311,8 +312,8 @@ fn no_moment_is_beyond_what_can_be_written() {
 
 /// What is so of a node at a moment, by walking all its changes.
 fn naive(changes: &[(usize, u64, u8)], node: usize, at: u64) -> u8 {
-    let before = changes.iter().filter(|(of, when, _)| *of == node && *when <= at);
-    before.last().map_or(3, |(.., is)| *is)
+    let mut before = changes.iter().rev().filter(|(of, when, _)| *of == node && *when <= at);
+    before.next().map_or(3, |(.., is)| *is)
 }
 
 /// `ROLECALL_WRITE_SCHEMA=1` writes it.
