@@ -1,6 +1,5 @@
 //! The commands that only ask the running daemon: `status` once and again, and `history`.
 
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use serde_json::Value;
 
 use crate::cli::status::{self, Showing};
 use crate::cli::when::Zone;
-use crate::cli::words::width;
+use crate::cli::words::{colour, width};
 use crate::cli::{Cli, past, print, watching};
 use crate::config::haproxy::USUAL_SOCKET;
 use crate::config::schema::Flags;
@@ -54,10 +53,4 @@ impl Cli {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Whether there is a terminal that wants colour.
-pub(super) fn colour() -> bool {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal() && !plain
 }

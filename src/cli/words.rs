@@ -1,6 +1,6 @@
 //! Words that several commands say to a person, each of them in one way.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,6 +20,12 @@ pub(crate) fn width() -> Option<usize> {
         0 => USUAL_WIDTH,
         columns => columns,
     })
+}
+
+/// Whether there is a terminal that wants colour.
+pub(crate) fn colour() -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !plain
 }
 
 /// The values of a list; none where it is none.

@@ -141,7 +141,10 @@ fn a_haproxy_that_shows_what_rolecall_says_has_no_finding() {
     );
     drop(haproxy);
     let (code, said) = status(&file, &["--haproxy"], "");
-    assert!(code == Some(3) && said.contains("haproxy.sock: ") && said.contains("NODE"), "{said}");
+    assert!(
+        code == Some(3) && said.contains("haproxy.sock: ") && said.contains("pg1: primary"),
+        "{said}"
+    );
     let (code, said) = status(&file, &["--haproxy", "--json"], "");
     let said: Value = serde_json::from_str(&said).expect("JSON");
     assert!(code == Some(3) && said["haproxy"]["error"].is_string(), "{said}");

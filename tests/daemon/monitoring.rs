@@ -292,7 +292,7 @@ fn cron_mails_while_something_is_wrong() {
     assert_eq!(said(stage.shell().args(["-c", &command])), (Some(0), String::new()));
     run(stage.command(&["maint", "all"]));
     let (_, mail) = said(stage.shell().args(["-c", &command]));
-    assert!(mail.starts_with("NODE ") && mail.contains("order: maint all"), "{mail}");
+    assert!(mail.starts_with("WARNING") && mail.contains("order: maint all"), "{mail}");
 }
 
 /// The values of a path of the kind that the template has, as Zabbix finds them: names, `[*]`, one comparison with a text, and
