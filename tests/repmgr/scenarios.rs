@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::fence;
-use crate::fixtures::repmgr::{Shape, WITNESS};
-use crate::fixtures::{Shutdown, now};
+use crate::fixtures::repmgr::{PATIENCE, Shape, WITNESS};
+use crate::fixtures::{Shutdown, eventually, now};
 use crate::generated::Generated;
 use crate::holes;
 use crate::stage::{Setting, Stage};
@@ -200,8 +200,29 @@ fn killed_and_back(stage: &mut Stage) -> u8 {
     stage.never_ready_since(1, back);
     stage.cluster.rejoin(1, new);
     stage.wait_row(new);
+    if !stage.release.old {
+        remembers(stage, new);
+    }
     stage.never_ready_since(1, back);
     new
+}
+
+/// What happened is known after the daemons were killed and started again, and that for a moment it is not.
+fn remembers(stage: &mut Stage, new: u8) {
+    for (id, wanted) in [
+        (1, [["not_ready", "server_down"], ["not_recorded", "-"]]),
+        (new, [["ready", "serves"], ["not_recorded", "-"]]),
+    ] {
+        let one = stage.roles.get_mut(&id).expect("a rolecall");
+        one.kill9();
+        one.start();
+        eventually(PATIENCE, &format!("node{id} remembers {wanted:?}"), || {
+            let told = stage.history(id);
+            let mut rest = told.iter();
+            let in_order = wanted.iter().all(|change| rest.any(|told| told == change));
+            if in_order { Ok(()) } else { Err(told) }
+        });
+    }
 }
 
 /// The primary is on the first side.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rolecall::look::stamp::Stamp;
+use serde_json::Value;
 
 use crate::fixtures::ledger::{
     Promotion, Series, lost, moved, none_and_two, promotions, strays, waited, who_when,
@@ -16,6 +17,7 @@ use crate::fixtures::repmgr::{CLIENT, Cluster, DATA, PATIENCE, Shape};
 use crate::fixtures::repmgr_template::Template;
 use crate::fixtures::rows::{Row, Taken, writer};
 use crate::fixtures::timing::Took;
+use crate::fixtures::web::request;
 use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, HTTP_PORT, Haproxy, Heard, PG_PORT, Recorder,
     Rolecall, Sample, checker, command, eventually, haproxies, held, now, open_session, sampler,
@@ -137,10 +139,13 @@ impl Stage {
             let agent = SocketAddr::from((host(id), AGENT_PORT));
             let records = ground.dir().join(format!("{name}-run"));
             std::fs::create_dir(&records).expect("mkdir");
+            let state = ground.dir().join(format!("{name}-state"));
+            std::fs::create_dir(&state).expect("mkdir");
             let text = config(id, setting, release, &key_file);
             let mut one = Rolecall::new(&ground, &name, &release.program, &text)
                 .inside(node.space())
                 .env("RUNTIME_DIRECTORY", &records.display().to_string())
+                .env("STATE_DIRECTORY", &state.display().to_string())
                 .sockets(vec![node.space().inside(|| held(agent))]);
             one.start();
             roles.insert(id, one);
@@ -311,6 +316,17 @@ impl Stage {
             |error| error.to_string(),
             |output| String::from_utf8_lossy(&output.stdout).into_owned(),
         )
+    }
+
+    /// The changes that the rolecall of node `id` remembers: to what, and why.
+    pub fn history(&self, id: u8) -> Vec<[String; 2]> {
+        let addr = SocketAddr::from((host(id), HTTP_PORT));
+        let ask = || request(addr, "GET /history", "", Some(ANSWER_WITHIN));
+        let answer = self.cluster.node(id).space().inside(ask).expect("/history");
+        let page: Value = serde_json::from_str(&answer.body).expect("JSON");
+        let changes = page["changes"].as_array().expect("changes").iter();
+        let word = |change: &Value, key: &str| change[key].as_str().unwrap_or("-").to_owned();
+        changes.map(|change| ["to", "reason"].map(|key| word(change, key))).collect()
     }
 
     /// Where everything of it is, and that it stays there.
