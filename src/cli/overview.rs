@@ -255,7 +255,7 @@ fn order(order: &Value) -> Option<String> {
     let of = |key: &str| word(&order[key]);
     let ends = match &order["ends_ms"] {
         ends if ends.is_u64() => format!("expires in {}", ago(ends)),
-        _ => "until it is removed with `rolecall auto`".to_owned(),
+        _ => format!("until it is removed with `rolecall auto {}`", of("target")),
     };
     let forced = if order["forced"] == Value::Bool(true) { ", by force" } else { "" };
     let why = order["why"].as_str().filter(|why| !why.is_empty());

@@ -97,6 +97,12 @@ pub(super) fn said(
     let host = own_name::host_name();
     let look = Look { colour: colour(), width: width(), host: host.as_deref() };
     let mut text = overview::text(&status, &look);
+    if let Some(Ok(sides)) = &sides
+        && graver > health
+    {
+        // Whoever reads one line only must not read OK.
+        text.insert_str(0, &worst_of(sides));
+    }
     match sides {
         Some(Ok(sides)) => text.push_str(&shown::text(&sides)),
         Some(Err(failure)) => text.push_str(&format_failure(&failure)),
@@ -117,6 +123,18 @@ fn beside(
         None => stats::at(&usual())?,
     };
     Ok(compare(&told, status, own_address::is_here))
+}
+
+/// The gravest of the findings, as the first line. They are in this order.
+fn worst_of(sides: &Sides) -> String {
+    let called = match gravest(&sides.findings) {
+        Health::Critical => "CRITICAL",
+        _ => "WARNING",
+    };
+    let first = sides.findings.first();
+    first.map_or_else(String::new, |finding| {
+        format!("{called}: HAProxy's side: {}: {}\n", finding.about, finding.detail)
+    })
 }
 
 fn gravest(findings: &[Finding]) -> Health {

@@ -68,9 +68,12 @@ error_kinds! {
                                   -ltn shows the ports in use, SHOW unix_socket_directories the \
                                   directory of the socket";
     /// Nobody listens at the port that clients reach. This is evidence, a no at once.
-    PortRefused => "port_refused", "start PostgreSQL, or the pooler in front of it; if clients \
-                                    use another address, correct `address` of the source `tcp` or \
-                                    `postgres_address` of the source `patroni`";
+    PortRefused => "port_refused", "with Patroni, see whether Patroni runs (systemctl status \
+                                    patroni, patronictl list): Patroni starts PostgreSQL, so do \
+                                    not start that by hand. Without Patroni, start PostgreSQL, or \
+                                    the pooler in front of it. If clients use another address, \
+                                    correct `address` of the source `tcp` or `postgres_address` \
+                                    of the source `patroni`";
     /// No route, network down, or the connection broke off.
     Unreachable => "unreachable", "check the network and the firewall between this host and the \
                                    server";

@@ -33,7 +33,10 @@ impl fmt::Display for Stage {
         f.write_str(match self {
             Self::Name => "has no address yet: the name servers do not answer",
             Self::Encrypted => "was connected to, and the TLS handshake did not end",
-            Self::Tls => "took the connection, and the TLS handshake did not end",
+            Self::Tls => {
+                "took the connection, and did not say whether it offers TLS, or did not end the \
+                 handshake"
+            }
             Self::Login => "took the connection, and did not answer the login",
             Self::Keys => "asked for a proof of the password, whose keys are still computed here",
             Self::Query => "let the user in, and did not answer the query",

@@ -83,7 +83,9 @@ impl Reason {
             Self::NoLock | Self::ServesIn(_, Circumstance::Lockless) => {
                 Some("bring the consensus store back, or end the pause with patronictl resume")
             }
-            Self::Ordered(_) => Some("rolecall status shows the order, rolecall auto removes it"),
+            Self::Ordered(_) => Some(
+                "rolecall status shows the order and its target; `rolecall auto TARGET` removes it",
+            ),
             Self::Stopping(_) => {
                 Some("start rolecall again; `on_stop` of the service sets this answer")
             }

@@ -220,7 +220,7 @@ fn an_order_about_several_services_is_told_once() {
     let orders: Vec<&str> = table.lines().filter(|line| line.starts_with("order")).collect();
     assert_eq!(
         orders,
-        ["order: drain all, given by ann, by force, until it is removed with `rolecall auto`"]
+        ["order: drain all, given by ann, by force, until it is removed with `rolecall auto all`"]
     );
 }
 

@@ -85,8 +85,16 @@ fn nobody() -> Resolver {
 fn of_postgresql_it_is_the_connection_the_handshake_the_login_or_the_query() {
     for (script, more, says) in [
         (&[] as Script, "sslmode=disable", "took the connection, and did not answer the login"),
-        (&[], "sslmode=require", "took the connection, and the TLS handshake did not end"),
-        (&[b"S"], "sslmode=require", "took the connection, and the TLS handshake did not end"),
+        (
+            &[],
+            "sslmode=require",
+            "took the connection, and did not say whether it offers TLS, or did not end the handshake",
+        ),
+        (
+            &[b"S"],
+            "sslmode=require",
+            "took the connection, and did not say whether it offers TLS, or did not end the handshake",
+        ),
         (&[b"N"], "sslmode=prefer", "took the connection, and did not answer the login"),
         (
             &[SCRAM],

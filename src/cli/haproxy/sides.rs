@@ -80,7 +80,6 @@ pub fn compare(told: &Told, status: &Value, here: impl Fn(IpAddr) -> bool) -> Si
         });
     }
     for pool in &pools {
-        findings.extend(of_pool(pool));
         for server in &pool.servers {
             let asked = ours.asked(server);
             let node = ours.node(server, asked, &here);
@@ -101,6 +100,8 @@ pub fn compare(told: &Told, status: &Value, here: impl Fn(IpAddr) -> bool) -> Si
                 state: said.map(|said| text(&said["state"]).to_owned()),
             });
         }
+        // Behind what is known of its servers: that is the cause of it.
+        findings.extend(of_pool(pool));
     }
     let servers: Vec<&Server> =
         pools.iter().flat_map(|pool| pool.servers.iter().copied()).collect();
@@ -175,9 +176,11 @@ fn of_pool(pool: &Pool<'_>) -> Option<Finding> {
         detail: format!(
             "none of the {} servers of this pool takes connections: {}",
             pool.servers.len(),
-            if pool.writes { "nobody can write" } else { "it serves nobody" }
+            if pool.writes { "nobody can write" } else { "no server of it takes reads; a frontend like the shipped one sends them to the primary" }
         ),
-        hint: "`rolecall status` on the host of each server says why it is out; docs/symptoms.md goes on from there"
+        hint: "what is said here of its servers comes first. Then see `rolecall status` on the host of each server: if all \
+               are standbys, none was promoted (patronictl list; repmgr cluster show; with kind = postgres promote one \
+               yourself). docs/symptoms.md goes on from there"
             .to_owned(),
         alarm: Some(if pool.writes { Alarm::Critical } else { Alarm::Warning }),
     })
@@ -365,6 +368,10 @@ impl Side<'_> {
         }
         let state = text(&said["state"]);
         let name = &server.name;
+        // Whoever asks elsewhere is told of another service: its health check fails for that reason.
+        if self.place().is_some() {
+            return None;
+        }
         if state == "ready" && server.status.starts_with("DOWN") {
             let why = match server.check_said.as_str() {
                 "" => server.check_status.clone(),

@@ -71,7 +71,14 @@ pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
                  SELECT pg_reload_conf()"
             )
         }
-        "28000" if about("no pg_hba.conf entry") || about("pg_hba.conf rejects") => {
+        "28000" if about("pg_hba.conf rejects") => {
+            format!(
+                "a `reject` line of the server's pg_hba.conf matches first: remove it, or put a \
+                 line for user {user} and database {dbname} above it, and run SELECT \
+                 pg_reload_conf()"
+            )
+        }
+        "28000" if about("no pg_hba.conf entry") => {
             format!(
                 "add a line for user {user} and database {dbname} to the server's pg_hba.conf, \
                  and run SELECT pg_reload_conf()"
@@ -91,9 +98,10 @@ pub(super) fn remedy(said: &Said, login: &Login<'_>) -> Option<String> {
             )
         }
         "28P01" => format!(
-            "the server rejected the login: the DETAIL line in its log says why. The password of \
-             {user} is wrong, missing or expired (\\du+ shows VALID UNTIL): correct `passfile` or \
-             `password_credential`, or run ALTER ROLE \"{user}\" PASSWORD"
+            "the DETAIL line in the log of PostgreSQL says why it rejected the login. If the password \
+             of {user} is wrong or missing, correct `passfile` or `password_credential`. If it has \
+             expired (\\du shows it), run on the primary: ALTER ROLE \"{user}\" VALID UNTIL \
+             'infinity'; a new PASSWORD alone leaves it expired"
         ),
         "3D000" if *dbname_by_default => {
             "set `dbname` in `conninfo`: without it, PostgreSQL uses the user name as the database"
