@@ -205,6 +205,15 @@ fn each_thing_that_does_not_fit_is_named() {
                 "checked",
                 &[primary(1).replace("agent-check", "check inter 200ms port 1 agent-check")],
             ),
+            // It asks for another service, and so its health check fails.
+            pool(
+                "elsewhere",
+                &[
+                    primary(1),
+                    primary(3),
+                    replica(2).replace("agent-check", "check inter 200ms port 1 agent-check"),
+                ],
+            ),
         ];
         let haproxy = Haproxy::start(&ground, &program, &cfg(&ground, &pools), &[]);
         for command in [
@@ -244,6 +253,8 @@ fn each_thing_that_does_not_fit_is_named() {
             ("unresolved/pg4", "unresolved", "critical"),
             ("checked/pg1", "check_fails", "critical"),
             ("checked", "nobody_up", "critical"),
+            ("elsewhere", "several_up", "critical"),
+            ("elsewhere/pg2", "wrong_service", "critical"),
         ]);
         let file = ground.dir().join("rolecall.toml");
         eventually(PATIENCE, &format!("every finding with HAProxy {version}"), || {
@@ -258,6 +269,12 @@ fn each_thing_that_does_not_fit_is_named() {
             let fewer: Vec<_> = all.difference(&found).collect();
             Err(format!("{code:?}, more {more:?}, fewer {fewer:?}"))
         });
+        // Who reads the first line alone, and who reads what is known of a server before its pool.
+        let (_, table) = status(&file, &["--haproxy"], "");
+        let first = table.lines().next().unwrap_or_default();
+        assert!(first.starts_with("CRITICAL: HAProxy's side: "), "{table}");
+        let at = |words: &str| table.find(words).unwrap_or_else(|| panic!("no {words}: {table}"));
+        assert!(at("critical: down/pg1: ") < at("critical: down: "), "{table}");
         let (code, line) = status(&file, &["--plugin", "--haproxy"], "");
         assert_eq!(code, Some(2), "{line}");
         assert!(line.contains("several: 2 servers are UP") && line.lines().count() == 1, "{line}");
