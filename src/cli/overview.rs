@@ -51,7 +51,8 @@ fn troubles(status: &Value, look: &Look<'_>) -> Vec<Trouble> {
             if how > Health::Well {
                 all.push((how, format!("{called} is {answer}: {}", why(service))));
             } else if service["order"].is_object() {
-                all.push((Health::Warning, format!("{called} is {answer} under an order")));
+                let by = by_order(&service["order"]);
+                all.push((Health::Warning, format!("{called} is {answer} {by}")));
             } else {
                 let silent = quiet(service).into_iter().chain(lost(service));
                 all.extend(silent.map(|what| (Health::Warning, format!("{called}: {what}"))));
@@ -60,11 +61,11 @@ fn troubles(status: &Value, look: &Look<'_>) -> Vec<Trouble> {
         for source in list(&node["sources"]) {
             let kind = word(&source["kind"]);
             let what = if source["error"].is_object() {
-                "the last poll failed"
+                format!("the last poll failed: {}", word(&source["error"]["detail"]))
             } else if source["unlocked"] == Value::Bool(true) {
-                "nobody holds the leader lock"
+                "no node holds the leader lock".to_owned()
             } else if list(&source["repmgrd"]).next().is_some() {
-                "a repmgrd is not well"
+                "a repmgrd is not well".to_owned()
             } else {
                 continue;
             };
@@ -232,6 +233,13 @@ pub(super) fn notes(status: &Value, look: &Look<'_>) -> Vec<String> {
 /// What is not well with a source of this node.
 fn of_source(node: &str, source: &Value) -> Vec<String> {
     let mut notes = Vec::new();
+    // No trouble where it is meant so, and the only sign where a row was lost.
+    if source["majority"]["electors"].as_u64() == Some(2) {
+        notes.push(format!(
+            "{node}: only two nodes vote, so the loss of either host can stop writes; is a row missing in \
+             repmgr.nodes, such as the witness's?"
+        ));
+    }
     for repmgrd in list(&source["repmgrd"]) {
         let (id, detail) = (word(&repmgrd["node_id"]), word(&repmgrd["detail"]));
         notes.push(format!("{node}: node {id}: {detail}"));
@@ -247,6 +255,19 @@ fn of_source(node: &str, source: &Value) -> Vec<String> {
         notes.push(format!("{node}: {kind}: the last poll failed: {}", shown(detail)));
     }
     notes
+}
+
+/// Who gave an order that stands, when, why, and what ends it.
+fn by_order(order: &Value) -> String {
+    let of = |key: &str| word(&order[key]);
+    let why = order["why"].as_str().filter(|why| !why.is_empty());
+    let why = why.map(|why| format!(" ({})", shown(why))).unwrap_or_default();
+    format!(
+        "by order of {}, given {} ago{why}; `rolecall auto {}` removes it",
+        of("by"),
+        ago(&order["since_ms"]),
+        of("target")
+    )
 }
 
 /// An order that stands, in one line.

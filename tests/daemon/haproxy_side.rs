@@ -160,6 +160,36 @@ fn stranger(addr: SocketAddr) {
     });
 }
 
+/// What is found, each made on purpose: about what, of which kind, how grave.
+const FOUND: [(&str, &str, &str); 24] = [
+    ("several", "several_up", "critical"),
+    ("nobody", "nobody_up", "critical"),
+    ("nobody_reads", "nobody_up", "warning"),
+    ("postgres_primary/pg2", "wrong_service", "critical"),
+    ("postgres_primary", "several_up", "critical"),
+    ("postgres_ro/pg1", "wrong_service", "warning"),
+    ("ports/pg2", "wrong_port", "critical"),
+    // It is in MAINT, which an answer alone lifts.
+    ("ports/pg2", "agent_silent", "critical"),
+    ("nodes/pg2", "wrong_node", "critical"),
+    ("nodes", "several_up", "critical"),
+    ("unasked/pg8", "no_agent_check", "critical"),
+    ("by_hand/pg1", "agent_disabled", "warning"),
+    ("by_hand/pg1", "stale_state", "critical"),
+    ("by_hand", "nobody_up", "critical"),
+    ("strange/pg7", "wrong_port", "critical"),
+    ("strange/pg7", "not_understood", "critical"),
+    ("down/pg1", "agent_down", "critical"),
+    // Before it is promoted.
+    ("down/pg2", "agent_down", "critical"),
+    ("down", "nobody_up", "critical"),
+    ("unresolved/pg4", "unresolved", "critical"),
+    ("checked/pg1", "check_fails", "critical"),
+    ("checked", "nobody_up", "critical"),
+    ("elsewhere", "several_up", "critical"),
+    ("elsewhere/pg2", "wrong_service", "critical"),
+];
+
 /// Every pool has one thing that does not fit.
 #[test]
 fn each_thing_that_does_not_fit_is_named() {
@@ -228,34 +258,7 @@ fn each_thing_that_does_not_fit_is_named() {
             });
             assert_eq!(haproxy.stats().ask(command).expect("an answer").trim(), "", "{command}");
         }
-        let all = wanted(&[
-            ("several", "several_up", "critical"),
-            ("nobody", "nobody_up", "critical"),
-            ("nobody_reads", "nobody_up", "warning"),
-            ("postgres_primary/pg2", "wrong_service", "critical"),
-            ("postgres_primary", "several_up", "critical"),
-            ("postgres_ro/pg1", "wrong_service", "warning"),
-            ("ports/pg2", "wrong_port", "critical"),
-            // It is in MAINT, which an answer alone lifts.
-            ("ports/pg2", "agent_silent", "critical"),
-            ("nodes/pg2", "wrong_node", "critical"),
-            ("nodes", "several_up", "critical"),
-            ("unasked/pg8", "no_agent_check", "critical"),
-            ("by_hand/pg1", "agent_disabled", "warning"),
-            ("by_hand/pg1", "stale_state", "critical"),
-            ("by_hand", "nobody_up", "critical"),
-            ("strange/pg7", "wrong_port", "critical"),
-            ("strange/pg7", "not_understood", "critical"),
-            ("down/pg1", "agent_down", "critical"),
-            // Before it is promoted.
-            ("down/pg2", "agent_down", "critical"),
-            ("down", "nobody_up", "critical"),
-            ("unresolved/pg4", "unresolved", "critical"),
-            ("checked/pg1", "check_fails", "critical"),
-            ("checked", "nobody_up", "critical"),
-            ("elsewhere", "several_up", "critical"),
-            ("elsewhere/pg2", "wrong_service", "critical"),
-        ]);
+        let all = wanted(&FOUND);
         let file = ground.dir().join("rolecall.toml");
         eventually(PATIENCE, &format!("every finding with HAProxy {version}"), || {
             let (code, said) = status(&file, &["--haproxy", "--json"], "");

@@ -13,7 +13,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 fn well() -> Value {
     json!({ "orders_damaged": null, "unknown_questions": [], "nodes": [{
         "node": "pg1", "role": "primary", "timeline": 3,
-        "sources": [{ "kind": "postgres", "error": null, "lag_bytes": 4096 }],
+        "sources": [{ "kind": "postgres", "error": null, "lag_bytes": 4096, "majority": null }],
         "services": [{
             "service": "primary", "state": "ready", "detail": "is primary", "order": null,
             "since_ms": 90_061_000, "seen_ms": 120, "asked": { "last_ms": 700, "by": "10.0.0.9" },
@@ -222,6 +222,31 @@ fn an_order_about_several_services_is_told_once() {
         orders,
         ["order: drain all, given by ann, by force, until it is removed with `rolecall auto all`"]
     );
+}
+
+/// Whoever reads one line only knows whom to ask, and what ends it.
+#[test]
+fn an_order_is_told_in_the_first_line_with_who_gave_it_and_what_removes_it() {
+    let order = json!({ "order": "maint", "target": "pg1", "by": "root (sudo: anna)",
+        "why": "disk swap, ticket 4711", "since_ms": 25_200_000, "ends_ms": null });
+    let first = "WARNING (and 1 more): primary/pg1 is READY by order of root (sudo: anna), given 7 h ago (disk \
+                 swap, ticket 4711); `rolecall auto pg1` removes it";
+    let mut status = but(&format!("{SERVICE}/order"), order.clone());
+    status["orders"] = json!([order]);
+    assert_eq!(text(&status).lines().next(), Some(first));
+}
+
+/// The only sign that a row of repmgr.nodes was lost; where it is meant so it is no trouble.
+#[test]
+fn two_that_vote_are_told_and_no_trouble() {
+    let votes = |electors: u64| {
+        but("/nodes/0/sources/0/majority", json!({ "votes": 2, "electors": electors }))
+    };
+    let said = "pg1: only two nodes vote, so the loss of either host can stop writes; is a row missing in \
+                repmgr.nodes, such as the witness's?\n";
+    assert!(text(&votes(2)).ends_with(said), "{}", text(&votes(2)));
+    assert_eq!(health(&votes(2)), Health::Well);
+    assert_eq!(text(&votes(3)), text(&well()));
 }
 
 #[test]
