@@ -1,8 +1,10 @@
 //! What the packages bring, beside the program.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::ROOT;
+use crate::fixtures::process::run;
 use crate::host::Host;
 
 /// Folders of the repository whose files come as they are, and where to; so does every folder of
@@ -46,8 +48,11 @@ pub fn everything_is_where_it_belongs(host: &Host) {
     let machine = &host.machine;
     let mut count = 0;
     let mut same = |file: &Path, shown: &str| {
-        let text = std::fs::read_to_string(file).expect("a file of the repository");
-        assert!(machine.sh(shown) == text.trim(), "`{shown}` is not {}", file.display());
+        // A picture is no text, so all are compared in letters.
+        let mut ours = Command::new("sh");
+        ours.args(["-c", "base64 -w0 <\"$0\""]).arg(file);
+        let theirs = machine.sh(&format!("{shown} | base64 -w0"));
+        assert!(theirs == run(ours).trim(), "`{shown}` is not {}", file.display());
         count += 1;
     };
     let mut folders = FOLDERS.map(|(from, to)| (from.to_owned(), to.to_owned())).to_vec();
