@@ -94,7 +94,9 @@ pub fn everything_is_where_it_belongs(host: &Host) {
     let modes = machine.sh(&format!("stat --format '%U:%G %a %n' $({listed})"));
     for line in modes.lines() {
         let path = line.rsplit(' ').next().unwrap_or_default();
-        let runs = path == "/usr/bin/rolecall" || path.starts_with("/usr/share/rolecall/hooks/");
+        let folders = ["/usr/share/rolecall/hooks/", "/usr/share/rolecall/checkmk/"];
+        let runs =
+            path == "/usr/bin/rolecall" || folders.iter().any(|folder| path.starts_with(folder));
         let mode = if runs { 755 } else { 644 };
         assert_eq!(line, format!("root:root {mode} {path}"));
     }

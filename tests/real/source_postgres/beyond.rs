@@ -167,8 +167,12 @@ async fn a_login_that_is_refused_says_what_mends_it() {
             "hint: CREATE ROLE \"nobody_such\" LOGIN",
         ),
         ("user=nologin dbname=postgres", ErrorKind::Denied, "hint: ALTER ROLE \"nologin\" LOGIN"),
-        ("user=unlisted dbname=postgres", ErrorKind::Denied, "hint: add a line for user unlisted"),
-        ("user=scram dbname=postgres password=wrong", ErrorKind::Denied, "The password of scram"),
+        ("user=unlisted dbname=postgres", ErrorKind::Denied, "hint: a `reject` line of the"),
+        (
+            "user=scram dbname=postgres password=wrong",
+            ErrorKind::Denied,
+            "If the password of scram",
+        ),
         ("user=over dbname=postgres password=right", ErrorKind::Denied, "VALID UNTIL"),
         (
             "user=bare dbname=postgres sslmode=require",
