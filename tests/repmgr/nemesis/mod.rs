@@ -377,7 +377,9 @@ impl Round {
 
     /// How many servers were shown DOWN where nothing that touches a server or its links befell the cluster.
     fn down(&self, servers: &Recorder<Sample>, from: Stamp, faults: &[&Fault]) -> usize {
-        let untouched = ["rolecall", "every rolecall", "both HAProxys", "repmgrd"];
+        // A rolecall that stands still is none: its server is taken out.
+        let untouched =
+            ["rolecall of the primary killed", "every rolecall", "both HAProxys", "repmgrd"];
         if !faults.iter().all(|f| untouched.iter().any(|name| f.name.starts_with(name))) {
             return 0;
         }
