@@ -99,7 +99,10 @@ impl Release {
     /// As text, in answer to the question that had this nonce.
     pub fn text(&self, nonce: &str) -> String {
         let timeline = self.timeline.map_or("-".to_owned(), |timeline| timeline.0.to_string());
-        let recovery = self.recovery.map_or("-".to_owned(), |age| age.as_millis().to_string());
+        // Never younger than it is: it is evidence from then on.
+        let recovery = self
+            .recovery
+            .map_or("-".to_owned(), |age| age.as_nanos().div_ceil(1_000_000).to_string());
         let left_out = self.left_out.map_or("- -".to_owned(), |left_out| {
             format!("{} {}", left_out.by.0, left_out.timeline)
         });
@@ -266,6 +269,9 @@ mod tests {
                 assert_eq!(Release::read(&doubled, NONCE), None, "{line} twice");
             }
         }
+        let old = Release { recovery: Some(Duration::from_micros(40_001)), ..released() };
+        let read = Release::read(&old.text(NONCE), NONCE).and_then(|release| release.recovery);
+        assert_eq!(read, Some(Duration::from_millis(41)), "never younger than it is");
         let text = released().text(NONCE);
         for (good, bad) in [
             ("node 1", "node 0"),
