@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use crate::cli::overview::{self, Health, Look};
-use crate::cli::words;
+use crate::cli::words::{self, list};
 use crate::look::text;
 
 /// Most bytes of the text before the performance data: what a page of a monitoring system shows on one line.
@@ -215,10 +215,6 @@ fn add(data: &mut Vec<(String, String)>, label: &str, value: &str) {
         free = format!("{label} {number}");
     }
     data.push((free, value.trim_end_matches(';').to_owned()));
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }
 
 fn word(value: &Value) -> String {

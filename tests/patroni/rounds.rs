@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::fixtures::measuring::{number, said};
 use crate::fixtures::patroni::{PATIENCE, Template};
 use crate::fixtures::{eventually, now, timing};
 use crate::restarts::lease_is_known;
@@ -49,16 +50,6 @@ struct Task<'a> {
     program: &'a Path,
     nodes: u8,
     round: usize,
-}
-
-fn said(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|said| !said.trim().is_empty())
-}
-
-fn number(name: &str, usual: usize) -> usize {
-    said(name).map_or(usual, |said| {
-        said.parse().unwrap_or_else(|_| panic!("{name}={said}; hint: a number"))
-    })
 }
 
 /// How many rounds are asked for; `None`: test as ever.

@@ -353,7 +353,7 @@ impl Stage {
         self.simple.iter().map(of).collect()
     }
 
-    /// Who left recovery since the story began.
+    /// Who left recovery since the story began: what came to nothing before that is no part of it.
     pub fn promotions_since_begin(&self) -> Vec<Promotion> {
         let data = self.cluster.nodes().iter().filter(|node| DATA.contains(&node.id));
         let left = data.flat_map(|node| promotions(node.id, &node.postgres.log_text()));
@@ -364,30 +364,18 @@ impl Stage {
     pub fn count(&self, name: &'static str, primary: u8) -> Line {
         let (from, to) = (self.began, now());
         let zero = self.fault.unwrap_or(from);
-        let since = |at: &Stamp| *at >= from;
-        let mut ready = BTreeMap::new();
-        for (id, answers) in &self.answers {
-            let all = answers.all().into_iter().map(|c| (c.at, is_ready(&c.heard)));
-            ready.insert(*id, all.filter(|(at, _)| since(at)).collect::<Series>());
-        }
+        let ready = self.ready_series(from);
         let mut up: BTreeMap<u8, Series> = BTreeMap::new();
-        for sample in self.servers.all().iter().filter(|s| since(&s.at)) {
+        for sample in self.servers.all().iter().filter(|s| s.at >= from) {
             for (id, (_, server)) in (1..).zip(&sample.servers) {
                 up.entry(id).or_default().push((sample.at, server.is_up()));
             }
         }
         let simple = |yes: fn(&Simple) -> bool| -> Duration {
-            let series = |(id, all): (&u8, &Recorder<Simple>)| {
-                let all = all.all().into_iter().filter(|s| since(&s.at));
-                (*id, all.map(|s| (s.at, yes(&s))).collect::<Series>())
-            };
-            none_and_two(&self.simple.iter().map(series).collect(), from, to).1
+            none_and_two(&self.simple_series(from, yes), from, to).1
         };
         let rows: Vec<Row> = self.rows.all().into_iter().filter(|r| r.began >= from).collect();
-        let data = self.cluster.nodes().iter().filter(|n| DATA.contains(&n.id));
-        let left = data.flat_map(|n| promotions(n.id, &n.postgres.log_text()));
-        // One that came to nothing before the story begins is no part of it.
-        let left: Vec<_> = left.filter(|p| p.server_time >= self.begins_at).collect();
+        let left = self.promotions_since_begin();
         let (none, two) = none_and_two(&ready, from, to);
         Line {
             name,

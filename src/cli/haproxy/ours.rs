@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli::haproxy::front::{Naming, pool_name};
 use crate::cli::haproxy::told::Server;
+use crate::cli::words::list;
 use crate::config::LOCAL;
 
 /// A port at which this rolecall answers.
@@ -30,10 +31,6 @@ pub struct Ours<'s> {
     pub ports: Vec<Port>,
     /// There is a rolecall like this one beside each server.
     beside: bool,
-}
-
-pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }
 
 pub(super) fn text(value: &Value) -> &str {

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use crate::cli::haproxy::faults;
 use crate::cli::haproxy::finding::{Finding, Mismatch};
-use crate::cli::haproxy::ours::{Ours, Port, list, text};
+use crate::cli::haproxy::ours::{Ours, Port, text};
 use crate::cli::haproxy::told::{Server, Told};
+use crate::cli::words::list;
 use crate::verdict::reason::Alarm;
 
 /// A difference between the two sides is told once both have been as they are for so long: HAProxy hears a change at

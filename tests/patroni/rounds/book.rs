@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::counted::{COLUMNS, Counted};
 use super::stories;
+use crate::fixtures::measuring::shown;
 
 /// One story that was played.
 #[derive(Debug, Clone)]
@@ -52,11 +53,6 @@ impl Entry {
         });
         format!("{}; load {}", cells.collect::<Vec<_>>().join("; "), self.load)
     }
-}
-
-/// Seconds with a tenth and a hundredth, a number as it is.
-fn shown(column: &str, value: f64) -> String {
-    if column.ends_with(", s") { format!("{value:.2}") } else { format!("{value:.0}") }
 }
 
 /// The file, and what is in it.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use rolecall::look::stamp::Stamp;
 
 use crate::fixtures::ledger::{Series, both, lost};
+use crate::fixtures::measuring::{number, said};
 use crate::fixtures::nemesis::{Book, Counted, Entry, Rng, two, without_writes, wrong};
 use crate::fixtures::netns::host;
 use crate::fixtures::repmgr::{DATA, PATIENCE, SECOND_CLIENT, Shape, WITNESS};
@@ -73,16 +74,6 @@ pub struct Round {
     primary: u8,
     /// Whose rolecall is killed.
     killed: BTreeSet<u8>,
-}
-
-fn said(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|said| !said.trim().is_empty())
-}
-
-fn number(name: &str, usual: u64) -> u64 {
-    said(name).map_or(usual, |said| {
-        said.parse().unwrap_or_else(|_| panic!("{name}={said}; hint: a number"))
-    })
 }
 
 /// For how many minutes; `None`: test as ever.
