@@ -14,6 +14,10 @@ const SAMPLES: usize = 60;
 /// What a busy machine may add to the time after which a server is shown DOWN.
 const BUSY: Duration = Duration::from_secs(2);
 
+/// Longest that a client waits for a server that has crashed: `timeout connect` of the pool for reads twice, with
+/// `retries 1`, and what a busy machine adds; less than HAProxy's own second.
+const WAITS: Duration = Duration::from_millis(900);
+
 /// The whole play; what it measured.
 pub fn play(stage: &mut Stage) -> String {
     let mut told = vec![cold_start(stage), steady(stage), reload(stage), failover(stage)];
@@ -21,6 +25,7 @@ pub fn play(stage: &mut Stage) -> String {
     if stage.pattern.reads {
         empty_pool(stage);
         drained_replica(stage);
+        told.push(crashed_replicas(stage));
     }
     match stage.pattern.place {
         Place::EachNode => {
@@ -125,6 +130,25 @@ fn empty_pool(stage: &mut Stage) {
     let from = now();
     stage.look_on(SAMPLES / 4);
     only(reads(stage), from, &replicas);
+}
+
+/// Every replica crashes: nobody who reads waits in HAProxy for the second that it waits by default before it
+/// tries again.
+fn crashed_replicas(stage: &mut Stage) -> String {
+    let replicas = stage.all(Role::Replica);
+    let from = now();
+    for id in &replicas {
+        stage.becomes(*id, Role::Dead);
+    }
+    let first = Stage::wait_met(reads(stage), from, &[stage.primary()]);
+    let came = reads(stage).all().into_iter().filter(|v| v.began >= from && v.began <= first.began);
+    let longest = came.map(|v| v.at.since(v.began)).max().unwrap_or_default();
+    assert!(longest <= WAITS, "a client was held for {longest:?}");
+    for id in &replicas {
+        stage.becomes(*id, Role::Replica);
+    }
+    stage.settled();
+    format!("a crashed replica held a client for {longest:.1?}")
 }
 
 /// An operator drains a replica: its session stays, new ones go elsewhere, it is never DOWN.
