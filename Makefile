@@ -61,6 +61,7 @@ test-all: test
 	done
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test haproxy
 	ROLECALL_ALL=1 cargo test --locked --test repmgr
+	ROLECALL_ALL=1 cargo test --locked --test pg_auto_failover
 	ROLECALL_ALL=1 $(MODEL)
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test patroni
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test daemon prometheus::

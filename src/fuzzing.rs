@@ -11,6 +11,7 @@ use crate::verdict::order::Order;
 
 pub use crate::source::patroni::{read_members, read_times};
 pub use crate::source::pg::fuzzing as pg;
+pub use crate::source::pg_auto_failover::fuzzing as pg_auto_failover;
 pub use crate::source::repmgr::fuzzing as repmgr;
 
 /// The orders that stand by the text of their file.

@@ -34,6 +34,7 @@ pub use crate::config::kind::Kind;
 pub use crate::config::kind::command::Command;
 pub use crate::config::kind::fixed::Fixed;
 pub use crate::config::kind::patroni::{Patroni, PatroniTls, ServerPort};
+pub use crate::config::kind::pg_auto_failover::{MonitorLost, NodeKey, PgAutoFailover};
 pub use crate::config::kind::repmgr::{Alias, Identity, Repmgr};
 pub use crate::config::kind::settings::Releasing;
 pub use crate::config::kind::tcp::Tcp;

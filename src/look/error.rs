@@ -137,6 +137,16 @@ error_kinds! {
                             rolecall reads";
     /// The command could not be started, or ended in a way its contract does not know.
     Command => "command", "run the command by hand as rolecall's user";
+    /// Nobody listens where the monitor of pg_auto_failover was asked: it decides nothing, and the nodes go on without it.
+    NoMonitor => "no_monitor", "start the monitor (pg_autoctl run there), or correct host and port in \
+                                `monitor`; a cluster without its monitor has no failover";
+    /// The database that was asked for pg_auto_failover's monitor has no function for rolecall, or it is closed to this user.
+    NotMonitor => "not_monitor", "let `monitor` name the monitor's database (pg_auto_failover), and \
+                                  run packaging/sql/pg_auto_failover.sql there";
+    /// The monitor of pg_auto_failover answers, and what it knows of the node is old.
+    MonitorOld => "monitor_old", "see whether pg_autoctl runs on this node and reaches the monitor, \
+                                  and whether `monitor` is the one that the keepers report to \
+                                  (pg_autoctl show uri)";
     /// Only the rolecall beside a server may do this, and this one is not.
     Elsewhere => "elsewhere", "`[fence]` works only on the host of its server: the source and the \
                                `conninfo` of [fence] must point to this host";

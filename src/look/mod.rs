@@ -4,6 +4,7 @@
 //! Everything above is made of these values; nothing here names any other folder. Pure:
 //! no I/O, no runtime, no clock.
 
+pub mod auto_failover;
 pub mod error;
 pub mod kind;
 pub mod lease;

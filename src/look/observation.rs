@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::look::auto_failover::Monitored;
 use crate::look::patroni::Patroni;
 use crate::look::release::Release;
 use crate::look::repmgr::Answer;
@@ -47,6 +48,8 @@ pub struct Observation {
     pub upkeep: Option<Upkeep>,
     /// What a node of a repmgr cluster said of the cluster; `None` from every other source.
     pub repmgr: Option<Arc<Answer>>,
+    /// What the monitor of pg_auto_failover says of the node; `None` from every other source.
+    pub monitored: Option<Arc<Monitored>>,
     /// What the rolecall of another data node said that was asked to give way; `None` from every server.
     pub release: Option<Arc<Release>>,
 }
@@ -70,6 +73,7 @@ impl Observation {
             patroni: None,
             upkeep: None,
             repmgr: None,
+            monitored: None,
             release: None,
         }
     }

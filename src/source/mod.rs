@@ -10,6 +10,7 @@ pub mod members;
 pub mod passfile;
 pub mod patroni;
 pub mod pg;
+pub mod pg_auto_failover;
 pub mod postgres;
 pub mod release;
 pub mod releasing;
@@ -55,6 +56,9 @@ fn made(source: &config::Source, resolver: Resolver) -> Result<Source, Unusable>
     Ok(match &source.kind {
         Kind::Patroni(keys) => Source::of(patroni::Patroni::new(keys, resolver)?.within(timeout)),
         Kind::Repmgr(keys) => Source::of(repmgr::Repmgr::new(keys, timeout, resolver)?),
+        Kind::PgAutoFailover(keys) => {
+            Source::of(pg_auto_failover::PgAutoFailover::new(keys, source, resolver)?)
+        }
         Kind::Postgres(keys) => Source::of(postgres::Postgres::new(keys, timeout, resolver)?),
         Kind::Tcp(keys) => Source::of(tcp::Tcp::new(keys, resolver)),
         Kind::Command(keys) => Source::of(command::Command::new(keys.argv.clone())),

@@ -82,6 +82,10 @@ pub fn decide(now: Stamp, sources: &[SourceFacts], standing: Standing, policy: &
 
 /// Why a node is ready, with what is unusual about it.
 fn serves(role: Role, sources: &[SourceFacts]) -> Reason {
+    let monitored = |source: &SourceFacts| source.own.good()?.1.monitored.clone();
+    if sources.iter().filter_map(monitored).any(|said| said.lost.is_some()) {
+        return Reason::ServesIn(role, Circumstance::Unwatched);
+    }
     let said = sources.iter().filter_map(|source| source.own.good()?.1.patroni);
     let mut unusual = said.filter_map(|patroni| Circumstance::of(role, &patroni));
     unusual.next().map_or(Reason::Serves(role), |unusual| Reason::ServesIn(role, unusual))

@@ -3,6 +3,7 @@
 //! Contrary evidence is a no and acts at once; missing evidence is silent, and the last yes then stands for a
 //! bounded time.
 
+use crate::look::auto_failover::Monitored;
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::observation::{Observation, Replay};
 use crate::look::replica;
@@ -15,7 +16,7 @@ use crate::verdict::quorum::{self, Ruling};
 use crate::verdict::reason::Reason;
 use crate::verdict::standing::Standing;
 use crate::verdict::trust::{candidate, each_source, evidence, hold, limit};
-use crate::verdict::{lag, standby};
+use crate::verdict::{lag, monitor, standby};
 
 /// What one source means for one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +98,8 @@ impl<'a> Case<'a> {
                 let follows = pool::following(now, seen, source, trust, wanted);
                 // How it follows may end its yes before the look is too old.
                 let borne = follows.as_ref().ok().copied().flatten();
-                let until = [Some(began.plus(limit(source, trust))), borne];
+                let until =
+                    [Some(began.plus(limit(source, trust))), borne, self.watched_until(seen)];
                 let finding =
                     self.no_body().unwrap_or_else(|| self.shown(began, seen, follows.err()));
                 Found { finding, until: until.into_iter().flatten().min() }
@@ -146,6 +148,12 @@ impl<'a> Case<'a> {
                 return Finding::No(Reason::NotHolder);
             }
         }
+        if let Some(said) = &seen.monitored
+            && seen.role.is_some_and(|role| self.asks_for(role))
+            && let Some(finding) = self.monitored(began, seen, said)
+        {
+            return finding;
+        }
         let replay = lag::replay(now, source, trust);
         let most = policy.lag.filter(|_| trust.knows_lag).map(|most| match replay {
             Some(Replay { lag_bytes: Some(_), .. }) => most,
@@ -157,6 +165,38 @@ impl<'a> Case<'a> {
         let kind = replica::kind(seen).or(source.kind);
         let fit = seen.role.map(|role| pool::fit(role, kind, &policy.roles, trust.knows_lag));
         meaning(seen, fit, adrift.or_else(|| lag::forked(now, source, trust)).or(behind), policy)
+    }
+
+    /// Whether the service takes servers of this role, as PostgreSQL tells it.
+    fn asks_for(self, role: Role) -> bool {
+        let Self { policy, trust, .. } = self;
+        pool::fit(role, None, &policy.roles, trust.knows_lag) != Fit::No
+    }
+
+    /// What rule M says against the node, or that nobody vouches for it any more.
+    fn monitored(self, began: Stamp, seen: &Observation, said: &Monitored) -> Option<Finding> {
+        let role = seen.role?;
+        if let Err(objection) = monitor::objects(said, role, seen.timeline, seen.read_only) {
+            return Some(Finding::No(Reason::Monitor(objection)));
+        }
+        let stands = self.vouched_until(said).is_some_and(|until| self.now <= until);
+        // That they follow is no older than a look: a candidate leaves before it is promoted.
+        let young = self.now.since(began) <= self.trust.look;
+        let goes_on = young && role == Role::Primary && said.followed == Some(true);
+        (!stands && !goes_on).then(|| self.silent(Reason::Failed(monitor::unvouched(said))))
+    }
+
+    /// Until when what the monitor said last may be used.
+    fn vouched_until(self, said: &Monitored) -> Option<Stamp> {
+        let hold = hold(self.source, self.trust);
+        let most = if said.lost.is_some() { hold } else { hold.max(self.trust.look) };
+        Some(said.known.vouched_at?.plus(most))
+    }
+
+    /// The same, where the yes ends by it.
+    fn watched_until(self, seen: &Observation) -> Option<Stamp> {
+        let said = seen.monitored.as_deref()?;
+        self.vouched_until(said).filter(|until| *until >= self.now)
     }
 
     /// What rule R means for a service: only a service for primaries may have its yes.

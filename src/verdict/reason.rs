@@ -11,6 +11,7 @@ use crate::look::patroni::Patroni;
 use crate::look::repmgr::{NodeId, Registered};
 use crate::look::role::{Role, Timeline};
 use crate::look::tags::Unmet;
+use crate::verdict::monitor::Objection;
 use crate::verdict::policy::Hysteresis;
 use crate::verdict::state::{Wish, Word};
 
@@ -124,6 +125,8 @@ pub enum Reason {
     DeposedBy(NodeId),
     /// repmgr: this node says of itself that it is the primary, too.
     Rival(NodeId),
+    /// pg_auto_failover: what the monitor says speaks against the node.
+    Monitor(Objection),
 }
 
 /// By how much a replica is over a limit.
@@ -190,6 +193,8 @@ pub enum Circumstance {
     Paused,
     /// Settings wait for a restart.
     PendingRestart,
+    /// pg_auto_failover: its monitor does not vouch for it now.
+    Unwatched,
 }
 
 impl Circumstance {
@@ -212,6 +217,7 @@ impl Circumstance {
             Self::Unlocked => "serves_unlocked",
             Self::Paused => "serves_paused",
             Self::PendingRestart => "serves_pending_restart",
+            Self::Unwatched => "serves_unwatched",
         }
     }
 }
@@ -230,6 +236,9 @@ impl fmt::Display for Circumstance {
             Self::Unlocked => "but no node holds the leader lock",
             Self::Paused => "and Patroni is paused",
             Self::PendingRestart => "and settings are waiting for a restart of PostgreSQL",
+            Self::Unwatched => {
+                "but the monitor of pg_auto_failover does not answer, or has heard nothing of it"
+            }
         })
     }
 }
@@ -281,6 +290,13 @@ impl Reason {
             Self::NewerTimeline { .. } => "newer_timeline",
             Self::DeposedBy(_) => "deposed",
             Self::Rival(_) => "rival",
+            Self::Monitor(Objection::NoRow) => "monitor_no_row",
+            Self::Monitor(Objection::State { writable: false, .. }) => "monitor_state",
+            Self::Monitor(Objection::State { writable: true, .. }) => "monitor_condemned",
+            Self::Monitor(Objection::NotRunning) => "monitor_not_running",
+            Self::Monitor(Objection::Rival(_)) => "monitor_rival",
+            Self::Monitor(Objection::NewerTimeline { .. }) => "monitor_newer_timeline",
+            Self::Monitor(Objection::OtherServer(_)) => "monitor_other_server",
         }
     }
 
@@ -299,10 +315,18 @@ impl Reason {
             | Self::NoMajority { .. }
             | Self::NewerTimeline { .. }
             | Self::DeposedBy(_)
-            | Self::Rival(_) => Some(Alarm::Critical),
+            | Self::Rival(_)
+            | Self::Monitor(
+                Objection::State { writable: true, .. }
+                | Objection::Rival(_)
+                | Objection::NewerTimeline { .. },
+            ) => Some(Alarm::Critical),
             Self::ServesIn(
                 _,
-                Circumstance::Lockless | Circumstance::Failsafe | Circumstance::Unlocked,
+                Circumstance::Lockless
+                | Circumstance::Failsafe
+                | Circumstance::Unlocked
+                | Circumstance::Unwatched,
             )
             | Self::NoLock
             | Self::NotHolder
@@ -322,6 +346,9 @@ impl Reason {
             | Self::UpstreamSilent(_)
             | Self::ReplayPaused
             | Self::Stale
+            | Self::Monitor(
+                Objection::NoRow | Objection::NotRunning | Objection::OtherServer(_),
+            )
             | Self::Failed(_) => Some(Alarm::Warning),
             _ => None,
         }
@@ -431,6 +458,7 @@ impl fmt::Display for Reason {
                 "{node} has this node registered as a failed primary (repmgr.nodes: inactive)"
             ),
             Self::Rival(node) => write!(f, "{node} says that it is the primary too"),
+            Self::Monitor(objection) => objection.fmt(f),
         }
     }
 }

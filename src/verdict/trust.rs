@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::look::auto_failover::Monitored;
 use crate::look::observation::Observation;
 use crate::look::role::Role;
 use crate::look::snapshot::{Snapshot, SourceFacts};
@@ -23,6 +24,12 @@ pub fn candidate<'a>(source: &SourceFacts, trust: &'a Trust) -> Option<&'a Elect
     trust.electorate.as_ref().filter(|_| seen.role == Some(Role::Primary))
 }
 
+/// What the monitor says of a server that was not in recovery when it last answered.
+fn primary_by_monitor(source: &SourceFacts) -> Option<&Monitored> {
+    let (_, seen) = source.own.good()?;
+    seen.monitored.as_deref().filter(|_| seen.role == Some(Role::Primary))
+}
+
 /// The newest evidence of a source: what it saw, or the failure that is itself evidence.
 pub fn evidence(source: &Snapshot) -> Option<(Stamp, Result<&Observation, Reason>)> {
     match source.failing() {
@@ -40,13 +47,16 @@ pub fn limit(source: &SourceFacts, trust: &Trust) -> Duration {
 }
 
 /// How long the last yes stands once looks fail: as configured; for an isolated primary of a repmgr
-/// cluster what its repmgr.conf leaves; for a leader of Patroni's as long as its lock is proven to be
+/// cluster what its repmgr.conf leaves; for a primary of pg_auto_failover what the times of its monitor leave; for a leader of Patroni's as long as its lock is proven to be
 /// held, and not at all where no lock stands behind it.
 pub fn hold(source: &SourceFacts, trust: &Trust) -> Duration {
     let leader = source.own.good().filter(|(_, seen)| seen.role == Some(Role::Primary));
     let leader = leader.and_then(|(began, seen)| Some((began, seen.patroni?)));
     if let (Some((began, says)), Some(lock)) = (leader, trust.lock) {
         return lock.hold(trust.hold, began, &says, &source.lease);
+    }
+    if let Some(said) = primary_by_monitor(source) {
+        return trust.hold.min(said.most_hold);
     }
     match source.own.good().and_then(|(_, seen)| seen.repmgr.as_ref()?.failover_after) {
         Some(patience) if trust.hold_by_repmgr => usual_hold(patience),

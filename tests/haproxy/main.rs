@@ -71,6 +71,11 @@ fn repmgr_cfg_routes_to_the_primary() {
 }
 
 #[test]
+fn pg_auto_failover_cfg_routes_to_the_primary() {
+    plays("pg_auto_failover.cfg", false);
+}
+
+#[test]
 fn repmgr_http_cfg_routes_by_agent_and_companion() {
     plays("repmgr-http.cfg", false);
 }

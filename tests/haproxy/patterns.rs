@@ -55,7 +55,7 @@ const EVERYTHING: &str = "When rolecall dies, everything is out: HAProxy takes t
     reads until rolecall is back; then all comes back by itself.";
 
 /// All of them.
-pub const ALL: [Pattern; 6] = [
+pub const ALL: [Pattern; 7] = [
     Pattern {
         file: "haproxy.cfg",
         server: "pg",
@@ -74,6 +74,14 @@ pub const ALL: [Pattern; 6] = [
     },
     Pattern {
         file: "repmgr.cfg",
+        server: "db",
+        variables: &DB,
+        reads: false,
+        place: Place::EachNode,
+        sentences: &[WRITES],
+    },
+    Pattern {
+        file: "pg_auto_failover.cfg",
         server: "db",
         variables: &DB,
         reads: false,

@@ -141,10 +141,22 @@ monitoring() {
         "$here/prometheus.sh" "$target/prometheus"
     fi
 }
+# Debian's packages of pg_auto_failover are there for its PostgreSQL 15 alone (Debian 12).
+auto_failover() {
+    if [ -x "$target/pg_auto_failover/usr/bin/pg_autoctl" ]; then
+        echo "install: pg_auto_failover is here (clusters of it)"
+    elif [ -x /usr/lib/postgresql/15/bin/postgres ] && apt-cache show pg-auto-failover-cli >/dev/null 2>&1; then
+        echo "install: pg_auto_failover into $target/pg_auto_failover (clusters of it)"
+        "$here/pg-auto-failover.sh" "$target/pg_auto_failover"
+    else
+        echo "install: pg_auto_failover is not to be had here: Debian 12 has it, for PostgreSQL 15. Its tests are left out"
+    fi
+}
 case $what in
 test | test-all)
     patroni 4.1.5
     monitoring
+    auto_failover
     ;;
 esac
 if [ "$what" = test-all ]; then

@@ -3,6 +3,7 @@
 //! One program, because each one costs a compilation of its own and a link of everything.
 
 mod agent;
+mod auto_failover;
 mod bounds;
 mod config;
 mod dashboard;

@@ -448,6 +448,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
             patroni: None,
             upkeep: None,
             repmgr: None,
+            monitored: None,
             release: None,
         },
     )

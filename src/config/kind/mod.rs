@@ -6,6 +6,7 @@
 pub mod command;
 pub mod fixed;
 pub mod patroni;
+pub mod pg_auto_failover;
 pub mod postgres;
 pub mod repmgr;
 pub mod settings;
@@ -17,6 +18,7 @@ use crate::config::document::Table;
 use crate::config::kind::command::Command;
 use crate::config::kind::fixed::Fixed;
 use crate::config::kind::patroni::Patroni;
+use crate::config::kind::pg_auto_failover::PgAutoFailover;
 use crate::config::kind::repmgr::Repmgr;
 use crate::config::kind::settings::{Profile, Settings};
 use crate::config::kind::tcp::Tcp;
@@ -30,6 +32,8 @@ pub enum Kind {
     Patroni(Patroni),
     /// repmgr: PostgreSQL, and the other nodes of its cluster.
     Repmgr(Repmgr),
+    /// pg_auto_failover: PostgreSQL, and the monitor of its cluster.
+    PgAutoFailover(PgAutoFailover),
     /// PostgreSQL itself.
     Postgres(Postgres),
     /// A port that clients reach, which knows no role.
@@ -50,9 +54,13 @@ pub struct Entry {
 }
 
 /// Every kind, in the order in which their words are listed; the first is that of a source that says none.
-pub static KINDS: [Entry; 6] = [
+pub static KINDS: [Entry; 7] = [
     Entry { profile: &patroni::PROFILE, read: |t, _| patroni::read(t).map(Kind::Patroni) },
     Entry { profile: &repmgr::PROFILE, read: |t, c| repmgr::read(t, c).map(Kind::Repmgr) },
+    Entry {
+        profile: &pg_auto_failover::PROFILE,
+        read: |t, c| pg_auto_failover::read(t, c).map(Kind::PgAutoFailover),
+    },
     Entry { profile: &postgres::PROFILE, read: |t, c| postgres::read(t, c).map(Kind::Postgres) },
     Entry { profile: &tcp::PROFILE, read: |t, _| tcp::read(t).map(Kind::Tcp) },
     Entry { profile: &command::PROFILE, read: |t, _| command::read(t).map(Kind::Command) },
@@ -65,6 +73,7 @@ impl Kind {
         match self {
             Self::Patroni(patroni) => patroni,
             Self::Repmgr(repmgr) => repmgr,
+            Self::PgAutoFailover(pg_auto_failover) => pg_auto_failover,
             Self::Postgres(postgres) => postgres,
             Self::Tcp(tcp) => tcp,
             Self::Command(command) => command,
@@ -77,6 +86,7 @@ impl Kind {
         match self {
             Self::Patroni(patroni) => patroni,
             Self::Repmgr(repmgr) => repmgr,
+            Self::PgAutoFailover(pg_auto_failover) => pg_auto_failover,
             Self::Postgres(postgres) => postgres,
             Self::Tcp(tcp) => tcp,
             Self::Command(command) => command,

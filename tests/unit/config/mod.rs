@@ -1,5 +1,6 @@
 //! The configuration: what is read, and the exact words of what is refused.
 
+mod auto_failover;
 mod exposure;
 mod flags;
 mod nodes;
