@@ -84,9 +84,9 @@ impl fmt::Display for Objection {
                 "the server writes timeline {writes}, but its row in the monitor is about one on \
                  timeline {reported}"
             ),
-            Self::OtherServer(Difference::System) => f.write_str(
-                "the server has another system identifier than its row in the monitor",
-            ),
+            Self::OtherServer(Difference::System) => {
+                f.write_str("the server has another system identifier than its row in the monitor")
+            }
         }
     }
 }
@@ -156,10 +156,9 @@ pub fn objects(
     }
     let newer = |row: &&Row| row.timeline > own.timeline;
     match others().find(newer) {
-        Some(row) => Err(Objection::NewerTimeline {
-            node: Arc::clone(&row.name),
-            timeline: row.timeline,
-        }),
+        Some(row) => {
+            Err(Objection::NewerTimeline { node: Arc::clone(&row.name), timeline: row.timeline })
+        }
         None => Ok(()),
     }
 }

@@ -346,9 +346,7 @@ impl Reason {
             | Self::UpstreamSilent(_)
             | Self::ReplayPaused
             | Self::Stale
-            | Self::Monitor(
-                Objection::NoRow | Objection::NotRunning | Objection::OtherServer(_),
-            )
+            | Self::Monitor(Objection::NoRow | Objection::NotRunning | Objection::OtherServer(_))
             | Self::Failed(_) => Some(Alarm::Warning),
             _ => None,
         }

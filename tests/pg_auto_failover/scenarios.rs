@@ -22,22 +22,24 @@ const THREE: Setting = Setting { nodes: 3, ..TWO };
 const STANDBYS: Setting = Setting { monitor_lost: "standbys", ..TWO };
 
 /// Most scenarios in one way or the other.
-const USUAL: Scenario = Scenario {
-    name: "",
-    quick: false,
-    setting: TWO,
-    fools_the_advice: false,
-    play: switched,
-};
+const USUAL: Scenario =
+    Scenario { name: "", quick: false, setting: TWO, fools_the_advice: false, play: switched };
 
 /// Longer than anything that was READY is held.
 const LONG: Duration = Duration::from_secs(30);
 
 /// Everything, in the order of the table.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "switchover and back", quick: true, ..USUAL },
-    Scenario { name: "silent cut, heal", quick: true, fools_the_advice: true, play: cut, ..USUAL },
-    Scenario { name: "monitor restarted", quick: true, play: monitor_restarted, ..USUAL },
+    Scenario {
+        name: "restart, switchover, cut",
+        quick: true,
+        fools_the_advice: true,
+        play: restarted_switched_cut,
+        ..USUAL
+    },
+    Scenario { name: "switchover and back", ..USUAL },
+    Scenario { name: "silent cut, heal", fools_the_advice: true, play: cut, ..USUAL },
+    Scenario { name: "monitor restarted", play: monitor_restarted, ..USUAL },
     Scenario { name: "reset cut", fools_the_advice: true, play: rejected, ..USUAL },
     Scenario {
         name: "cut from the monitor only",
@@ -85,6 +87,22 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario { name: "three: host killed", setting: THREE, play: host_lost, ..USUAL },
 ];
+
+/// On one cluster, since it takes half a minute to make one.
+fn restarted_switched_cut(stage: &mut Stage) -> u8 {
+    monitor_restarted(stage);
+    stage.wait_replica(2, "READY");
+    stage.cluster.autoctl(&["perform", "switchover"]);
+    stage.wait_new_primary(1);
+    stage.cluster.wait_state(1, "secondary");
+    stage.cluster.wait_state(2, "primary");
+    stage.wait_replica(1, "READY");
+    stage.wait_replica(2, "MAINT");
+    stage.fault();
+    stage.cluster.cut(2, 1);
+    stage.cluster.cut(2, MONITOR);
+    stage.wait_new_primary(2)
+}
 
 /// To node 2 and back.
 fn switched(stage: &mut Stage) -> u8 {

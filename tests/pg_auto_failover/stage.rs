@@ -117,7 +117,8 @@ impl Stage {
         let cluster = Cluster::start(&ground, setting.nodes, SQL);
         let mut roles = BTreeMap::new();
         for id in cluster.ids() {
-            let agents = [AGENT_PORT, AGENT_PORT + 1].map(|port| SocketAddr::from((host(id), port)));
+            let agents =
+                [AGENT_PORT, AGENT_PORT + 1].map(|port| SocketAddr::from((host(id), port)));
             let space = cluster.node(id).space();
             let name = format!("rolecall{id}");
             let text = config(id, setting);
@@ -129,7 +130,8 @@ impl Stage {
         }
         let client = cluster.net().space(CLIENT);
         let (_, program) = haproxies().swap_remove(0);
-        let haproxy = Haproxy::start_in(Some(client), &ground, &program, CFG.as_ref(), &addresses());
+        let haproxy =
+            Haproxy::start_in(Some(client), &ground, &program, CFG.as_ref(), &addresses());
         let look = |id: &u8| {
             let agent = SocketAddr::from((host(*id), AGENT_PORT));
             let space = cluster.node(*id).space();
@@ -277,7 +279,8 @@ impl Stage {
     /// How long after the monitor had node `id` as the new primary it was READY; `None` where it was before.
     pub fn ready_after(&self, id: u8, zero: Stamp) -> Option<Duration> {
         let has = |said: &&Said| {
-            let both = |(n, states): &(u8, String)| *n == id && states == "wait_primary>wait_primary";
+            let both =
+                |(n, states): &(u8, String)| *n == id && states == "wait_primary>wait_primary";
             said.at >= zero && said.states.iter().any(both)
         };
         let from = self.said.all().iter().find(has)?.at;

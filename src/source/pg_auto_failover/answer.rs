@@ -78,7 +78,9 @@ struct Node {
 pub fn rows(text: &str) -> Result<Vec<Row>, SourceError> {
     let malformed = |what: &str| SourceError::new(ErrorKind::Malformed, what);
     let nodes: Vec<Node> = serde_json::from_str(text).map_err(|error| {
-        malformed(&format!("the rows of the monitor are not as pg_auto_failover writes them: {error}"))
+        malformed(&format!(
+            "the rows of the monitor are not as pg_auto_failover writes them: {error}"
+        ))
     })?;
     if nodes.len() > MAX_ROWS {
         let what = format!("the group has {} nodes, expected {MAX_ROWS} at most", nodes.len());
@@ -131,7 +133,8 @@ pub fn followers(text: &str) -> Result<Vec<Follower>, SourceError> {
     })?;
     if followers.len() > MAX_FOLLOWERS {
         let count = followers.len();
-        let what = format_args!("the server has {count} standbys, expected {MAX_FOLLOWERS} at most");
+        let what =
+            format_args!("the server has {count} standbys, expected {MAX_FOLLOWERS} at most");
         return Err(SourceError::new(ErrorKind::TooLong, what));
     }
     Ok(followers)

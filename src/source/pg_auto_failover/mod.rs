@@ -36,8 +36,8 @@ use crate::source::pg::{Connector, column};
 use crate::source::resolve::Resolver;
 use crate::source::role_source::RoleSource;
 
-pub use answer::{MAX_FOLLOWERS, MAX_ROWS};
 use answer::{Listed, followers};
+pub use answer::{MAX_FOLLOWERS, MAX_ROWS};
 use followed::{REPLIES_WITHIN, Replies};
 
 /// How long after a change of the group it is looked at quickly: one change of a failover follows another.
@@ -91,7 +91,8 @@ impl PgAutoFailover {
         let (monitor, server) =
             (hosts(&settings.monitor, resolver.clone())?, hosts(&settings.server, resolver)?);
         let more: &[&str] = if server.must_agree() { &[STARTED] } else { &[] };
-        let started = if monitor.must_agree() { format!(",\n       {STARTED}") } else { String::new() };
+        let started =
+            if monitor.must_agree() { format!(",\n       {STARTED}") } else { String::new() };
         let of_monitor = query::of_monitor(&settings.node, &settings.formation, &started);
         let node = match &settings.node {
             config::NodeKey::Id(id) => format!("node {id}"),
@@ -199,7 +200,8 @@ impl PgAutoFailover {
         self.role = seen.role;
         let streaming = told.followers.as_deref().map(followers).transpose()?;
         self.replies.note(began, &streaming.unwrap_or_default());
-        let nothing = || SourceError::new(ErrorKind::MonitorOld, "the monitor has said nothing yet");
+        let nothing =
+            || SourceError::new(ErrorKind::MonitorOld, "the monitor has said nothing yet");
         let monitored = match self.monitored(began, told.system, lost.clone()) {
             Some(monitored) => Arc::new(monitored),
             None => return Err(lost.unwrap_or_else(nothing)),
@@ -272,10 +274,8 @@ fn listed_members(node: &str, listed: &Listed) -> Result<Members, Failure> {
         return Err(Failure::new(Exit::Config, what).hint(hint));
     }
     let there = listed.rows.iter().filter(|row| row.goal != NodeState::Dropped);
-    let member = |row: &Row| Member {
-        name: row.name.to_string(),
-        at: (row.host.to_string(), row.port),
-    };
+    let member =
+        |row: &Row| Member { name: row.name.to_string(), at: (row.host.to_string(), row.port) };
     Ok(Members { from: FROM, servers: there.map(member).collect(), left_out: Vec::new() })
 }
 
@@ -305,9 +305,8 @@ async fn ask_monitor(hosts: &mut Hosts, query: &Arc<str>) -> Result<Listed, Sour
 }
 
 async fn ask_server(hosts: &mut Hosts, query: &Arc<str>) -> Result<Told, SourceError> {
-    let read = |row: &SqlRow| {
-        Ok((RoleRow::read(row)?, column(row, "system")?, column(row, "followers")?))
-    };
+    let read =
+        |row: &SqlRow| Ok((RoleRow::read(row)?, column(row, "system")?, column(row, "followers")?));
     let ((role, system, followers), expiry) = ask(hosts, query, read).await?;
     Ok(Told { role, system, followers, expiry })
 }

@@ -3,7 +3,7 @@
 //! [`recorded`] goes through what was recorded of real clusters, [`model`] through the states of a monitor, its keepers
 //! and its operators; this file has the table of what each fact alone does.
 
-
+mod model;
 mod recorded;
 
 use std::sync::Arc;
@@ -169,7 +169,11 @@ fn both_states_must_take_writes() {
             let rows = vec![a_row(1, *reported, *goal)];
             let seen = seen(Role::Primary, said(rows, at(1.0)));
             let yes = verdict(at(1.0), at(1.0), seen, Role::Primary).state == State::Ready;
-            assert_eq!(yes, reported.takes_writes() && goal.takes_writes(), "{reported:?}>{goal:?}");
+            assert_eq!(
+                yes,
+                reported.takes_writes() && goal.takes_writes(),
+                "{reported:?}>{goal:?}"
+            );
             ready += u32::from(yes);
         }
     }
@@ -193,7 +197,8 @@ fn a_replica_serves_while_both_states_are_secondary() {
 fn a_lost_monitor_ends_a_yes_after_hold() {
     let lost = SourceError::new(ErrorKind::NoMonitor, "in a test");
     let state = |now: f64, change: fn(&mut Monitored)| {
-        let mut said = Monitored { lost: Some(lost.clone()), ..said(primary_and_secondary(), at(100.0)) };
+        let mut said =
+            Monitored { lost: Some(lost.clone()), ..said(primary_and_secondary(), at(100.0)) };
         change(&mut said);
         let verdict = verdict(at(now), at(now - 0.1), seen(Role::Primary, said), Role::Primary);
         (verdict.state, verdict.reason.label())

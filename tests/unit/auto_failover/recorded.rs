@@ -85,8 +85,7 @@ fn never_two_and_never_one_that_refuses_writes() {
         assert!(moments.len() > 3, "{file}");
         for moment in &moments {
             for beside in [true, false] {
-                let yes: Vec<usize> =
-                    (0..2).filter(|node| named(moment, *node, beside)).collect();
+                let yes: Vec<usize> = (0..2).filter(|node| named(moment, *node, beside)).collect();
                 assert!(yes.len() <= 1, "{file} at {} s: {yes:?}", moment.seconds);
                 let refuses = |node: &&usize| {
                     matches!(moment.servers[**node], Server::Promoting | Server::Recovery)
@@ -108,7 +107,8 @@ fn the_old_primary_goes_before_its_server_does_and_the_new_one_comes_with_its_fi
         ("switchover-then-host-lost", 0, 3.0, Some(3.3), 1, 4.5, 4.5),
     ] {
         let moments = moments(file);
-        let first = |is: &dyn Fn(&Moment) -> bool| moments.iter().find(|m| is(m)).map(|m| m.seconds);
+        let first =
+            |is: &dyn Fn(&Moment) -> bool| moments.iter().find(|m| is(m)).map(|m| m.seconds);
         assert_eq!(first(&|m| !named(m, old, false)), Some(gone), "{file}");
         assert_eq!(first(&|m| m.servers[old] == Server::Down), stopped, "{file}");
         assert_eq!(first(&|m| m.servers[new] == Server::Writable), Some(writes), "{file}");
@@ -142,12 +142,10 @@ fn a_monitor_that_was_away_vouches_for_nobody_at_first() {
 /// What people are told to ask instead, on the same moments.
 #[test]
 fn the_usual_advice_is_fooled_in_each_of_them() {
-    let two = |m: &&Moment| {
-        m.servers.iter().all(|s| matches!(s, Server::Writable | Server::Promoting))
-    };
-    let stopped = |m: &&Moment| {
-        m.get_primary.is_some_and(|node| m.servers[node] != Server::Writable)
-    };
+    let two =
+        |m: &&Moment| m.servers.iter().all(|s| matches!(s, Server::Writable | Server::Promoting));
+    let stopped =
+        |m: &&Moment| m.get_primary.is_some_and(|node| m.servers[node] != Server::Writable);
     for file in ["whole-partition", "cut-from-the-monitor", "keeper-killed-then-cut"] {
         assert!(moments(file).iter().any(|m| two(&m)), "{file}: two are out of recovery");
     }
