@@ -91,7 +91,7 @@ impl NodeState {
     }
 
     /// Whether a node in this state takes writes (`CanTakeWritesInState` of the monitor; its documentation adds
-    /// prepare_maintenance, where the server is stopped, and lacks join_primary).
+    /// `prepare_maintenance`, where the server is stopped, and lacks `join_primary`).
     pub fn takes_writes(self) -> bool {
         matches!(
             self,

@@ -101,10 +101,7 @@ impl Reason {
                  bring the consensus store back",
             ),
             Self::ServesIn(_, Circumstance::PendingRestart) => Some("patronictl restart"),
-            Self::ServesIn(_, Circumstance::Unwatched) => Some(
-                "bring the monitor back: without it no failover can happen; rolecall status shows \
-                 how the poll of the monitor failed",
-            ),
+            Self::ServesIn(_, Circumstance::Unwatched) => Some("start the monitor again"),
             Self::Monitor(objection) => Some(objection.hint()),
             Self::Stale => Some("rolecall's polls do not end in time: see its log"),
             _ => None,

@@ -90,6 +90,7 @@ pub const ALL: &[Scenario] = &[
 
 /// On one cluster, since it takes half a minute to make one.
 fn restarted_switched_cut(stage: &mut Stage) -> u8 {
+    stage.members_are_printed();
     monitor_restarted(stage);
     stage.wait_replica(2, "READY");
     stage.cluster.autoctl(&["perform", "switchover"]);

@@ -9,10 +9,11 @@ use rolecall::look::stamp::Stamp;
 use crate::fixtures::auto_failover::{CLIENT, Cluster, MONITOR, PATIENCE, monitor_conninfo};
 use crate::fixtures::ledger::{Series, lost, none_and_two, who_when};
 use crate::fixtures::netns::host;
+use crate::fixtures::process::run;
 use crate::fixtures::rows::{Row, Taken, writer};
 use crate::fixtures::{
     AGENT_PORT, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, Recorder, Rolecall, Sample,
-    Session, checker, eventually, haproxies, held, now, sampler,
+    Session, checker, command, eventually, haproxies, held, now, sampler,
 };
 use crate::table::Line;
 
@@ -73,7 +74,7 @@ pub struct Stage {
     pub cluster: Cluster,
     began: Stamp,
     fault: Option<Stamp>,
-    _ground: Ground,
+    ground: Ground,
 }
 
 /// The configuration of the rolecall beside node `id`.
@@ -155,7 +156,7 @@ impl Stage {
             cluster,
             began,
             fault,
-            _ground: ground,
+            ground,
         };
         stage.wait_ready(1);
         stage.wait_row(1);
@@ -235,6 +236,17 @@ impl Stage {
             let heard = space.inside(|| crate::fixtures::ask(agent, ANSWER_WITHIN)).heard;
             if heard == wanted { Ok(()) } else { Err(heard) }
         });
+    }
+
+    /// Asserts that `rolecall haproxy` on node 1 prints a server for each node.
+    pub fn members_are_printed(&self) {
+        let mut print = command(env!("CARGO_BIN_EXE_rolecall").as_ref(), None);
+        print.arg("--config").arg(self.ground.dir().join("rolecall1.toml")).arg("haproxy");
+        let printed = run(self.cluster.node(1).space().command(&print));
+        for id in self.cluster.ids() {
+            let server = format!("server node{id} {}:{PG_PORT}", host(id));
+            assert!(printed.contains(&server), "no {server} in\n{printed}");
+        }
     }
 
     /// Ends the looking on and counts. The rows that count are those of node `primary`.

@@ -64,7 +64,7 @@ pub struct PgAutoFailover {
     /// The node's own server.
     pub server: Postgres,
     /// The monitor; with the password of the server, where its own string has none.
-    pub monitor: Postgres,
+    pub monitor: Box<Postgres>,
     /// The formation that the node belongs to.
     pub formation: String,
     /// Which of its nodes this is.
@@ -106,15 +106,15 @@ impl Settings for PgAutoFailover {
 
     fn client_certificate(&self) -> Option<&ClientCertificate> {
         let of = |server: &'_ Postgres| server.conninfo.tls.client.is_some();
-        let shown = if of(&self.monitor) { &self.monitor } else { &self.server };
+        let shown = if of(&self.monitor) { &*self.monitor } else { &self.server };
         shown.conninfo.tls.client.as_ref()
     }
 
     /// Whoever answers for the monitor says who the primary is.
     fn exposure(&self) -> Option<Exposure> {
         let far = |server: &&Postgres| !server.conninfo.places().all(Place::is_here);
-        let risks = [&self.monitor, &self.server].into_iter().filter(far);
-        let risk = risks.filter_map(|server| server.risk(Risk::Role)).next();
+        let mut risks = [&*self.monitor, &self.server].into_iter().filter(far);
+        let risk = risks.find_map(|server| server.risk(Risk::Role));
         risk.map(|risk| Exposure::of_login(PROFILE.word, risk))
     }
 
@@ -140,7 +140,7 @@ pub(crate) fn read(table: &Table<'_>, credentials: Option<&Path>) -> Option<PgAu
     let (formation, lost) = rest(table);
     let node = node(table);
     let server = server?;
-    let monitor = Postgres { conninfo: monitor?, password: server.password.clone() };
+    let monitor = Box::new(Postgres { conninfo: monitor?, password: server.password.clone() });
     Some(PgAutoFailover { server, monitor, formation: formation?, node: node?, lost: lost? })
 }
 

@@ -86,10 +86,10 @@ impl PgAutoFailover {
         source: &config::Source,
         resolver: Resolver,
     ) -> Result<Self, SourceError> {
-        let within = source.timeout - source.timeout / 8;
+        let within = source.timeout * 7 / 8;
         let hosts = |server, resolver| Connector::each(server, within, resolver).map(Hosts::own);
         let (monitor, server) =
-            (hosts(&settings.monitor, resolver.clone())?, hosts(&settings.server, resolver)?);
+            (hosts(&*settings.monitor, resolver.clone())?, hosts(&settings.server, resolver)?);
         let more: &[&str] = if server.must_agree() { &[STARTED] } else { &[] };
         let started =
             if monitor.must_agree() { format!(",\n       {STARTED}") } else { String::new() };
