@@ -62,7 +62,7 @@ seeds() {
 # The words of its format, and the longest input that it reads.
 options() {
     case $1 in
-    patroni) echo -dict=fuzz/dictionaries/json.dict -max_len=66000 ;;
+    patroni | pg_auto_failover_rows) echo -dict=fuzz/dictionaries/json.dict -max_len=66000 ;;
     repmgr_nodes) echo -dict=fuzz/dictionaries/conninfo.dict -max_len=66000 ;;
     record | orders | control) echo -dict=fuzz/dictionaries/json.dict -max_len=8192 ;;
     conninfo | pgpass) echo -dict=fuzz/dictionaries/conninfo.dict -max_len=4096 ;;

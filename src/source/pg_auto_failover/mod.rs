@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use crate::config::{self, MonitorLost};
 use crate::host::clock::Clock;
 use crate::host::failure::{Exit, Failure};
+use crate::host::seldom::Seldom;
 use crate::look::auto_failover::{Known, Monitored, NodeState, Row, Settled};
 use crate::look::error::{ErrorKind, SourceError};
 use crate::look::measure;
@@ -69,6 +70,9 @@ pub struct PgAutoFailover {
     /// What the server last was.
     role: Option<Role>,
     told_hidden: bool,
+    /// How the monitor was last said to be lost, and how seldom that is said.
+    told_lost: Option<ErrorKind>,
+    warnings: Seldom,
 }
 
 /// What the server said.
@@ -114,6 +118,8 @@ impl PgAutoFailover {
             replies: Replies::default(),
             role: None,
             told_hidden: false,
+            told_lost: None,
+            warnings: Seldom::default(),
         })
     }
 
@@ -174,6 +180,22 @@ impl PgAutoFailover {
                 primary_demote_timeout = %waits,
                 "primary_demote_timeout was read from the monitor, and `hold` ends before it"
             );
+        }
+    }
+
+    /// Says when the monitor is lost, in another way than before, and when it is back.
+    fn tell_lost(&mut self, now: Stamp, lost: Option<&SourceError>) {
+        let kind = lost.map(|error| error.kind);
+        if self.told_lost == kind || self.warnings.may(now).is_none() {
+            return;
+        }
+        self.told_lost = kind;
+        match lost {
+            Some(error) => {
+                let (label, hint) = (error.kind.label(), error.kind.hint());
+                warn!(error = label, hint, "the monitor does not vouch for the node: {error}");
+            }
+            None => info!("the monitor vouches for the node again"),
         }
     }
 
@@ -247,6 +269,7 @@ impl RoleSource for PgAutoFailover {
             Ok(listed) => self.hear(began, listed),
             Err(error) => Some(of_the_monitor(&error)),
         };
+        self.tell_lost(began, lost.as_ref());
         match told {
             Ok(told) => self.seen(began, &told, lost),
             Err(error) => self.unseen(began, error, lost),

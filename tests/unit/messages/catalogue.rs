@@ -30,7 +30,7 @@ const EXITS: [(&str, &str); 5] = [
 const REPEATED: [&str; 4] = ["{warning}", "{what}", "\\n", "{kind}"];
 
 /// What reasons say whose text is made of more than one literal.
-const REASONS: [(&str, &str); 8] = [
+const REASONS: [(&str, &str); 15] = [
     ("lag_bytes", "{lag} behind, more than max_lag {limit}"),
     ("lag_time", "{lag} behind, more than max_lag_time {limit}"),
     ("serves", "is {role}"),
@@ -39,6 +39,20 @@ const REASONS: [(&str, &str); 8] = [
     ("ordered_ready", "ordered ready by {by}: {why}"),
     ("ordered_drain", "ordered drain by {by}: {why}"),
     ("ordered_maint", "ordered maint by {by}: {why}"),
+    ("monitor_no_row", "the monitor has no row for this node"),
+    ("monitor_state", "the monitor has it as {reported} and wants it to be {goal}"),
+    (
+        "monitor_condemned",
+        "the monitor has it as {reported} and wants it to be {goal}, but the server takes writes",
+    ),
+    ("monitor_not_running", "its keeper reported to the monitor that PostgreSQL does not run"),
+    ("monitor_rival", "the monitor wants node {node} to take writes"),
+    ("monitor_newer_timeline", "node {node} reported a newer timeline ({timeline}) to the monitor"),
+    (
+        "monitor_other_server",
+        "the server writes timeline {writes}, but its row in the monitor is about one on timeline \
+         {reported}",
+    ),
 ];
 
 struct Why {

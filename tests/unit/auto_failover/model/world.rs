@@ -1,12 +1,6 @@
-//! A model of a monitor, its keepers and its operators, walked by chance: whatever befalls them, two nodes are never READY.
-//!
-//! What was not played on a real cluster is here above all: `drop node --force` while the node lives, its name used again by
-//! another host, a monitor replaced by a second one while the first lives on, a monitor restored from a backup, and three
-//! nodes of which one must still report how far it came (`guard_data_loss`). An update of pg_auto_failover is a monitor
-//! that is away for a moment. Left out is what docs/pg_auto_failover.md excepts: a node dropped by force while the
-//! monitor cannot reach it.
-//!
-//! Each guard of the rule that is taken away must be missed: the walks then find two.
+//! The world of the model: monitors, hosts, and what may befall them, in steps.
+
+use std::sync::Arc;
 
 use rolecall::look::auto_failover::{Known, Monitored, NodeState, Row};
 use rolecall::look::error::{ErrorKind, SourceError};
@@ -18,16 +12,9 @@ use rolecall::verdict::decide::decide;
 use rolecall::verdict::standing::Standing;
 use rolecall::verdict::state::State;
 
-use super::{MOST_HOLD, SYSTEM, policy};
-
-use std::sync::Arc;
-use std::time::Duration;
-
-/// One step is half a second: a rolecall looks each time, a keeper every other time.
-const STEP: Duration = Duration::from_millis(500);
-
-/// Steps of a walk: ten minutes.
-const STEPS: u64 = 1200;
+use super::super::{MOST_HOLD, SYSTEM, policy};
+use super::host::{Host, Server};
+use super::{STEP, Without};
 
 /// The monitor's times, in steps: a node is unhealthy after 20 s, an old primary is given up after 30 s, a server is
 /// checked every 5 s.
@@ -37,47 +24,6 @@ const CHECK: u64 = 10;
 
 /// Three nodes at first, and a host that a node may be made on later.
 const HOSTS: usize = 4;
-
-/// A guard that is taken away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Without {
-    Nothing,
-    /// The monitor's own check of a server is enough.
-    OthersReports,
-    /// The timelines are not compared.
-    Timelines,
-    /// The hold has no end that the monitor's times give it.
-    HoldsEnd,
-    /// The node's own server is not asked.
-    OwnServer,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Server {
-    Down,
-    Recovery,
-    Promoting,
-    Writable,
-}
-
-struct Host {
-    name: String,
-    up: bool,
-    keeper: bool,
-    /// From the monitors and the other hosts.
-    cut: bool,
-    server: Server,
-    timeline: u32,
-    /// What its data directory would be if it were started as it lies.
-    was_primary: bool,
-    state: NodeState,
-    registered: bool,
-    /// Which monitor its rolecall asks.
-    asks: usize,
-    known: Known,
-    snapshot: Snapshot,
-    skipped: bool,
-}
 
 #[derive(Clone)]
 struct Entry {
@@ -100,19 +46,19 @@ struct Monitor {
     rows: Vec<Entry>,
 }
 
-struct World {
+pub struct World {
     now: u64,
     chance: u64,
     hosts: Vec<Host>,
     monitors: Vec<Monitor>,
     backup: Option<Vec<Entry>>,
     next_id: i64,
-    story: Vec<String>,
+    pub story: Vec<String>,
     without: Without,
 }
 
 impl World {
-    fn new(seed: u64, without: Without) -> Self {
+    pub fn new(seed: u64, without: Without) -> Self {
         let host = |n: usize| Host {
             name: format!("n{n}"),
             up: true,
@@ -183,7 +129,7 @@ impl World {
         self.monitors.last_mut().unwrap()
     }
 
-    fn tell(&mut self, what: String) {
+    pub fn tell(&mut self, what: String) {
         self.story.push(format!("{} s: {what}", self.now / 2));
     }
 
@@ -479,7 +425,7 @@ impl World {
         Some(if rows.iter().any(|row| *row.name == *host.name) { rows } else { Vec::new() })
     }
 
-    fn ready(&self) -> Vec<usize> {
+    pub fn ready(&self) -> Vec<usize> {
         let mut policy = policy(Role::Primary);
         if self.without == Without::HoldsEnd {
             policy.trust[0].hold = STEP * 10_000;
@@ -493,7 +439,7 @@ impl World {
         (0..HOSTS).filter(says).collect()
     }
 
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         self.now += 1;
         self.fate();
         self.monitors_check();
@@ -503,91 +449,10 @@ impl World {
     }
 }
 
-impl Host {
-    /// What its keeper does for this goal; what it does not know how to reach it does not.
-    fn obey(&mut self, goal: NodeState, newest: u32) {
-        use NodeState::{
-            Catchingup, DemoteTimeout, Demoted, Draining, PreparePromotion, Primary, ReportLsn,
-            Secondary, StopReplication, WaitPrimary,
-        };
-        match (self.state, goal) {
-            (_, Draining | DemoteTimeout | Demoted) => {
-                self.server = Server::Down;
-                self.state = if goal == Draining { DemoteTimeout } else { goal };
-            }
-            (Demoted | Catchingup, Catchingup) => {
-                (self.server, self.was_primary, self.timeline) = (Server::Recovery, false, newest);
-                self.state = goal;
-            }
-            (Catchingup | ReportLsn | Secondary, Secondary) => {
-                self.timeline = newest;
-                (self.server, self.was_primary) = (Server::Recovery, false);
-                self.state = goal;
-            }
-            (Secondary | ReportLsn, ReportLsn) => self.state = goal,
-            (ReportLsn, PreparePromotion) => {
-                (self.server, self.was_primary) = (Server::Promoting, true);
-                self.timeline = newest + 1;
-                self.state = goal;
-            }
-            (PreparePromotion, StopReplication) => self.state = goal,
-            (StopReplication | WaitPrimary | Primary, WaitPrimary | Primary) => {
-                self.server = Server::Writable;
-                self.state = goal;
-            }
-            _ => {}
-        }
-    }
-}
-
 fn moment(step: u64) -> Stamp {
     Stamp::new(STEP * u32::try_from(step).unwrap())
 }
 
 fn fails(kind: ErrorKind) -> SourceError {
     SourceError::new(kind, "in a model")
-}
-
-/// Walks so many times; how many steps had somebody READY, and the first story in which two were.
-fn walks(count: u64, without: Without) -> (u64, Option<(u64, Vec<String>)>) {
-    let mut served = 0;
-    for seed in 1..=count {
-        let mut world = World::new(seed, without);
-        for _ in 0..STEPS {
-            world.step();
-            match world.ready().len() {
-                0 => {}
-                1 => served += 1,
-                _ => {
-                    let ready = world.ready();
-                    world.tell(format!("{ready:?} are READY"));
-                    return (served, Some((seed, world.story)));
-                }
-            }
-        }
-    }
-    (served, None)
-}
-
-fn whole() -> bool {
-    std::env::var_os("ROLECALL_ALL").is_some_and(|v| v == "1")
-}
-
-#[test]
-fn two_are_never_ready_whatever_befalls_monitor_keepers_and_hosts() {
-    let count = if whole() { 4000 } else { 120 };
-    let (served, two) = walks(count, Without::Nothing);
-    assert!(two.is_none(), "{:#?}", two.unwrap());
-    // Most of what befalls them is lasting: what is served is no measure, and it must not be nothing.
-    assert!(served > count * STEPS / 20, "{served} steps of {}", count * STEPS);
-}
-
-#[test]
-fn each_guard_that_is_taken_away_is_missed() {
-    for without in
-        [Without::OthersReports, Without::Timelines, Without::HoldsEnd, Without::OwnServer]
-    {
-        let (_, two) = walks(4000, without);
-        assert!(two.is_some(), "{without:?} is not missed");
-    }
 }
