@@ -171,7 +171,8 @@ impl World {
             9 => self.replace_monitor(),
             10 => {
                 let old = self.backup.replace(self.monitors.last().unwrap().rows.clone());
-                if let Some(rows) = old.filter(|_| self.one_in(2)) {
+                if let Some(mut rows) = old.filter(|_| self.one_in(2)) {
+                    rows.retain(|row| self.hosts[row.host].registered);
                     self.current().rows = rows;
                     self.tell("monitor restored".to_owned());
                 }
@@ -364,15 +365,13 @@ impl World {
                 }
                 None => Some(fails(ErrorKind::NoMonitor)),
             };
-            let asked = without != Without::OwnServer;
-            let server = if asked { host.server } else { Server::Writable };
-            let look = match server {
+            let look = match host.server {
                 Server::Down => Err(fails(ErrorKind::ServerDown)),
                 server => {
                     let role =
                         if server == Server::Recovery { Role::Replica } else { Role::Primary };
-                    let timeline = Some(Timeline(host.timeline))
-                        .filter(|_| asked && without != Without::Timelines);
+                    let timeline =
+                        Some(Timeline(host.timeline)).filter(|_| without != Without::Timelines);
                     let most_hold =
                         if without == Without::HoldsEnd { STEP * 10_000 } else { MOST_HOLD };
                     let said = Monitored {
