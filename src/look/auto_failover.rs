@@ -313,18 +313,18 @@ pub(crate) mod tests {
         let other = a_row(2, NodeState::Secondary);
         let silent = |row: &Row| Row { reported_ago: Duration::from_secs(61), ..row.clone() };
         let vouched = |own: Row, others: &[Row]| {
-            let rows = [&[own.clone()], others].concat();
+            let rows = [std::slice::from_ref(&own), others].concat();
             vouched_for(&rows, &own)
         };
         assert!(vouched(own.clone(), &[]));
         assert!(vouched(own.clone(), &[silent(&other)]));
         // Its keeper is dead, and its server is not.
-        assert!(vouched(silent(&own), &[other.clone()]));
+        assert!(vouched(silent(&own), std::slice::from_ref(&other)));
         assert!(vouched(silent(&own), &[]));
         let unreached = Row { healthy: false, ..silent(&own) };
-        assert!(!vouched(unreached, &[other.clone()]));
+        assert!(!vouched(unreached, std::slice::from_ref(&other)));
         let checked_long_ago = Row { checked_ago: Duration::from_secs(10), ..silent(&own) };
-        assert!(!vouched(checked_long_ago, &[other.clone()]));
+        assert!(!vouched(checked_long_ago, std::slice::from_ref(&other)));
         // Nobody reports to this monitor any more.
         assert!(!vouched(silent(&own), &[silent(&other)]));
         let at_the_limit = Row { reported_ago: Duration::from_secs(5), healthy: false, ..own };

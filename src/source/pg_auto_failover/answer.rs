@@ -15,7 +15,7 @@ use crate::source::pg::column;
 pub const MAX_ROWS: usize = 128;
 
 /// Most standbys of a server that are read (`max_wal_senders` is 262143 at most, and 10 where nobody set it).
-pub const MAX_FOLLOWERS: usize = 1024;
+pub const MAX_FOLLOWERS: usize = 1000;
 
 /// Bytes of a node's name and of its host; DNS has 253.
 const MOST_NAME: usize = 255;

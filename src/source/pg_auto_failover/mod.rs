@@ -190,12 +190,11 @@ impl PgAutoFailover {
             return;
         }
         self.told_lost = kind;
-        match lost {
-            Some(error) => {
-                let (label, hint) = (error.kind.label(), error.kind.hint());
-                warn!(error = label, hint, "the monitor does not vouch for the node: {error}");
-            }
-            None => info!("the monitor vouches for the node again"),
+        if let Some(error) = lost {
+            let (label, hint) = (error.kind.label(), error.kind.hint());
+            warn!(error = label, hint, "the monitor does not vouch for the node: {error}");
+        } else {
+            info!("the monitor vouches for the node again");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What was recorded of real clusters (tests/data/pg_auto_failover), judged look by look, with the same rolecall beside
+//! What was recorded of real clusters (`tests/data/pg_auto_failover`), judged look by look, with the same rolecall beside
 //! each node and in one place for both.
 
 use std::fs;

@@ -85,7 +85,7 @@ command line: --url: a source of kind `postgres` has no such key
     let flags = Flags { source: Some("patrony".to_owned()), ..Flags::default() };
     let wanted = "\
 command line: --source: `patrony` is not a known value
-  expected: one of patroni, repmgr, postgres, tcp, command, static
+  expected: one of patroni, repmgr, pg_auto_failover, postgres, tcp, command, static
   hint: did you mean `patroni`?
 ";
     assert_eq!(printed(&refused("", &flags)), wanted);

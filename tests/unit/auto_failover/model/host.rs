@@ -11,6 +11,7 @@ pub enum Server {
     Writable,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact that changes by itself")]
 pub struct Host {
     pub name: String,
     pub up: bool,
@@ -51,13 +52,14 @@ impl Host {
                 (self.server, self.was_primary) = (Server::Recovery, false);
                 self.state = goal;
             }
-            (Secondary | ReportLsn, ReportLsn) => self.state = goal,
+            (Secondary | ReportLsn, ReportLsn) | (PreparePromotion, StopReplication) => {
+                self.state = goal;
+            }
             (ReportLsn, PreparePromotion) => {
                 (self.server, self.was_primary) = (Server::Promoting, true);
                 self.timeline = newest + 1;
                 self.state = goal;
             }
-            (PreparePromotion, StopReplication) => self.state = goal,
             (StopReplication | WaitPrimary | Primary, WaitPrimary | Primary) => {
                 self.server = Server::Writable;
                 self.state = goal;

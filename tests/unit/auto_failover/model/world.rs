@@ -129,7 +129,7 @@ impl World {
         self.monitors.last_mut().unwrap()
     }
 
-    pub fn tell(&mut self, what: String) {
+    pub fn tell(&mut self, what: &str) {
         self.story.push(format!("{} s: {what}", self.now / 2));
     }
 
@@ -142,29 +142,29 @@ impl World {
         match self.below(12) {
             0 | 1 => {
                 self.hosts[n].cut = !self.hosts[n].cut;
-                self.tell(format!("cut {n}: {}", self.hosts[n].cut));
+                self.tell(&format!("cut {n}: {}", self.hosts[n].cut));
             }
             2 => {
                 self.hosts[n].keeper = !self.hosts[n].keeper && self.hosts[n].up;
-                self.tell(format!("keeper {n}: {}", self.hosts[n].keeper));
+                self.tell(&format!("keeper {n}: {}", self.hosts[n].keeper));
             }
             3 => {
                 let host = &mut self.hosts[n];
                 (host.up, host.keeper, host.server) = (!host.up, !host.up, Server::Down);
-                self.tell(format!("host {n}: {}", self.hosts[n].up));
+                self.tell(&format!("host {n}: {}", self.hosts[n].up));
             }
             4 => {
                 let host = &mut self.hosts[n];
                 if host.up && !host.keeper && host.server == Server::Down {
                     host.server =
                         if host.was_primary { Server::Writable } else { Server::Recovery };
-                    self.tell(format!("server {n} started by hand"));
+                    self.tell(&format!("server {n} started by hand"));
                 }
             }
             5 => {
                 let up = !self.current().up;
                 self.current().up = up;
-                self.tell(format!("monitor: {up}"));
+                self.tell(&format!("monitor: {up}"));
             }
             6 | 7 => self.switch_over(),
             8 => self.drop_by_force(n),
@@ -174,7 +174,7 @@ impl World {
                 if let Some(mut rows) = old.filter(|_| self.one_in(2)) {
                     rows.retain(|row| self.hosts[row.host].registered);
                     self.current().rows = rows;
-                    self.tell("monitor restored".to_owned());
+                    self.tell("monitor restored");
                 }
             }
             _ => {
@@ -194,7 +194,7 @@ impl World {
         let primary = monitor.rows.iter_mut().find(|e| e.goal.takes_writes());
         let Some(primary) = primary.filter(|e| e.reported.takes_writes()) else { return };
         (primary.goal, primary.goal_at) = (NodeState::Draining, now);
-        self.tell("switchover".to_owned());
+        self.tell("switchover");
         self.elect();
     }
 
@@ -219,7 +219,7 @@ impl World {
         }
         self.current().rows.retain(|row| row.host != n);
         self.hosts[n].registered = false;
-        self.tell(format!("drop {n} by force"));
+        self.tell(&format!("drop {n} by force"));
         if !self.current().rows.iter().any(|row| row.goal.takes_writes()) {
             self.elect();
         }
@@ -232,16 +232,16 @@ impl World {
             (host.state, host.timeline) = (NodeState::Secondary, primary.timeline);
             host.registered = true;
             let mut entry = self.entry(spare);
-            entry.name = self.hosts[n].name.clone();
-            self.hosts[spare].name = entry.name.clone();
+            entry.name.clone_from(&self.hosts[n].name);
+            self.hosts[spare].name.clone_from(&entry.name);
             self.hosts[spare].asks = last;
             self.current().rows.push(entry);
-            self.tell(format!("{spare} has the name of {n}"));
+            self.tell(&format!("{spare} has the name of {n}"));
         }
     }
 
     /// The first one lives on, and goes on checking servers; rolecalls follow one by one.
-    fn replace_monitor(&mut self) {
+    pub fn replace_monitor(&mut self) {
         let calm = self.current().rows.iter().all(|row| row.goal == row.reported);
         let cut = self.hosts.iter().any(|host| host.registered && (host.cut || !host.keeper));
         if !calm || cut || !self.current().up || self.monitors.len() > 2 {
@@ -249,7 +249,7 @@ impl World {
         }
         let new = self.current().clone();
         self.monitors.push(new);
-        self.tell("second monitor".to_owned());
+        self.tell("second monitor");
     }
 
     fn monitors_check(&mut self) {
