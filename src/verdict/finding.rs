@@ -180,8 +180,9 @@ impl<'a> Case<'a> {
             return Some(Finding::No(Reason::Monitor(objection)));
         }
         let stands = self.vouched_until(said).is_some_and(|until| self.now <= until);
-        // That they follow is no older than a look: a candidate leaves before it is promoted.
-        let young = self.now.since(began) <= self.trust.look;
+        // That they follow is no older than two looks, which a silent monitor makes as long as they may be: a candidate
+        // leaves before it is promoted.
+        let young = self.now.since(began) <= 2 * self.trust.look;
         let goes_on = young && role == Role::Primary && said.followed == Some(true);
         (!stands && !goes_on).then(|| self.silent(Reason::Failed(monitor::unvouched(said))))
     }

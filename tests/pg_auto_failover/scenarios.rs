@@ -177,15 +177,22 @@ fn monitor_gone(stage: &mut Stage) -> u8 {
     1
 }
 
-/// The primary goes on, until its standby is lost, too.
+/// The primary goes on, until its standby is lost, too; the monitor refuses at first, and then its host is silent.
 fn monitor_gone_standbys(stage: &mut Stage) -> u8 {
     stage.fault();
     stage.cluster.monitor.crash();
+    stage.look_on(LONG);
+    for node in [1, 2] {
+        stage.cluster.cut(node, MONITOR);
+    }
     stage.look_on(2 * LONG);
     stage.always_ready(1);
     stage.cluster.cut(1, 2);
     stage.wait_maint(1);
     stage.cluster.heal(1, 2);
+    for node in [1, 2] {
+        stage.cluster.heal(node, MONITOR);
+    }
     stage.cluster.monitor.start();
     stage.wait_ready(1);
     1

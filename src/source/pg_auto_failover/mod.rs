@@ -61,6 +61,8 @@ pub struct PgAutoFailover {
     /// The configured `hold`, and what is added to it until HAProxy has forgotten the last READY.
     hold: Duration,
     beside: Duration,
+    /// Interval and timeout.
+    look: Duration,
     known: Known,
     /// How long the monitor waits before it lets another node take writes; `None` before it was heard.
     demotes_after: Option<Duration>,
@@ -112,6 +114,7 @@ impl PgAutoFailover {
             within,
             hold: source.hold,
             beside: source.beside,
+            look: source.rhythm().look(),
             known: Known::default(),
             demotes_after: None,
             changed_at: None,
@@ -148,7 +151,8 @@ impl PgAutoFailover {
     fn monitored(&self, now: Stamp, system: i64, lost: Option<SourceError>) -> Option<Monitored> {
         let known = self.known.clone();
         let most_hold = most_hold(self.demotes_after?, self.beside);
-        let within = REPLIES_WITHIN.min(most_hold);
+        // What they replied is used for two looks more, of which `most_hold` has left out one.
+        let within = REPLIES_WITHIN.min(most_hold.saturating_sub(self.look));
         let followed = match (self.lost, known.me) {
             (MonitorLost::Standbys, Some(me)) => {
                 Some(self.replies.all(now, &known.rows, me, within))
