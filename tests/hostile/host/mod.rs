@@ -38,10 +38,11 @@ const FEWEST: usize = 20;
 
 /// A rolecall whose node is a healthy primary, with every door open and with folders as systemd gives them.
 struct Host {
-    ground: Ground,
     rolecall: Rolecall,
     name: &'static str,
     _patroni: Server,
+    /// The last to go: its addresses are free only once nobody listens there.
+    ground: Ground,
 }
 
 impl Host {
@@ -109,7 +110,7 @@ impl Host {
         if let Some((space, _)) = space {
             rolecall = rolecall.inside(space);
         }
-        Self { ground, rolecall, name, _patroni: patroni }
+        Self { rolecall, name, _patroni: patroni, ground }
     }
 
     fn path(&self, name: &str) -> PathBuf {
