@@ -1,10 +1,13 @@
 //! docs/proof.md says what the trials that are kept in the repository showed, and its pictures can be read.
 
+use std::collections::BTreeSet;
+
+use crate::fixtures::host_faults::{ALL, table};
 use crate::fixtures::ledger::prove as prove_the_ledger;
 use crate::fixtures::nemesis::prove as prove_the_counting;
 use crate::fixtures::page_part::{holds, of_the_tree, text_of};
 use crate::fixtures::proof::page;
-use crate::fixtures::timeline::{PALETTE, contrast};
+use crate::fixtures::timeline::{PALETTE, contrast, slug};
 
 /// The trials, one a line.
 const TRIALS: &str = "tests/data/proof.jsonl";
@@ -21,13 +24,25 @@ fn the_page_has_the_tables_of_the_trials_that_are_kept() {
 }
 
 #[test]
-fn every_picture_of_the_page_is_there_and_is_told_in_words() {
+fn the_page_has_the_host_faults_that_were_measured() {
+    holds("docs/host-faults.md", "host faults", &table());
+    for fault in &ALL {
+        let text = text_of(fault.file);
+        assert!(text.contains(&format!("fn {}(", fault.test)), "{}: {}", fault.file, fault.test);
+    }
+}
+
+#[test]
+fn each_fault_that_is_drawn_has_a_picture_that_is_told_in_words() {
     let page = text_of(PAGE);
     let pictures: Vec<&str> =
         page.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
-    let pictures: Vec<&str> =
+    let pictures: BTreeSet<&str> =
         pictures.into_iter().filter(|link| link.starts_with("timelines/")).collect();
-    assert_eq!(pictures.len(), 10, "{pictures:?}");
+    let faults = text_of("tests/data/timelines.txt");
+    let wanted: Vec<String> =
+        faults.lines().map(|fault| format!("timelines/{}.svg", slug(fault))).collect();
+    assert_eq!(pictures, wanted.iter().map(String::as_str).collect());
     for picture in pictures {
         let text = text_of(&format!("docs/{picture}"));
         for part in ["<title id=\"title\">", "<desc id=\"desc\">", "prefers-color-scheme: dark"] {

@@ -1,6 +1,7 @@
 //! What can befall the daemon's own host while the node is a healthy primary: disks, limits, the network, clocks and
 //! processes. docs/host-faults.md has them all in a table, which `make proof` writes with the figures of its run.
 
+mod certificates;
 mod clocks;
 mod cpu;
 mod disks;
@@ -40,7 +41,7 @@ const FEWEST: usize = 20;
 struct Host {
     rolecall: Rolecall,
     name: &'static str,
-    _patroni: Server,
+    _patroni: Option<Server>,
     /// The last to go: its addresses are free only once nobody listens there.
     ground: Ground,
 }
@@ -84,6 +85,19 @@ impl Host {
         line: &str,
         space: Option<(&Space, SocketAddr)>,
     ) -> Self {
+        let source = format!("kind = \"patroni\"\nurl = \"{url}\"");
+        Self::with_source(name, ground, Some(patroni), &source, line, space)
+    }
+
+    /// The same with another source.
+    fn with_source(
+        name: &'static str,
+        ground: Ground,
+        patroni: Option<Server>,
+        source: &str,
+        line: &str,
+        space: Option<(&Space, SocketAddr)>,
+    ) -> Self {
         let agent = space.map_or_else(|| ground.addr(1, AGENT_PORT), |(_, agent)| agent);
         let http = SocketAddr::new(agent.ip(), HTTP_PORT);
         let (state, run) = (ground.dir().join("state"), ground.dir().join("run"));
@@ -93,7 +107,7 @@ impl Host {
         let config = format!(
             "[control]\nsocket = \"{run}/control.sock\"\nstate = \"{state}/orders.json\"\n\
              [http]\nlisten = \"{http}\"\n\
-             [source]\nkind = \"patroni\"\nurl = \"{url}\"\ninterval = \"200ms\"\n\
+             [source]\n{source}\ninterval = \"200ms\"\n\
              timeout = \"500ms\"\nhold = \"1s\"\n\
              [[service]]\nname = \"primary\"\nroles = [\"primary\"]\nlisten = \"{agent}\"\n",
             run = run.display(),
