@@ -38,10 +38,10 @@ fn each_fault_that_is_drawn_has_a_picture_that_is_told_in_words() {
     let pictures: Vec<&str> =
         page.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
     let pictures: BTreeSet<&str> =
-        pictures.into_iter().filter(|link| link.starts_with("timelines/")).collect();
+        pictures.into_iter().filter(|link| link.starts_with("timeline-")).collect();
     let faults = text_of("tests/data/timelines.txt");
     let wanted: Vec<String> =
-        faults.lines().map(|fault| format!("timelines/{}.svg", slug(fault))).collect();
+        faults.lines().map(|fault| format!("timeline-{}.svg", slug(fault))).collect();
     assert_eq!(pictures, wanted.iter().map(String::as_str).collect());
     for picture in pictures {
         let text = text_of(&format!("docs/{picture}"));

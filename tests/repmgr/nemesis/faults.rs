@@ -7,10 +7,8 @@ use rustix::process::Signal;
 use super::Round;
 use crate::fixtures::Shutdown;
 use crate::fixtures::measuring::said;
+use crate::fixtures::proof::ONLY_FAULT;
 use crate::fixtures::repmgr::{CLIENT, WITNESS};
-
-/// The name of the one fault that is tried; unset, all are.
-const ONLY: &str = "ROLECALL_PROVE_FAULT";
 
 /// One thing that befalls a cluster.
 pub struct Fault {
@@ -154,7 +152,7 @@ pub const ALL: [Fault; 25] = [
 impl Round {
     /// One of them by chance, or the one that the environment names.
     pub fn choose(&mut self) -> &'static Fault {
-        let named = said(ONLY);
+        let named = said(ONLY_FAULT);
         let named = |fault: &&Fault| named.as_ref().is_none_or(|named| fault.name == named);
         let all: Vec<&'static Fault> = ALL.iter().filter(named).collect();
         let weights: usize = all.iter().map(|fault| fault.weight).sum();
