@@ -1,7 +1,7 @@
 # rolecall: `make demo` shows it, `make test` proves it. Both install what they need on Debian 12 and
 # 13 and say what; with that present they need no root.
 
-.PHONY: help demo test test-all test-versions fuzz mutants sim soak prove bench bench-flip bench-failover bench-patroni man docs package packaging-ground test-packaging release-check
+.PHONY: help demo test test-all test-versions fuzz mutants sim soak prove proof bench bench-flip bench-failover bench-patroni man docs package packaging-ground test-packaging release-check
 
 help:
 	@echo "make demo        a repmgr cluster, rolecall and HAProxy through a failover and what follows, live"
@@ -17,6 +17,8 @@ help:
 	@echo "make soak        every door attacked at once while a healthy primary must be READY: MINUTES=30"
 	@echo "make prove       whatever befalls a cluster, by chance: HOURS=8 at most, SEED=1 for the first one, CLUSTERS=1 at"
 	@echo "                 a time, KINDS='3 + witness' alone; goes on where an earlier run stood"
+	@echo "                 FAULT='switchover' alone, TIMELINES=target/timelines draws each trial"
+	@echo "make proof       writes docs/proof.md and docs/host-faults.md from the trials and from a run of the faults of a host"
 	@echo "make package     .deb, .rpm and a static program, in target/packages"
 	@echo "make test-packaging  installs, upgrades, hangs and purges them on booted Debian 12 and 13; root"
 	@echo "make man         the manual pages anew, after a change of the command line"
@@ -60,6 +62,7 @@ test-all: test
 		ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test system || exit 1; \
 	done
 	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test haproxy
+	ROLECALL_ALL=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test hostile host::
 	ROLECALL_ALL=1 cargo test --locked --test repmgr
 	ROLECALL_ALL=1 cargo test --locked --test pg_auto_failover
 	ROLECALL_ALL=1 $(MODEL)
@@ -140,17 +143,31 @@ bench-patroni:
 	$(BENCH_PATRONI) ROLECALL_MINUTES=$(MINUTES) \
 		cargo test --release --locked --test patroni $(if $(STORIES),-- $(STORIES))
 
-# Each trial is written down when it is over. The tables are PROOF with .md at its end.
+# Each trial is written down when it is over. The tables are PROOF with .md at its end. A new PROOF begins with the
+# trials that are in the repository, and goes on from there.
 HOURS = 8
 SEED = 1
 PROOF = target/prove.jsonl
 KINDS =
+FAULT =
+TIMELINES =
+TRIALS = tests/data/proof.jsonl
 
 prove:
 	tests/tools/install.sh test
+	mkdir -p $(dir $(PROOF))
+	test -e $(PROOF) || cp $(TRIALS) $(PROOF)
 	ROLECALL_PROVE_MINUTES=$$(awk 'BEGIN { print int(60 * $(HOURS) + 0.5) }') ROLECALL_PROVE_SEED=$(SEED) \
 		ROLECALL_PROVE_CLUSTERS=$(CLUSTERS) ROLECALL_PROVE_FILE=$(PROOF) ROLECALL_REQUIRE_SYSTEM=1 \
+		ROLECALL_PROVE_FAULT='$(FAULT)' ROLECALL_TIMELINES=$(abspath $(TIMELINES)) \
 		cargo test --release --locked --test repmgr $(if $(KINDS),-- '$(KINDS)')
+
+# Takes the trials of PROOF into the repository, and writes docs/proof.md and docs/host-faults.md.
+proof:
+	tests/tools/install.sh test
+	test ! -e $(PROOF) || cp $(PROOF) $(TRIALS)
+	ROLECALL_ALL=1 ROLECALL_WRITE_PROOF=1 ROLECALL_REQUIRE_SYSTEM=1 cargo test --locked --test hostile host::
+	ROLECALL_WRITE_PROOF=1 cargo test --locked --test daemon proof::
 
 man:
 	ROLECALL_WRITE_MAN=1 cargo test --locked --test unit manual::

@@ -19,4 +19,5 @@ mod overview;
 mod packaging;
 mod page;
 mod prometheus;
+mod proof;
 mod readme;

@@ -7,6 +7,7 @@ mod dns;
 mod doors;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod host;
 mod keys;
 mod meanwhile;
 mod operators;

@@ -6,6 +6,8 @@ use rustix::process::Signal;
 
 use super::Round;
 use crate::fixtures::Shutdown;
+use crate::fixtures::measuring::said;
+use crate::fixtures::proof::ONLY_FAULT;
 use crate::fixtures::repmgr::{CLIENT, WITNESS};
 
 /// One thing that befalls a cluster.
@@ -148,17 +150,20 @@ pub const ALL: [Fault; 25] = [
 ];
 
 impl Round {
-    /// One of them by chance.
+    /// One of them by chance, or the one that the environment names.
     pub fn choose(&mut self) -> &'static Fault {
-        let all: usize = ALL.iter().map(|fault| fault.weight).sum();
-        let mut at = self.rng.below(all);
-        ALL.iter()
+        let named = said(ONLY_FAULT);
+        let named = |fault: &&Fault| named.as_ref().is_none_or(|named| fault.name == named);
+        let all: Vec<&'static Fault> = ALL.iter().filter(named).collect();
+        let weights: usize = all.iter().map(|fault| fault.weight).sum();
+        let mut at = self.rng.below(weights);
+        all.into_iter()
             .find(|fault| {
                 let chosen = at < fault.weight;
                 at = at.saturating_sub(fault.weight);
                 chosen
             })
-            .expect("the weights are of them all")
+            .expect("a fault of that name")
     }
 
     fn stop(&mut self, how: Shutdown) {

@@ -25,8 +25,10 @@ use crate::fixtures::netns::host;
 use crate::fixtures::repmgr::{DATA, PATIENCE, SECOND_CLIENT, Shape, WITNESS};
 use crate::fixtures::repmgr_template::Template;
 use crate::fixtures::rows::{Row, Taken, writer_after};
+use crate::fixtures::timeline::{self, Seen};
 use crate::fixtures::{
-    Beat, FRONT_PORT, Ground, Haproxy, Recorder, Sample, haproxies, now, sampler, timing,
+    Beat, FRONT_PORT, Ground, Haproxy, Recorder, Sample, find_postgres, haproxies, now, proof,
+    sampler, timing,
 };
 use crate::scenarios::FULL;
 use crate::stage::{Setting, Stage, addresses_at, built, is_ready};
@@ -85,6 +87,8 @@ pub fn wanted() -> Option<u64> {
 pub fn prove(template: &Template, minutes: u64, words: &[String]) -> ExitCode {
     crate::fixtures::nemesis::prove();
     let file = said(FILE).unwrap_or_else(|| "target/prove.jsonl".to_owned());
+    let repmgr = find_postgres().map(|bin| proof::version("repmgr", &bin.join("repmgr")));
+    proof::sign(Path::new(&file), repmgr.as_slice());
     let book = Mutex::new(Book::open(Path::new(&file)));
     let chosen: Vec<_> = CLUSTERS_TRIED
         .iter()
@@ -363,6 +367,9 @@ impl Round {
         let written: BTreeMap<u8, Series> =
             theirs.iter().filter_map(|(id, up)| Some((*id, both(up, out.get(id)?)))).collect();
         let rest = (0.0, two(&written, from, to), healthy(&self.usual.servers), 0.0);
+        let (own, usual) = ((&up[0], &own_rows[..]), (&theirs, &their_rows[..]));
+        let (primary, ready, kept) = (&out, &ready, &kept);
+        timeline::draw(entry, &Seen { from, to, primary, ready, own, usual, kept });
         entry.usual = one(&their_rows, &[theirs], rest);
     }
 

@@ -118,6 +118,9 @@ impl Usual {
         let servers = sampler(haproxy.stats());
         let usual = Self { rows, servers, _haproxy: haproxy, programs, _ground: ground };
         usual.wait_row();
+        // HAProxy takes each server for UP until three checks of it have failed.
+        let up = |sample: &Sample| sample.servers.values().filter(|server| server.is_up()).count();
+        usual.servers.wait(PATIENCE, "the primary alone is up", |sample| up(sample) == 1);
         usual
     }
 
