@@ -101,18 +101,21 @@ pub(crate) fn read(table: &Table<'_>, credentials: Option<&Path>) -> Option<Post
     conninfo.zip(password).map(|(conninfo, password)| Postgres { conninfo, password })
 }
 
+/// Reads the connection string under `key`, where it is there.
+pub(crate) fn conninfo_at(table: &Table<'_>, key: &'static str) -> Option<Conninfo> {
+    let read = |text: &str| {
+        conninfo::own(text)
+            .map_err(|error| Fault::new(error.problem.as_str(), CONNINFO, error.hint.as_str()))
+    };
+    table.take(key, string(CONNINFO, read))
+}
+
 /// Reads the keys, where they are there; no password's place only where a problem was reported.
 pub(crate) fn keys(
     table: &Table<'_>,
     credentials: Option<&Path>,
 ) -> (Option<Conninfo>, Option<PasswordFrom>) {
-    let conninfo = table.take(
-        "conninfo",
-        string(CONNINFO, |text| {
-            conninfo::own(text)
-                .map_err(|error| Fault::new(error.problem.as_str(), CONNINFO, error.hint.as_str()))
-        }),
-    );
+    let conninfo = conninfo_at(table, "conninfo");
     let passfile = table.take("passfile", string(PATH, path));
     let credential = table.take("password_credential", |value| from_credential(value, credentials));
     let (file, secret) = (table.has("passfile"), table.has("password_credential"));

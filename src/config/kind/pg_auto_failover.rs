@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::conninfo::{self, ClientCertificate, Conninfo};
+use crate::config::conninfo::{ClientCertificate, Conninfo};
 use crate::config::document::{Fault, Table};
 use crate::config::exposure::{Exposure, OpenFile, Risk};
 use crate::config::kind::settings::{
@@ -151,11 +151,7 @@ fn of_monitor(table: &Table<'_>) {
 }
 
 fn monitor(table: &Table<'_>) -> Option<Conninfo> {
-    let read = |text: &str| {
-        conninfo::own(text)
-            .map_err(|error| Fault::new(error.problem.as_str(), CONNINFO, error.hint.as_str()))
-    };
-    table.take("monitor", string(CONNINFO, read))
+    server::conninfo_at(table, "monitor")
 }
 
 /// `formation` and `monitor_lost`.

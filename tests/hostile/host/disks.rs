@@ -18,10 +18,7 @@ fn a_full_disk_stops_orders_and_no_answer() {
     let host = on_a_small_disk("a_full_disk_stops_orders_and_no_answer");
     let state = host.path("state").display().to_string();
     within(&host, &format!("cat /dev/zero >{state}/filler 2>/dev/null; ! echo x >>{state}/more"));
-    let asked = host.asked();
-    host.refuses();
-    asked.for_long();
-    asked.were_ready();
+    host.stays_ready_while(Host::refuses);
     within(&host, &format!("rm {state}/filler"));
     host.obeys();
 }
@@ -37,10 +34,7 @@ fn a_disk_without_inodes_stops_orders_and_no_answer() {
         &host,
         &format!("n=0; while mkdir {state}/d$n 2>/dev/null; do n=$((n+1)); done; [ $n -gt 9 ]"),
     );
-    let asked = host.asked();
-    host.refuses();
-    asked.for_long();
-    asked.were_ready();
+    host.stays_ready_while(Host::refuses);
     within(&host, &format!("rmdir {state}/d*"));
     host.obeys();
 }
@@ -54,10 +48,7 @@ fn a_disk_that_becomes_read_only_stops_orders_and_no_answer() {
     let state = host.path("state").display().to_string();
     // What is open for writing keeps the file system from it, so it is laid under a second mount.
     within(&host, &format!("mount --bind {state} {state} && mount -o remount,bind,ro {state}"));
-    let asked = host.asked();
-    host.refuses();
-    asked.for_long();
-    asked.were_ready();
+    host.stays_ready_while(Host::refuses);
     within(&host, &format!("umount {state}"));
     host.obeys();
 }
@@ -67,10 +58,7 @@ fn a_state_folder_that_is_gone_stops_orders_and_no_answer() {
     let host = Host::new("a_state_folder_that_is_gone_stops_orders_and_no_answer");
     let state = host.path("state");
     std::fs::remove_dir_all(&state).unwrap();
-    let asked = host.asked();
-    host.refuses();
-    asked.for_long();
-    asked.were_ready();
+    host.stays_ready_while(Host::refuses);
     std::fs::create_dir(&state).unwrap();
     host.obeys();
 }

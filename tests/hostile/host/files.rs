@@ -43,10 +43,7 @@ fn a_program_file_that_is_replaced_stops_nothing() {
     // As dpkg does it: another file takes the name.
     let other = ground.write("other", "#!/bin/sh\nexit 1\n");
     std::fs::rename(other, &copy).unwrap();
-    let asked = host.asked();
-    host.rolecall.reload();
-    asked.for_long();
-    asked.were_ready();
+    host.stays_ready_while(|host| host.rolecall.reload());
     host.obeys();
 }
 
@@ -70,10 +67,7 @@ fn a_working_directory_that_is_gone_changes_nothing() {
     let name = "a_working_directory_that_is_gone_changes_nothing";
     let host =
         Host::by(name, "mkdir RUN/here && cd RUN/here && rmdir RUN/here && exec PROGRAM \"$@\"");
-    let asked = host.asked();
-    host.rolecall.reload();
-    asked.for_long();
-    asked.were_ready();
+    host.stays_ready_while(|host| host.rolecall.reload());
     host.obeys();
 }
 
@@ -86,10 +80,7 @@ fn a_host_without_proc_and_dev_stops_nothing() {
     let line = format!("exec {} sh -c 'exec PROGRAM \"$@\"' sh \"$@\"", unshare(""));
     let host = Host::by(name, &line);
     within(&host, "mount -t tmpfs none /dev && mount -t tmpfs none /proc");
-    let asked = host.asked();
-    host.rolecall.reload();
-    asked.for_long();
-    asked.were_ready();
+    host.stays_ready_while(|host| host.rolecall.reload());
     host.obeys();
 }
 

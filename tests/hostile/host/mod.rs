@@ -190,7 +190,13 @@ impl Host {
 
     /// Asks for [`LONG`] and asserts that every answer was READY.
     fn stays_ready(&self) {
+        self.stays_ready_while(|_| ());
+    }
+
+    /// The same from before `it` is done.
+    fn stays_ready_while(&self, it: impl FnOnce(&Self)) {
         let asked = self.asked();
+        it(self);
         asked.for_long();
         asked.were_ready();
     }
