@@ -124,6 +124,8 @@ error_kinds! {
     NoBody => "no_body", "see Patroni's log: it answered 503 without the usual JSON";
     /// Patroni said 503 because it has just started: it has not judged yet whether the lock is its own.
     LockUnread => "lock_unread", "wait for the first round of Patroni's loop, and see its log";
+    /// Patroni said 200, and its loop makes no rounds: nobody renews the lock.
+    LoopHangs => "loop_hangs", "see Patroni's log and what its host waits for (disk, DNS); restart Patroni if it does not go on";
     /// The TLS handshake with Patroni failed.
     PatroniTls => "patroni_tls", "check `ca_file`, `server_name`, `cert_file` and `key_file`, and the certificates' names and dates";
     /// One side speaks TLS and the other does not.

@@ -50,8 +50,12 @@
 //!   comes late, so that it stands between two rounds `loop_wait` apart from both, and a store that is lost in the
 //!   round after it.
 //! * Failsafe mode, a cluster without a holder, any no: what was known is forgotten.
-//! * The loop hangs: the number stands still, the lease runs out, and silence then ends the yes at once. The
-//!   bound of before takes rounds for granted, and is not used then.
+//! * The loop hangs: the number stands still. The API goes on saying 200 until `ttl` is over by Patroni's wall
+//!   clock (`Ha.is_leader`), and for as much longer as that clock goes back meanwhile. Such a 200 is silence, so the yes
+//!   ends with the lease. The bound of before takes rounds for granted, and is not used then. Where somebody asks
+//!   for `/cluster` all the time as well, the number moves, and nobody sees that the loop hangs. Nor is it seen for
+//!   the length of a round where the process stood still for longer than its lock, its clock went back meanwhile, and
+//!   its first round after that hangs.
 //! * `ZooKeeper`'s lock lives with its session, which Patroni's client keeps up every `ttl / 3` whatever the
 //!   loop does, and up to 3.1 the loop of a leader need not speak with it: the lease then begins no later
 //!   than `ttl / 3` before the last look. `ZooKeeper` gives no session more than 20 ticks: [`MOST_TTL`](crate::look::patroni::MOST_TTL).
@@ -74,6 +78,10 @@ use crate::look::observation::Observation;
 use crate::look::patroni::{Patroni, Times};
 use crate::look::role::{Role, Timeline};
 use crate::look::stamp::Stamp;
+
+/// What is said of a 200 that no round stands behind.
+const HANGS: &str = "Patroni answered 200, but its loop has not read the consensus store for longer than a round may \
+                     take, so its leader lock may end";
 
 /// How much nearer than `loop_wait` two reads of the loop may seem: each is known to an interval of looks.
 const LOOKS: Duration = Duration::from_millis(1500);
@@ -126,11 +134,15 @@ pub struct Lease {
     gone: Option<Stamp>,
     /// When a process that has just started was first seen.
     started: Option<Stamp>,
+    /// What any answer said last of a read, the no of a leader too, and the look by which it was said first.
+    round: Option<(i64, Stamp)>,
+    /// The loop has been late since then.
+    late: bool,
 }
 
 impl Lease {
     /// Folds a look in that began and has finished at these moments. What it means is in the result: an
-    /// answer that says nothing of the lock is a failure ([`ErrorKind::LockUnread`]).
+    /// answer that says nothing of the lock is a failure ([`ErrorKind::LockUnread`], [`ErrorKind::LoopHangs`]).
     pub fn fold(
         &mut self,
         began: Stamp,
@@ -142,7 +154,7 @@ impl Lease {
                 if error.kind == ErrorKind::Refused && self.seen.is_some() {
                     self.gone = Some(began);
                 } else if error.kind == ErrorKind::NoBody {
-                    *self = Self::default();
+                    self.forget();
                 }
                 return Err(error);
             }
@@ -153,12 +165,17 @@ impl Lease {
                            the leader lock yet";
             return Err(SourceError::new(ErrorKind::LockUnread, started));
         }
+        self.hears_of_a_round(&seen, now);
         match leader(&seen) {
             Some((number, times)) => {
                 let timeline = seen.timeline;
                 self.leads(Seen { number, began, timeline }, now, times);
+                if times.is_some_and(|times| self.hangs(began, times)) {
+                    self.late = true;
+                    return Err(SourceError::new(ErrorKind::LoopHangs, HANGS));
+                }
             }
-            None => *self = Self::default(),
+            None => self.forget(),
         }
         Ok(seen)
     }
@@ -178,11 +195,11 @@ impl Lease {
         self.reads.iter().rev().take(OF_LATE).all(|read| read.apart)
     }
 
-    /// Whether the look that began at this moment found a loop that has made no round for longer than one may
-    /// take.
+    /// Whether the look that began at this moment, or one after it, found a loop that has made no round for longer
+    /// than one may take.
     pub fn hangs(&self, began: Stamp, times: Times) -> bool {
         let longest = times.loop_wait.max(times.retry_timeout) + LOOKS;
-        self.reads.last().is_some_and(|last| began.since(last.by) > longest)
+        self.late || self.round.is_some_and(|(_, by)| began.since(by) > longest)
     }
 
     /// The 503 of a process that is not the one that was seen as the leader, about the same server.
@@ -199,6 +216,19 @@ impl Lease {
 }
 
 impl Lease {
+    /// Nothing is known of the lock any more. A loop that hung before still hangs: Patroni's clock may go back after
+    /// its no, and it then says again that it leads.
+    fn forget(&mut self) {
+        *self = Self { round: self.round, late: self.late, ..Self::default() };
+    }
+
+    fn hears_of_a_round(&mut self, seen: &Observation, now: Stamp) {
+        let number = seen.patroni.and_then(|patroni| patroni.dcs_last_seen).filter(|n| *n > 0);
+        if number != self.round.map(|(number, _)| number) {
+            (self.round, self.late) = (number.map(|number| (number, now)), false);
+        }
+    }
+
     /// Folds in that Patroni said it leads.
     fn leads(&mut self, seen: Seen, now: Stamp, times: Option<Times>) {
         (self.process, self.started) = (self.gone.take().or(self.process), None);

@@ -161,9 +161,11 @@ fn a_read_that_comes_between_two_of_the_loop_is_not_counted_from() {
 
 #[test]
 fn a_loop_that_hangs_is_held_no_longer() {
-    let hangs = seen(steady(48_000, &[3, 13, 23]));
-    assert_eq!(held(&hangs), 0, "the lease has run out");
-    let mut silent = hangs;
+    let mut silent = seen(steady(48_000, &[3, 13, 23]));
+    // 13 was read after the look at 12.5 s.
+    let ends = 12_500 + 27_000;
+    assert_eq!(says_at(ends - 1, &silent, &policy(None)), State::Ready);
+    assert_eq!(says_at(ends + 1, &silent, &policy(None)), State::Unknown, "the lease has run out");
     silent.record_own(at(49_510), at(48_500), fails(ErrorKind::Timeout));
     assert_eq!(says_at(49_510, &silent, &policy(None)), State::Unknown);
 }
@@ -249,6 +251,24 @@ fn a_no_and_failsafe_mode_end_all_that_was_proven() {
         facts.record_own(at(36_010), at(36_000), Ok(says(true, 33)));
         assert_eq!(held(&facts), 5000, "{between:?}");
     }
+}
+
+/// Its loop hangs and its API says 200, for ever where its wall clock went back: the yes ends with the lease, as with
+/// silence.
+#[test]
+fn the_200_of_a_loop_that_hangs_is_silence() {
+    let mut facts = seen(steady(35_000, &[3, 13, 23, 33]));
+    let silent = facts.clone();
+    let ends = 35_000 + held(&silent);
+    for began in (35_500..ends + 5_000).step_by(500) {
+        facts.record_own(at(began + 1), at(began), Ok(says(true, 33)));
+        let state = says_at(began + 1, &facts, &policy(None));
+        assert_eq!(state == State::Ready, began < ends, "at {began}, the lease ends at {ends}");
+    }
+    assert_eq!(facts.own.failing().map(|(_, error)| error.kind), Some(ErrorKind::LoopHangs));
+    // A round has ended after all.
+    facts.record_own(at(ends + 6_001), at(ends + 6_000), Ok(says(true, 70)));
+    assert_eq!(says_at(ends + 6_001, &facts, &policy(None)), State::Ready);
 }
 
 /// A Patroni that is restarted: refused, then a 503 before its first round has ended, then 200.

@@ -137,6 +137,8 @@ struct Leader<'a> {
     lock_ends: u64,
     taken: Option<u64>,
     was_away: bool,
+    /// When its last round began, which never ends.
+    hangs_since: Option<u64>,
 }
 
 impl Leader<'_> {
@@ -169,7 +171,7 @@ impl Leader<'_> {
         }
         if std::mem::take(&mut self.was_away) && self.story.killed {
             // A new process: it knows nothing.
-            (self.round, self.next) = (Round::Sleeps, now + 200);
+            (self.round, self.next, self.hangs_since) = (Round::Sleeps, now + 200, None);
             (self.leads_until, self.failsafe, self.number) = (0, false, self.wall(now) / 1000);
         }
         if self.story.polled.is_some_and(|every| now.is_multiple_of(every / STEP * STEP)) {
@@ -191,6 +193,8 @@ impl Leader<'_> {
             Round::Works { until } if now >= until => {
                 if self.story.hangs_in.is_none_or(|round| self.rounds < round) {
                     self.round = Round::Renews { since: now, processed: None };
+                } else {
+                    self.hangs_since.get_or_insert(now);
                 }
             }
             Round::Renews { .. } => {
@@ -276,6 +280,7 @@ pub fn play(story: &Story) -> Played {
         lock_ends: 30_000,
         taken: None,
         was_away: false,
+        hangs_since: None,
     };
     let policy = policy(None);
     let mut facts = SourceFacts::default();
@@ -298,10 +303,16 @@ pub fn play(story: &Story) -> Played {
         let verdict = decide(at(now), std::slice::from_ref(&facts), Standing::default(), &policy);
         let began = facts.own.good().map_or(at(0), |(began, _)| began);
         let silence = at(now).since(began);
-        // Until then it is Patroni's own fresh word; and where its loop hangs and its clock is set back, that word
-        // is false while another has the lock.
-        let lied = leader.taken.is_some_and(|taken| at(taken) <= began);
-        if verdict.state == State::Ready && silence > ms(INTERVAL + TIMEOUT) && !lied {
+        // Until then it is Patroni's own fresh word, and that is false where its clock was set back and it has made no
+        // round since: not for longer than a round may take, and for no moment where the lease was known, as it is
+        // not soon after the process stood still. In failsafe mode the word of the other members stands behind it.
+        let round = story.times.loop_wait.max(story.times.retry_timeout) + ms(3000);
+        let stood = |since| story.away.0 <= now && since < story.away.1 + 60_000;
+        let hangs = leader.hangs_since.is_some_and(|since| {
+            at(now).since(at(since)) > round && !stood(since) && !story.failsafe
+        });
+        let fresh = silence <= ms(INTERVAL + TIMEOUT) && !hangs;
+        if verdict.state == State::Ready && !fresh {
             longest = longest.max(u64::try_from(silence.as_millis()).unwrap());
             if leader.taken.is_none() {
                 last_held = Some(now);
