@@ -13,13 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 // The body Patroni 4 gives for a leader, with the keys that rolecall reads and a few that it does not.
+#define SEEN "\"dcs_last_seen\": "
 static const char BODY[] =
     "{\"state\": \"running\", \"postmaster_start_time\": \"2025-01-01 00:00:00.000000+00:00\", \"role\": \"primary\", "
     "\"server_version\": 150014, \"xlog\": {\"location\": 67109200}, \"timeline\": 1, "
-    "\"dcs_last_seen\": 1735689600, \"database_system_identifier\": \"7400000000000000000\", "
+    SEEN "1735689600, \"database_system_identifier\": \"7400000000000000000\", "
     "\"patroni\": {\"version\": \"4.0.4\", \"scope\": \"bench\", \"name\": \"n1\"}}";
 
 enum {
@@ -31,6 +33,7 @@ enum {
 static enum { HEALTHY, HANG, DRIP } mode;
 static char response[sizeof BODY + 256];
 static size_t response_len;
+static size_t seen_at;  // where the digits of dcs_last_seen are
 
 static void die(const char *what) {
     perror(what);
@@ -58,11 +61,20 @@ static void drip(int client) {
     }
 }
 
+// The loop of a Patroni that is well reads its store again and again.
+static void answer(int client) {
+    char now[sizeof response], digits[16];
+    memcpy(now, response, response_len);
+    snprintf(digits, sizeof digits, "%010lld", (long long)time(NULL));
+    memcpy(now + seen_at, digits, 10);
+    if (send(client, now, response_len, MSG_NOSIGNAL) < 0) perror("send");
+}
+
 static void *serve(void *argument) {
     int client = (int)(intptr_t)argument;
     if (read_request(client)) {
         char scrap;
-        if (mode == HEALTHY && send(client, response, response_len, MSG_NOSIGNAL) < 0) perror("send");
+        if (mode == HEALTHY) answer(client);
         if (mode == DRIP) drip(client);
         if (mode == HANG) while (read(client, &scrap, 1) > 0) continue;
     }
@@ -81,6 +93,7 @@ int main(int argc, char **argv) {
     response_len = (size_t)snprintf(response, sizeof response,
                                     "HTTP/1.0 200 OK\r\nServer: BaseHTTP/0.6\r\nContent-Type: application/json\r\n"
                                     "Content-Length: %zu\r\n\r\n%s", sizeof BODY - 1, BODY);
+    seen_at = (size_t)(strstr(response, SEEN) - response) + strlen(SEEN);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
     int on = 1;
