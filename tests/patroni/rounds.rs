@@ -20,7 +20,7 @@ use crate::fixtures::patroni::{PATIENCE, Template};
 use crate::fixtures::{eventually, now, timing};
 use crate::restarts::lease_is_known;
 use crate::scenarios::LONG_ENOUGH;
-use crate::stage::{Callbacks, Setting, Stage, built};
+use crate::stage::{Setting, Stage, built};
 use crate::theirs::Beside;
 use book::{Book, Entry};
 use counted::Watch;
@@ -36,6 +36,9 @@ const VERSIONS: &str = "ROLECALL_VERSIONS";
 const CLUSTERS: &str = "ROLECALL_CLUSTERS";
 /// After so many minutes no cluster is started any more.
 const MINUTES: &str = "ROLECALL_MINUTES";
+
+/// How often each writer writes: at the usual pace one cluster takes a whole core, and its load would be measured.
+const WRITES_EVERY: Duration = Duration::from_millis(60);
 
 /// One cluster, each HAProxy, and who leads it.
 pub struct Round {
@@ -140,7 +143,7 @@ fn play(template: &Template, task: &Task<'_>, words: &[String], book: &Mutex<Boo
 
 impl Round {
     fn start(template: &Template, program: &Path, version: &str, nodes: u8) -> Self {
-        let setting = Setting { nodes, callbacks: Callbacks::None, ..Setting::USUAL };
+        let setting = Setting { nodes, every: WRITES_EVERY, ..Setting::USUAL };
         let stage = Stage::start_with(template, program, version, setting, &built());
         let beside = Beside::start(&stage);
         let mut round = Self { beside, stage, leader: 1 };

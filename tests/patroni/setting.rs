@@ -1,11 +1,12 @@
 //! What a scenario needs beside the cluster, and the configuration that follows from it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::certificates;
 use crate::fixtures::patroni::REST_PORT;
 use crate::fixtures::release::Release;
-use crate::fixtures::{AGENT_PORT, Ground, PG_PORT};
+use crate::fixtures::{AGENT_PORT, Ground, PG_PORT, rows};
 use crate::stage::REPLICA_PORT;
 
 const HOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/hooks/patroni-callback");
@@ -51,6 +52,8 @@ pub struct Setting {
     pub tls: bool,
     pub names: Names,
     pub callbacks: Callbacks,
+    /// How often each writer writes a row.
+    pub every: Duration,
 }
 
 impl Setting {
@@ -64,6 +67,7 @@ impl Setting {
         tls: false,
         names: Names::None,
         callbacks: Callbacks::None,
+        every: rows::EVERY,
     };
 }
 

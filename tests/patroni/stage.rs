@@ -17,7 +17,7 @@ use crate::fixtures::names;
 use crate::fixtures::patroni::{Cluster, PATIENCE, Shape, Template, numbers};
 use crate::fixtures::process::Proc;
 use crate::fixtures::release::Release;
-use crate::fixtures::rows::{Row, Taken, writer};
+use crate::fixtures::rows::{Row, Taken, writer_every};
 use crate::fixtures::timing::Took;
 use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, PgError, Recorder,
@@ -61,6 +61,8 @@ pub struct Stage {
     /// What else the scenario counted; ends its line.
     pub note: String,
     pub version: Vec<u32>,
+    /// How often each writer writes a row.
+    pub every: Duration,
     _names: Option<Proc>,
     pub ground: Ground,
 }
@@ -136,7 +138,7 @@ impl Stage {
         let writable = |id| (id, writable(ground.addr(id, PG_PORT)));
         let writable = ids.clone().map(writable).collect();
         let servers = sampler(haproxy.stats());
-        let rows = writer(ground.addr(CLIENT, FRONT_PORT));
+        let rows = writer_every(ground.addr(CLIENT, FRONT_PORT), 0, setting.every);
         let mut stage = Self {
             rows,
             answers,
@@ -151,6 +153,7 @@ impl Stage {
             fault: None,
             note: String::new(),
             version: numbers(version),
+            every: setting.every,
             _names: names,
             ground,
         };

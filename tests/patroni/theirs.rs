@@ -7,7 +7,7 @@ use std::time::Duration;
 use rolecall::look::stamp::Stamp;
 
 use crate::fixtures::patroni::{PATIENCE, REST_PORT};
-use crate::fixtures::rows::{Row, Taken, writer_after};
+use crate::fixtures::rows::{Row, Taken, writer_every};
 use crate::fixtures::{
     FRONT_PORT, Ground, Haproxy, PG_PORT, Recorder, Sample, Session, haproxies, now, sampler,
 };
@@ -126,7 +126,7 @@ impl Beside {
         let program: &Path = &haproxies()[0].1;
         let haproxy = Haproxy::start(&ground, program, &cfg, &[]);
         let beside = Self {
-            writes: writer_after(ground.addr(1, FRONT_PORT), ITS_ROWS),
+            writes: writer_every(ground.addr(1, FRONT_PORT), ITS_ROWS, stage.every),
             reads: Readers::start(ground.addr(1, READ_PORT)),
             own_reads: Readers::start(stage.read_front()),
             servers: sampler(haproxy.stats()),
