@@ -2,13 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::fixtures::process::run;
-use crate::fixtures::{Haproxy, missing};
+use crate::fixtures::{Ground, Haproxy, missing};
+use crate::{patterns, programs};
 
 const DROP_IN: &str = include_str!("../../haproxy/systemd.conf");
 /// Debian's own unit, of its package haproxy; under target/haproxy there are those of its later ones.
 const UNIT: &str = "lib/systemd/system/haproxy.service";
+
+/// Longer than socat waits by itself.
+const LATE: Duration = Duration::from_millis(1500);
 
 /// The file that is no configuration of HAProxy.
 pub const FILE: &str = "systemd.conf";
@@ -56,6 +61,35 @@ fn units() -> Vec<String> {
     let trees = std::fs::read_dir(trees).into_iter().flatten().map(|e| e.expect("entry").path());
     let roots = trees.map(|tree| tree.join("usr")).chain([PathBuf::from("/")]);
     roots.filter_map(|root| std::fs::read_to_string(root.join(UNIT)).ok()).collect()
+}
+
+/// A reload of a machine that is busy: socat by itself waits for half a second, and a new worker with half a state
+/// turns clients away, or sends who reads to the primary.
+#[test]
+fn the_state_is_saved_whole_though_haproxy_answers_late() {
+    let pattern = patterns::of("read-pool.cfg");
+    for (version, program) in programs() {
+        let ground = Ground::new();
+        let haproxy =
+            Haproxy::start(&ground, &program, &pattern.path(), &pattern.addresses(&ground));
+        before_reload(&haproxy);
+        let whole = servers_in(&haproxy);
+        assert_eq!(whole, 6, "three servers of two pools");
+        haproxy.freeze();
+        std::thread::scope(|scope| {
+            let saves = scope.spawn(|| before_reload(&haproxy));
+            std::thread::sleep(LATE);
+            haproxy.thaw();
+            saves.join().expect("the state is saved");
+        });
+        assert_eq!(servers_in(&haproxy), whole, "HAProxy {version} answered after {LATE:?}");
+    }
+}
+
+/// How many servers the state file has.
+fn servers_in(haproxy: &Haproxy) -> usize {
+    let state = std::fs::read_to_string(haproxy.paths().1).expect("the state file");
+    state.lines().filter(|line| line.contains(" postgres_r")).count()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::host::failure::{Exit, Failure};
 /// Time for a HAProxy to say all that it was asked.
 const ANSWER: Duration = Duration::from_secs(5);
 
-const PIPED: &str = r#"echo "show info;show stat;show servers state" | socat - /run/haproxy/admin.sock | rolecall status --haproxy -"#;
+const PIPED: &str = r#"echo "show info;show stat;show servers state" | socat -t 10 - /run/haproxy/admin.sock | rolecall status --haproxy -"#;
 
 /// Asks at the stats socket. Reads only: nothing of HAProxy's changes.
 ///
