@@ -53,9 +53,11 @@
 //! * The loop hangs: the number stands still. The API goes on saying 200 until `ttl` is over by Patroni's wall
 //!   clock (`Ha.is_leader`), and for as much longer as that clock goes back meanwhile. Such a 200 is silence, so the yes
 //!   ends with the lease. The bound of before takes rounds for granted, and is not used then. Where somebody asks
-//!   for `/cluster` all the time as well, the number moves, and nobody sees that the loop hangs. Nor is it seen for
-//!   the length of a round where the process stood still for longer than its lock, its clock went back meanwhile, and
-//!   its first round after that hangs.
+//!   for `/cluster` all the time as well, the number moves, and nobody sees that the loop hangs.
+//! * The process stood still for longer than its lock, and its clock went back meanwhile: it says 200 until its first
+//!   round after that has read the store, or for ever where that hangs. Its number moves, and less than our own clock:
+//!   such a round counts as old as it says, and is a hanging one. A clock that goes back by less than the longest
+//!   round meanwhile is not noticed.
 //! * `ZooKeeper`'s lock lives with its session, which Patroni's client keeps up every `ttl / 3` whatever the
 //!   loop does, and up to 3.1 the loop of a leader need not speak with it: the lease then begins no later
 //!   than `ttl / 3` before the last look. `ZooKeeper` gives no session more than 20 ticks: [`MOST_TTL`](crate::look::patroni::MOST_TTL).
@@ -120,6 +122,30 @@ struct Seen {
     timeline: Option<Timeline>,
 }
 
+/// A round of the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Round {
+    number: i64,
+    /// It began by this moment, so it can be late only after that.
+    by: Stamp,
+    /// The beginning of the last look that showed it.
+    shown: Stamp,
+}
+
+impl Round {
+    /// That of a look that began and has finished at these moments. Where looks showed nothing for a while, its own
+    /// number tells how long after the round before it was: one that is old by that is no better for having been seen
+    /// only now, and a clock that went back while Patroni stood still makes it old.
+    fn after(before: Option<Self>, number: i64, began: Stamp, now: Stamp) -> Self {
+        let by = before.map_or(now, |before| {
+            let seconds = u64::try_from(number.saturating_sub(before.number)).unwrap_or(0);
+            let told = before.by.plus(Duration::from_secs(seconds.saturating_add(1)));
+            told.max(before.shown).min(now)
+        });
+        Self { number, by, shown: began }
+    }
+}
+
 /// What is known of the lock of one Patroni, by its looks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lease {
@@ -134,8 +160,8 @@ pub struct Lease {
     gone: Option<Stamp>,
     /// When a process that has just started was first seen.
     started: Option<Stamp>,
-    /// What any answer said last of a read, the no of a leader too, and the look by which it was said first.
-    round: Option<(i64, Stamp)>,
+    /// The last round of the loop, by any answer, the no of a leader too.
+    round: Option<Round>,
     /// The loop has been late since then.
     late: bool,
 }
@@ -151,8 +177,10 @@ impl Lease {
     ) -> Result<Observation, SourceError> {
         let seen = match look {
             Err(error) => {
-                if error.kind == ErrorKind::Refused && self.seen.is_some() {
-                    self.gone = Some(began);
+                if error.kind == ErrorKind::Refused {
+                    // Another process has another loop.
+                    (self.round, self.late) = (None, false);
+                    self.gone = self.seen.map(|_| began);
                 } else if error.kind == ErrorKind::NoBody {
                     self.forget();
                 }
@@ -165,7 +193,7 @@ impl Lease {
                            the leader lock yet";
             return Err(SourceError::new(ErrorKind::LockUnread, started));
         }
-        self.hears_of_a_round(&seen, now);
+        self.hears_of_a_round(&seen, began, now);
         match leader(&seen) {
             Some((number, times)) => {
                 let timeline = seen.timeline;
@@ -199,7 +227,7 @@ impl Lease {
     /// than one may take.
     pub fn hangs(&self, began: Stamp, times: Times) -> bool {
         let longest = times.loop_wait.max(times.retry_timeout) + LOOKS;
-        self.late || self.round.is_some_and(|(_, by)| began.since(by) > longest)
+        self.late || self.round.is_some_and(|round| began.since(round.by) > longest)
     }
 
     /// The 503 of a process that is not the one that was seen as the leader, about the same server.
@@ -222,10 +250,14 @@ impl Lease {
         *self = Self { round: self.round, late: self.late, ..Self::default() };
     }
 
-    fn hears_of_a_round(&mut self, seen: &Observation, now: Stamp) {
+    fn hears_of_a_round(&mut self, seen: &Observation, began: Stamp, now: Stamp) {
         let number = seen.patroni.and_then(|patroni| patroni.dcs_last_seen).filter(|n| *n > 0);
-        if number != self.round.map(|(number, _)| number) {
-            (self.round, self.late) = (number.map(|number| (number, now)), false);
+        match &mut self.round {
+            Some(round) if number == Some(round.number) => round.shown = began,
+            before => {
+                *before = number.map(|number| Round::after(*before, number, began, now));
+                self.late = false;
+            }
         }
     }
 

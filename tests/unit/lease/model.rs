@@ -133,6 +133,8 @@ struct Leader<'a> {
     /// Until when its own clock lets it say that it leads.
     leads_until: i64,
     failsafe: bool,
+    /// Until when it does, whatever that clock says.
+    leads_truly_until: u64,
     /// The moment at which the store would let the lock go, and when another took it.
     lock_ends: u64,
     taken: Option<u64>,
@@ -231,6 +233,7 @@ impl Leader<'_> {
                 }
                 let ttl = i64::try_from(self.ttl()).unwrap();
                 (self.leads_until, self.failsafe) = (self.wall(now) + ttl, false);
+                self.leads_truly_until = now + self.ttl();
                 self.round = Round::Sleeps;
             }
             _ if now >= since + retry_timeout && self.story.failsafe => {
@@ -276,6 +279,7 @@ pub fn play(story: &Story) -> Played {
         next: 700,
         number: 0,
         leads_until: 0,
+        leads_truly_until: u64::MAX,
         failsafe: false,
         lock_ends: 30_000,
         taken: None,
@@ -304,14 +308,19 @@ pub fn play(story: &Story) -> Played {
         let began = facts.own.good().map_or(at(0), |(began, _)| began);
         let silence = at(now).since(began);
         // Until then it is Patroni's own fresh word, and that is false where its clock was set back and it has made no
-        // round since: not for longer than a round may take, and for no moment where the lease was known, as it is
-        // not soon after the process stood still. In failsafe mode the word of the other members stands behind it.
-        let round = story.times.loop_wait.max(story.times.retry_timeout) + ms(3000);
-        let stood = |since| story.away.0 <= now && since < story.away.1 + 60_000;
-        let hangs = leader.hangs_since.is_some_and(|since| {
-            at(now).since(at(since)) > round && !stood(since) && !story.failsafe
-        });
-        let fresh = silence <= ms(INTERVAL + TIMEOUT) && !hangs;
+        // round since: not for longer than a round may take, and for no moment where its number shows it. In failsafe
+        // mode the word of the other members stands behind it.
+        // Its beginning is known by the end of a look, and another look finds that it is late.
+        let looks = ms(TIMEOUT + 2 * (INTERVAL + story.answer));
+        let round = story.times.loop_wait.max(story.times.retry_timeout) + ms(1500) + looks;
+        let hangs = leader.hangs_since.is_some_and(|since| at(now).since(at(since)) > round);
+        let back = Duration::from_secs(u64::try_from(-story.step.1).unwrap_or(0));
+        // The last true word is known for one look.
+        let true_until = leader.leads_truly_until.saturating_add(INTERVAL + TIMEOUT);
+        let shown = story.step.0 <= story.away.1 && story.polled.is_none();
+        let lies = now > true_until && back > round && shown;
+        let doubtful = (hangs || lies) && !story.failsafe;
+        let fresh = silence <= ms(INTERVAL + TIMEOUT) && !doubtful;
         if verdict.state == State::Ready && !fresh {
             longest = longest.max(u64::try_from(silence.as_millis()).unwrap());
             if leader.taken.is_none() {
