@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use fixtures::patroni::{Cluster, PATIENCE, REST_PORT, Reachable, Shape, Template, patronis};
+use fixtures::patroni_store::Protocol;
 use fixtures::process::run;
 use fixtures::{
     Ground, Haproxy, Rolecall, Session, command, eventually, haproxies, lacks, lacks_haproxy,
@@ -88,7 +89,15 @@ impl Stage {
     fn start(template: &Template, program: &Path) -> Self {
         let ground = Ground::new();
         let program = program.to_owned();
-        let shape = Shape { nodes: 3, program, failsafe: false, tls: None, hook: None };
+        let shape = Shape {
+            nodes: 3,
+            program,
+            failsafe: false,
+            tls: None,
+            hook: None,
+            store: Protocol::Etcd3,
+            stepped_clock: false,
+        };
         let cluster = Cluster::start(&ground, template, shape);
         let text = config(&ground);
         let mut rolecall = Rolecall::new(&ground, "rolecall", ROLECALL, &text);

@@ -15,10 +15,10 @@ const LOCKS_END: Duration = Duration::from_secs(TTL + LOOP_WAIT + RETRY_TIMEOUT)
 pub fn without_failsafe(stage: &mut Stage) -> u8 {
     let session = stage.session();
     stage.fault();
-    stage.cluster.freeze_etcd();
+    stage.cluster.store.freeze();
     stage.wait_maint(1);
     stage.look_on(LONG_ENOUGH);
-    stage.cluster.thaw_etcd();
+    stage.cluster.store.thaw();
     let new = wait_anybody(stage);
     stage.wait_row(new);
     stage.look_on(LONG_ENOUGH);
@@ -31,11 +31,11 @@ pub fn without_failsafe(stage: &mut Stage) -> u8 {
 pub fn with_failsafe(stage: &mut Stage) -> u8 {
     let session = stage.session();
     stage.fault();
-    stage.cluster.freeze_etcd();
+    stage.cluster.store.freeze();
     stage.look_on(LOCKS_END + LONG_ENOUGH);
     stage.always_ready(1);
     let beats = session.stop();
-    stage.cluster.thaw_etcd();
+    stage.cluster.store.thaw();
     stage.look_on(LONG_ENOUGH);
     stage.wait_ready(1);
     stage.never_ready(2, None);
@@ -51,7 +51,7 @@ pub fn paused_and_two_writable(stage: &mut Stage) -> u8 {
     stage.fault();
     promote(stage);
     stage.look_on(LONG_ENOUGH);
-    stage.cluster.freeze_etcd();
+    stage.cluster.store.freeze();
     eventually(PATIENCE, "Patroni of n2 says that it leads", || {
         let said = stage.cluster.node(2).get("/primary").map_err(|e| e.to_string())?;
         if said.status == 200 { Ok(()) } else { Err(said.body) }
@@ -69,14 +69,14 @@ pub fn paused_and_two_writable(stage: &mut Stage) -> u8 {
 pub fn paused_and_lock_required(stage: &mut Stage) -> u8 {
     stage.cluster.pause(true);
     stage.fault();
-    stage.cluster.freeze_etcd();
+    stage.cluster.store.freeze();
     stage.wait_maint(1);
     let lost = now();
     promote(stage);
     stage.look_on(LOCKS_END);
     stage.never_ready(1, Some(lost));
     stage.never_ready(2, Some(lost));
-    stage.cluster.thaw_etcd();
+    stage.cluster.store.thaw();
     // Both are fit for it: it is whoever asks first.
     let new = wait_anybody(stage);
     stage.wait_row(new);
@@ -85,7 +85,7 @@ pub fn paused_and_lock_required(stage: &mut Stage) -> u8 {
 }
 
 /// Waits until one of the nodes, none of which is READY, is.
-fn wait_anybody(stage: &Stage) -> u8 {
+pub fn wait_anybody(stage: &Stage) -> u8 {
     eventually(PATIENCE, "somebody is READY", || {
         [1, 2].into_iter().find(|id| stage.is_ready_now(*id)).ok_or("nobody")
     })

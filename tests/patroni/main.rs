@@ -7,6 +7,7 @@
 
 mod beside;
 mod certificates;
+mod clocks;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod generated;
@@ -84,7 +85,9 @@ fn main() -> ExitCode {
                 [] => wanted.contains(&version.as_str()) && (all || scenario.quick),
                 words => words.iter().any(|w| name.contains(w.as_str())),
             };
-            if chosen {
+            if let Some(program) = scenario.setting.store.lacks().filter(|_| chosen) {
+                missing(program);
+            } else if chosen {
                 tasks.push(Task { name, version, program, scenario });
             } else {
                 left += 1;

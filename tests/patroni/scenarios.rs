@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::fixtures::patroni::PATIENCE;
+use crate::fixtures::patroni_store::Protocol;
 use crate::fixtures::{Beat, Server, eventually, now};
 use crate::generated;
-use crate::stage::{Names, Setting, Stage};
-use crate::{beside, lost_dcs, paused, restarts};
+use crate::stage::{Clock, Names, Setting, Stage};
+use crate::{beside, clocks, lost_dcs, paused, restarts};
 
 /// One story of a cluster.
 pub struct Scenario {
@@ -48,6 +49,10 @@ const USUAL: Scenario = Scenario {
     two: Two::Never,
     play: switchover,
 };
+
+const ZOOKEEPER: Setting = Setting { store: Protocol::ZooKeeper, ..Setting::USUAL };
+const ETCD2: Setting = Setting { store: Protocol::Etcd2, ..Setting::USUAL };
+const STEPPED_CLOCK: Setting = Setting { clock: Clock::Own, ..Setting::USUAL };
 
 /// Longer than rolecall's looks, HAProxy's checks and Patroni's loop together.
 pub const LONG_ENOUGH: Duration = Duration::from_secs(5);
@@ -218,6 +223,53 @@ pub const ALL: &[Scenario] = &[
         setting: Setting { keys: "require_lock = true", ..Setting::USUAL },
         fools_usual: true,
         play: lost_dcs::paused_and_lock_required,
+        ..USUAL
+    },
+    Scenario {
+        name: "clock set back while Patroni stands still",
+        quick: true,
+        fools_usual: true,
+        setting: STEPPED_CLOCK,
+        play: clocks::stepped_while_frozen,
+        ..USUAL
+    },
+    Scenario {
+        name: "clock set back while Patroni's loop hangs",
+        setting: STEPPED_CLOCK,
+        play: clocks::loop_hangs,
+        ..USUAL
+    },
+    Scenario { name: "clock set", setting: STEPPED_CLOCK, play: clocks::stepped, ..USUAL },
+    Scenario { name: "etcd v2, kill -9 of all", setting: ETCD2, play: killed_and_back, ..USUAL },
+    Scenario { name: "etcd v2, lost", setting: ETCD2, play: lost_dcs::without_failsafe, ..USUAL },
+    Scenario {
+        name: "etcd v2, SIGSTOP, CONT of Patroni",
+        setting: ETCD2,
+        play: patroni_frozen,
+        ..USUAL
+    },
+    Scenario {
+        name: "ZooKeeper, kill -9 of all",
+        setting: ZOOKEEPER,
+        play: killed_and_back,
+        ..USUAL
+    },
+    Scenario {
+        name: "ZooKeeper, lost",
+        setting: ZOOKEEPER,
+        play: lost_dcs::without_failsafe,
+        ..USUAL
+    },
+    Scenario {
+        name: "ZooKeeper, SIGSTOP, CONT of Patroni",
+        setting: ZOOKEEPER,
+        play: patroni_frozen,
+        ..USUAL
+    },
+    Scenario {
+        name: "ZooKeeper, SIGSTOP of Patroni for 7 s",
+        setting: ZOOKEEPER,
+        play: |stage| restarts::frozen(stage, 1),
         ..USUAL
     },
 ];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::certificates;
 use crate::fixtures::patroni::REST_PORT;
+use crate::fixtures::patroni_store::Protocol;
 use crate::fixtures::release::Release;
 use crate::fixtures::{AGENT_PORT, Ground, PG_PORT, rows};
 use crate::stage::REPLICA_PORT;
@@ -18,6 +19,14 @@ pub enum Names {
     None,
     /// By names, which it looks up while it runs. The last HAProxy there is.
     Resolved,
+}
+
+/// By which wall clock Patroni of node 1 goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    Host,
+    /// One of its own, which the test sets.
+    Own,
 }
 
 /// What Patroni calls when a role changes.
@@ -52,6 +61,8 @@ pub struct Setting {
     pub tls: bool,
     pub names: Names,
     pub callbacks: Callbacks,
+    pub store: Protocol,
+    pub clock: Clock,
     /// How often each writer writes a row.
     pub every: Duration,
 }
@@ -67,6 +78,8 @@ impl Setting {
         tls: false,
         names: Names::None,
         callbacks: Callbacks::None,
+        store: Protocol::Etcd3,
+        clock: Clock::Host,
         every: rows::EVERY,
     };
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rolecall::look::stamp::Stamp;
 
-pub use crate::setting::{Callbacks, Names, Setting, config};
+pub use crate::setting::{Callbacks, Clock, Names, Setting, config};
 
 use crate::certificates;
 use crate::fixtures::ledger::{
@@ -101,6 +101,8 @@ impl Stage {
             failsafe: setting.failsafe,
             tls,
             hook,
+            store: setting.store,
+            stepped_clock: setting.clock == Clock::Own,
         };
         let ids = 1..=setting.nodes;
         let cluster = Cluster::start(&ground, template, shape);

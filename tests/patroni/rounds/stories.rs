@@ -165,13 +165,13 @@ impl Round {
         let node = self.stage.cluster.node(by_hand);
         assert_eq!(node.sql("select pg_promote(true, 60)"), "t", "n{by_hand} is not promoted");
         self.stage.look_on(LONG_ENOUGH);
-        self.stage.cluster.freeze_etcd();
+        self.stage.cluster.store.freeze();
         eventually(PATIENCE, "its Patroni says that it leads", || {
             let said = node.get("/primary").map_err(|e| e.to_string())?;
             if said.status == 200 { Ok(()) } else { Err(said.body) }
         });
         self.stage.look_on(2 * LONG_ENOUGH);
-        self.stage.cluster.thaw_etcd();
+        self.stage.cluster.store.thaw();
         let down = format!("primary/n{by_hand}");
         self.beside.haproxy.wait(&down, PATIENCE, "is out again", |server| !server.is_up());
         self.leads();
