@@ -50,7 +50,8 @@
 //!   comes late, so that it stands between two rounds `loop_wait` apart from both, and a store that is lost in the
 //!   round after it.
 //! * Failsafe mode, a cluster without a holder, any no: what was known is forgotten.
-//! * The loop hangs: the number stands still. The API goes on saying 200 until `ttl` is over by Patroni's wall
+//! * The loop hangs, which a clock that is set back is enough for: it sleeps until the next round by that clock
+//!   (`schedule_next_run`, seen on 4.1.5). The number stands still. The API goes on saying 200 until `ttl` is over by Patroni's wall
 //!   clock (`Ha.is_leader`), and for as much longer as that clock goes back meanwhile. Such a 200 is silence, so the yes
 //!   ends with the lease. The bound of before takes rounds for granted, and is not used then. Where somebody asks
 //!   for `/cluster` all the time as well, the number moves, and nobody sees that the loop hangs.

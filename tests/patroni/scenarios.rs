@@ -52,7 +52,7 @@ const USUAL: Scenario = Scenario {
 
 const ZOOKEEPER: Setting = Setting { store: Protocol::ZooKeeper, ..Setting::USUAL };
 const ETCD2: Setting = Setting { store: Protocol::Etcd2, ..Setting::USUAL };
-const STEPPED_CLOCK: Setting = Setting { clock: Clock::Own, ..Setting::USUAL };
+const OWN_CLOCK: Setting = Setting { clock: Clock::Own, ..Setting::USUAL };
 
 /// Longer than rolecall's looks, HAProxy's checks and Patroni's loop together.
 pub const LONG_ENOUGH: Duration = Duration::from_secs(5);
@@ -226,20 +226,26 @@ pub const ALL: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
-        name: "clock set back while Patroni stands still",
+        name: "clock set back an hour",
         quick: true,
-        fools_usual: true,
-        setting: STEPPED_CLOCK,
-        play: clocks::stepped_while_frozen,
+        setting: OWN_CLOCK,
+        play: clocks::back_an_hour,
         ..USUAL
     },
     Scenario {
-        name: "clock set back while Patroni's loop hangs",
-        setting: STEPPED_CLOCK,
-        play: clocks::loop_hangs,
+        name: "clock set back 7 s",
+        setting: OWN_CLOCK,
+        play: clocks::back_a_little,
         ..USUAL
     },
-    Scenario { name: "clock set", setting: STEPPED_CLOCK, play: clocks::stepped, ..USUAL },
+    Scenario { name: "clock set forward", setting: OWN_CLOCK, play: clocks::forward, ..USUAL },
+    Scenario {
+        name: "clock set back while Patroni stands still",
+        fools_usual: true,
+        setting: OWN_CLOCK,
+        play: clocks::back_while_frozen,
+        ..USUAL
+    },
     Scenario { name: "etcd v2, kill -9 of all", setting: ETCD2, play: killed_and_back, ..USUAL },
     Scenario { name: "etcd v2, lost", setting: ETCD2, play: lost_dcs::without_failsafe, ..USUAL },
     Scenario {
