@@ -10,7 +10,8 @@ use crate::fixtures::process::run;
 use crate::fixtures::{
     AGENT_PORT, Ground, Haproxy, PG_PORT, PgError, Session, command, eventually, haproxies,
 };
-use crate::stage::{REPLICA_PORT, ROLECALL, Setting, Stage, built, config};
+use crate::front::REPLICA_PORT;
+use crate::stage::{ROLECALL, Setting, Stage, built, config};
 
 /// Longest wait for one connection: HAProxy closes it at once where no server is up.
 const AT_ONCE: Duration = Duration::from_secs(5);

@@ -10,8 +10,10 @@ mod certificates;
 mod clocks;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
+mod front;
 mod generated;
 mod lost_dcs;
+mod nemesis;
 mod paused;
 mod restarts;
 mod rounds;
@@ -67,6 +69,10 @@ fn main() -> ExitCode {
     if let Some(rounds) = rounds::wanted() {
         ledger::prove();
         return rounds::measure(&Template::make(), &reachable.found, rounds, &words);
+    }
+    if let Some(minutes) = fixtures::proving::wanted() {
+        ledger::prove();
+        return nemesis::prove(&Template::make(), &reachable.found, minutes, &words);
     }
     if let Some(runs) = timing::runs() {
         ledger::prove();

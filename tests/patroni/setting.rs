@@ -8,7 +8,7 @@ use crate::fixtures::patroni::REST_PORT;
 use crate::fixtures::patroni_store::Protocol;
 use crate::fixtures::release::Release;
 use crate::fixtures::{AGENT_PORT, Ground, PG_PORT, rows};
-use crate::stage::REPLICA_PORT;
+use crate::front::REPLICA_PORT;
 
 const HOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/hooks/patroni-callback");
 

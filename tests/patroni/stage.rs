@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rolecall::look::stamp::Stamp;
 
+pub use crate::front::READ_PORT;
 pub use crate::setting::{Callbacks, Clock, Names, Setting, config};
 
 use crate::certificates;
 use crate::fixtures::ledger::{
-    Series, both, lost, moved, none_and_two, promotions, strays, waited, who_when,
+    Promotion, Series, both, lost, moved, none_and_two, promotions, strays, waited, who_when,
 };
 use crate::fixtures::names;
 use crate::fixtures::patroni::{Cluster, PATIENCE, Shape, Template, numbers};
@@ -23,6 +24,7 @@ use crate::fixtures::{
     AGENT_PORT, Beat, Check, FRONT_PORT, Ground, Haproxy, Heard, PG_PORT, PgError, Recorder,
     Rolecall, Sample, Session, checker, eventually, haproxies, held, now, open_session, sampler,
 };
+use crate::front::{CLIENT, REPLICA_PORT, addresses, fronts, with_servers};
 use crate::setting::hook;
 use crate::table::Line;
 use crate::watch::{Usual, Writable, usual_check, writable};
@@ -31,11 +33,6 @@ use crate::watch::{Usual, Writable, usual_check, writable};
 pub const ROLECALL: &str = env!("CARGO_BIN_EXE_rolecall");
 /// The file as it is shipped.
 const CFG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/haproxy/patroni.cfg");
-/// The agent port of the read-only service, and the port of its clients.
-pub const REPLICA_PORT: u16 = 25556;
-pub const READ_PORT: u16 = 25001;
-/// HAProxy's place in the block of addresses.
-const CLIENT: u8 = 10;
 /// How often every agent port is asked.
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// Longer than an agent may ever take; its answer is to be there at once.
@@ -64,6 +61,8 @@ pub struct Stage {
     /// How often each writer writes a row.
     pub every: Duration,
     _names: Option<Proc>,
+    /// The file of HAProxy.
+    pub cfg: PathBuf,
     pub ground: Ground,
 }
 
@@ -121,14 +120,14 @@ impl Stage {
         let roles = roles.collect();
         let mut programs = haproxies();
         let names = (setting.names == Names::Resolved).then(|| names::serve(&ground, 2));
+        let cfg = with_servers(&ground, &release.cfg, setting.nodes);
         let haproxy = if names.is_some() {
             let shipped = std::fs::read_to_string(CFG).expect("haproxy/patroni.cfg");
             let cfg = ground.write("haproxy.cfg", &names::with_resolvers(&shipped));
-            let env = names::named(&ground, addresses(&ground, setting.nodes));
+            let env = names::named(&ground, addresses(&ground, setting.nodes, &fronts(&ground)));
             Haproxy::start(&ground, &programs.pop().expect("a HAProxy").1, &cfg, &env)
         } else {
-            let env = addresses(&ground, setting.nodes);
-            let cfg = with_servers(&ground, &release.cfg, setting.nodes);
+            let env = addresses(&ground, setting.nodes, &fronts(&ground));
             Haproxy::start(&ground, &programs.swap_remove(0).1, &cfg, &env)
         };
         let look = |port| {
@@ -157,6 +156,7 @@ impl Stage {
             version: numbers(version),
             every: setting.every,
             _names: names,
+            cfg,
             ground,
         };
         stage.wait_ready(1);
@@ -170,6 +170,12 @@ impl Stage {
         }
         stage.began = now();
         stage
+    }
+
+    /// Where everything of it is, and that it stays there.
+    pub fn keep(&mut self) -> &Path {
+        self.ground.keep();
+        self.ground.dir()
     }
 
     /// Adds to what the table says of this play.
@@ -201,7 +207,13 @@ impl Stage {
 
     /// Whether the newest answer of node `id` is READY.
     pub fn is_ready_now(&self, id: u8) -> bool {
-        self.answers[&id].all().last().is_some_and(|c| is_ready(&c.heard))
+        self.is_ready_after(id, self.began)
+    }
+
+    /// Whether it is, and was given after this moment.
+    pub fn is_ready_after(&self, id: u8, moment: Stamp) -> bool {
+        let last = self.answers[&id].last();
+        last.is_some_and(|check| check.at >= moment && is_ready(&check.heard))
     }
 
     /// Waits until node `id` takes a row.
@@ -248,7 +260,17 @@ impl Stage {
 
     /// Stops the rolecall of node `id` and starts it again.
     pub fn restart_rolecall(&mut self, id: u8) {
-        self.roles[usize::from(id) - 1].restart();
+        self.role_mut(id).restart();
+    }
+
+    /// The rolecall of node `id`.
+    pub fn role(&self, id: u8) -> &Rolecall {
+        &self.roles[usize::from(id) - 1]
+    }
+
+    /// The same, to be started or ended.
+    pub fn role_mut(&mut self, id: u8) -> &mut Rolecall {
+        &mut self.roles[usize::from(id) - 1]
     }
 
     /// How often rolecall of node 1 has taken its READY back for `to`: `not_ready`, `unknown`.
@@ -320,11 +342,7 @@ impl Stage {
         let zero = self.fault.unwrap_or(self.began);
         let (from, to) = (self.began, now());
         let since = |at: &Stamp| *at >= from;
-        let mut ready: BTreeMap<u8, Series> = BTreeMap::new();
-        for (id, answers) in &self.answers {
-            let all = answers.all().into_iter().filter(|c| since(&c.at));
-            ready.insert(*id, all.map(|c| (c.at, is_ready(&c.heard))).collect());
-        }
+        let ready = self.ready_series(from);
         let mut up: BTreeMap<u8, Series> = BTreeMap::new();
         for sample in self.servers.all().iter().filter(|s| since(&s.at)) {
             let rw = sample.servers.iter().filter(|(name, _)| name.starts_with("postgres_rw/"));
@@ -332,11 +350,7 @@ impl Stage {
                 up.entry(id).or_default().push((sample.at, server.is_up()));
             }
         }
-        let writes = self.writable.iter().map(|(id, all)| {
-            let all = all.all().into_iter().filter(|w| since(&w.at));
-            (*id, all.map(|w| (w.at, w.writes)).collect())
-        });
-        let writes: BTreeMap<u8, Series> = writes.collect();
+        let writes = self.write_series(from);
         let both = ready.iter().map(|(id, ready)| (*id, both(ready, &writes[id]))).collect();
         let usual = |yes: fn(&Usual) -> bool| {
             let all = self.usual.iter().map(|(id, all)| {
@@ -346,8 +360,7 @@ impl Stage {
             none_and_two(&all.collect(), from, to)
         };
         let rows = self.rows.all();
-        let nodes = self.cluster.nodes().iter();
-        let left: Vec<_> = nodes.flat_map(|n| promotions(n.id, &n.log_text())).collect();
+        let left = self.promotions();
         let (none, two) = none_and_two(&ready, from, to);
         Line {
             name,
@@ -365,6 +378,30 @@ impl Stage {
         }
     }
 
+    /// When each node said READY, since `from`.
+    pub fn ready_series(&self, from: Stamp) -> BTreeMap<u8, Series> {
+        let of = |(id, answers): (&u8, &Recorder<Check>)| {
+            let all = answers.all().into_iter().filter(|check| check.at >= from);
+            (*id, all.map(|check| (check.at, is_ready(&check.heard))).collect())
+        };
+        self.answers.iter().map(of).collect()
+    }
+
+    /// When each server took writes, since `from`.
+    pub fn write_series(&self, from: Stamp) -> BTreeMap<u8, Series> {
+        let of = |(id, all): (&u8, &Recorder<Writable>)| {
+            let all = all.all().into_iter().filter(|seen| seen.at >= from);
+            (*id, all.map(|seen| (seen.at, seen.writes)).collect())
+        };
+        self.writable.iter().map(of).collect()
+    }
+
+    /// Who left recovery.
+    pub fn promotions(&self) -> Vec<Promotion> {
+        let nodes = self.cluster.nodes().iter();
+        nodes.flat_map(|node| promotions(node.id, &node.log_text())).collect()
+    }
+
     /// The rows that node `id` has.
     pub fn kept(&self, id: u8) -> HashSet<u64> {
         let all = "select coalesce(string_agg(n::text, ' '), '') from rows";
@@ -380,38 +417,4 @@ pub fn is_ready(heard: &Heard) -> bool {
 
 fn is_maint(heard: &Heard) -> bool {
     *heard == Heard::Said("MAINT\n".to_owned())
-}
-
-/// Fills the shipped file's variables.
-fn addresses(ground: &Ground, nodes: u8) -> Vec<(&'static str, String)> {
-    let client = |port| SocketAddr::from((ground.host(CLIENT), port)).to_string();
-    let servers = ["ROLECALL_PG1", "ROLECALL_PG2", "ROLECALL_PG3"];
-    let servers = (1..=nodes).zip(servers);
-    let servers = servers.map(|(id, name)| (name, ground.addr(id, PG_PORT).to_string()));
-    let others = [
-        ("ROLECALL_AGENT_PORT", AGENT_PORT.to_string()),
-        ("ROLECALL_REPLICA_PORT", REPLICA_PORT.to_string()),
-        ("ROLECALL_BIND_RW", client(FRONT_PORT)),
-        ("ROLECALL_BIND_RO", client(READ_PORT)),
-    ];
-    servers.chain(others).collect()
-}
-
-/// The file, with a line more in each pool for a third server.
-fn with_servers(ground: &Ground, cfg: &Path, nodes: u8) -> PathBuf {
-    if nodes == 2 {
-        return cfg.to_owned();
-    }
-    let shipped = std::fs::read_to_string(cfg).expect("HAProxy's file");
-    let mut text = String::new();
-    for line in shipped.lines() {
-        text.push_str(line);
-        text.push('\n');
-        if line.trim_start().starts_with("server pg2 ") {
-            text.push_str(&line.replace("pg2", "pg3").replace("PG2", "PG3"));
-            text.push('\n');
-        }
-    }
-    assert_eq!(text.matches("server pg3 ").count(), 2, "a third server in both pools");
-    ground.write("three.cfg", &text)
 }

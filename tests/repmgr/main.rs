@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         ledger::prove();
         return timings::measure(&Template::make(MONITOR), runs, &words);
     }
-    if let Some(minutes) = nemesis::wanted() {
+    if let Some(minutes) = fixtures::proving::wanted() {
         ledger::prove();
         return nemesis::prove(&Template::make(MONITOR), minutes, &words);
     }

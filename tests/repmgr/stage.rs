@@ -297,14 +297,9 @@ impl Stage {
         assert!(ready.is_none(), "node{id} was READY: {ready:?}");
     }
 
-    /// How much of the answers of each node was heard so far.
-    pub fn marks(&self) -> BTreeMap<u8, usize> {
-        self.answers.iter().map(|(id, answers)| (*id, answers.mark())).collect()
-    }
-
-    /// The answers of node `id` from that mark on.
-    pub fn heard_since(&self, id: u8, mark: usize) -> Vec<Check> {
-        self.answers[&id].since(mark)
+    /// The newest answer of node `id`.
+    pub fn last_answer(&self, id: u8) -> Option<Check> {
+        self.answers[&id].last()
     }
 
     /// What `rolecall ask` says on node `id`.

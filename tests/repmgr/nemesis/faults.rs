@@ -6,91 +6,78 @@ use rustix::process::Signal;
 
 use super::Round;
 use crate::fixtures::Shutdown;
-use crate::fixtures::measuring::said;
-use crate::fixtures::proof::ONLY_FAULT;
+use crate::fixtures::proving::Fault;
 use crate::fixtures::repmgr::{CLIENT, WITNESS};
 
-/// One thing that befalls a cluster.
-pub struct Fault {
-    pub name: &'static str,
-    /// Nothing may be cut by it: neither the primary nor its way to clients is touched.
-    pub harmless: bool,
-    /// How often it is chosen, beside the others.
-    pub weight: usize,
-    pub befall: fn(&mut Round),
-}
-
-const fn of(name: &'static str, weight: usize, befall: fn(&mut Round)) -> Fault {
-    Fault { name, harmless: false, weight, befall }
-}
-
-const fn harmless(name: &'static str, weight: usize, befall: fn(&mut Round)) -> Fault {
-    Fault { name, harmless: true, weight, befall }
-}
+type One = Fault<Round>;
 
 /// All of them.
-pub const ALL: [Fault; 25] = [
-    of("PostgreSQL of the primary killed", 5, |round| round.stage.cluster.crash(round.primary)),
-    of("PostgreSQL of the primary stopped fast", 2, |round| round.stop(Shutdown::Fast)),
-    of("PostgreSQL of the primary stopped immediately", 2, |round| round.stop(Shutdown::Immediate)),
-    of("PostgreSQL of the primary restarted", 2, |round| {
+pub const ALL: [One; 25] = [
+    One::of("PostgreSQL of the primary killed", 5, |round| {
+        round.stage.cluster.crash(round.primary)
+    }),
+    One::of("PostgreSQL of the primary stopped fast", 2, |round| round.stop(Shutdown::Fast)),
+    One::of("PostgreSQL of the primary stopped immediately", 2, |round| {
+        round.stop(Shutdown::Immediate)
+    }),
+    One::of("PostgreSQL of the primary restarted", 2, |round| {
         round.stop(Shutdown::Fast);
         let primary = round.primary;
         round.stage.cluster.start_server(primary);
     }),
-    of("PostgreSQL of the primary stands still", 2, |round| {
+    One::of("PostgreSQL of the primary stands still", 2, |round| {
         let primary = round.primary;
         round.freeze_server(primary);
     }),
-    of("the primary's host stands still", 3, |round| {
+    One::of("the primary's host stands still", 3, |round| {
         let primary = round.primary;
         round.freeze_host(primary);
     }),
-    of("the primary's host stands still for a moment", 2, |round| {
+    One::of("the primary's host stands still for a moment", 2, |round| {
         let primary = round.primary;
         round.freeze_host(primary);
         let span = round.rng.millis(500, 6000);
         round.stage.look_on(span);
         round.thaw_host(primary);
     }),
-    of("the primary's host is killed", 4, |round| {
+    One::of("the primary's host is killed", 4, |round| {
         let primary = round.primary;
         round.stage.cluster.crash(primary);
         round.kill_role(primary);
         round.stage.cluster.node_mut(primary).stop_repmgrd();
     }),
-    of("the primary is cut off from the nodes, not from HAProxy", 4, |round| {
+    One::of("the primary is cut off from the nodes, not from HAProxy", 4, |round| {
         for other in round.others_and_witness() {
             round.stage.cluster.cut(round.primary, other);
         }
     }),
-    of("the primary is cut off from everybody", 3, |round| {
+    One::of("the primary is cut off from everybody", 3, |round| {
         for other in round.others_and_witness() {
             round.stage.cluster.cut(round.primary, other);
         }
         round.stage.cluster.cut(round.primary, CLIENT);
     }),
-    of("the primary is cut off from HAProxy alone", 1, |round| {
+    One::of("the primary is cut off from HAProxy alone", 1, |round| {
         round.stage.cluster.cut(round.primary, CLIENT);
     }),
-    of("the primary hears no node and is heard", 2, |round| {
+    One::of("the primary hears no node and is heard", 2, |round| {
         for other in round.others_and_witness() {
             round.stage.cluster.cut_one_way(other, round.primary);
         }
     }),
-    of("the primary is heard by no node and hears them", 2, |round| {
+    One::of("the primary is heard by no node and hears them", 2, |round| {
         for other in round.others_and_witness() {
             round.stage.cluster.cut_one_way(round.primary, other);
         }
     }),
-    of("the primary's links are lost one after the other", 2, |round| {
+    One::of("the primary's links are lost one after the other", 2, |round| {
         for other in round.others_and_witness() {
             round.stage.cluster.cut(round.primary, other);
             let span = round.rng.millis(300, 3000);
             round.stage.look_on(span);
         }
     }),
-    of("the primary and the witness are cut off from the rest", 2, |round| {
+    One::of("the primary and the witness are cut off from the rest", 2, |round| {
         for other in round.others() {
             round.stage.cluster.cut(round.primary, other);
             if round.has_witness() {
@@ -98,74 +85,62 @@ pub const ALL: [Fault; 25] = [
             }
         }
     }),
-    of("switchover", 5, |round| {
+    One::of("switchover", 5, |round| {
         let to = round.another();
         if round.stage.cluster.try_switchover(to) {
             round.primary = to;
         }
     }),
-    harmless("one link of the primary is lost", 2, |round| {
+    One::harmless("one link of the primary is lost", 2, |round| {
         let other = round.another();
         round.stage.cluster.cut(round.primary, other);
     }),
-    harmless("a standby is promoted by hand", 2, |round| {
+    One::harmless("a standby is promoted by hand", 2, |round| {
         let other = round.another();
         round.stage.cluster.promote_by_hand(other);
     }),
-    harmless("PostgreSQL of a standby killed", 1, |round| {
+    One::harmless("PostgreSQL of a standby killed", 1, |round| {
         let other = round.another();
         round.stage.cluster.crash(other);
     }),
-    harmless("a standby's host stands still", 1, |round| {
+    One::harmless("a standby's host stands still", 1, |round| {
         let other = round.another();
         round.freeze_host(other);
     }),
-    harmless("repmgrd of a node killed", 1, |round| {
+    One::harmless("repmgrd of a node killed", 1, |round| {
         let all = round.ids();
         let id = *round.rng.pick(&all);
         round.stage.cluster.node_mut(id).stop_repmgrd();
-    }),
-    harmless("rolecall of the primary killed and started", 2, |round| {
+    })
+    .sparing_servers(),
+    One::harmless("rolecall of the primary killed and started", 2, |round| {
         let primary = round.primary;
         round.kill_role(primary);
         round.start_role(primary);
-    }),
-    harmless("every rolecall restarted", 1, |round| {
+    })
+    .sparing_servers(),
+    One::harmless("every rolecall restarted", 1, |round| {
         for id in round.ids() {
             if !round.killed.contains(&id) {
                 round.stage.roles.get_mut(&id).expect("a rolecall").restart();
             }
         }
-    }),
-    of("rolecall of the primary stands still", 2, |round| {
+    })
+    .sparing_servers(),
+    One::of("rolecall of the primary stands still", 2, |round| {
         round.stage.roles[&round.primary].signal(Signal::STOP);
         let span = round.rng.millis(500, 8000);
         round.stage.look_on(span);
         round.stage.roles[&round.primary].signal(Signal::CONT);
     }),
-    of("both HAProxys are reloaded", 2, |round| {
+    One::of("both HAProxys are reloaded", 2, |round| {
         round.stage.haproxy.reload();
         round.second.haproxy.reload();
-    }),
+    })
+    .sparing_servers(),
 ];
 
 impl Round {
-    /// One of them by chance, or the one that the environment names.
-    pub fn choose(&mut self) -> &'static Fault {
-        let named = said(ONLY_FAULT);
-        let named = |fault: &&Fault| named.as_ref().is_none_or(|named| fault.name == named);
-        let all: Vec<&'static Fault> = ALL.iter().filter(named).collect();
-        let weights: usize = all.iter().map(|fault| fault.weight).sum();
-        let mut at = self.rng.below(weights);
-        all.into_iter()
-            .find(|fault| {
-                let chosen = at < fault.weight;
-                at = at.saturating_sub(fault.weight);
-                chosen
-            })
-            .expect("a fault of that name")
-    }
-
     fn stop(&mut self, how: Shutdown) {
         let primary = self.primary;
         self.stage.cluster.node_mut(primary).postgres.stop(how);
