@@ -15,8 +15,9 @@ help:
 	@echo "                 each target, JOBS=2 at one time, TARGETS='http config' for these alone"
 	@echo "make sim         repmgr clusters simulated for many more seeds: SEEDS=20000"
 	@echo "make soak        every door attacked at once while a healthy primary must be READY: MINUTES=30"
-	@echo "make prove       whatever befalls a cluster, by chance: HOURS=8 at most, SEED=1 for the first one, CLUSTERS=1 at"
-	@echo "                 a time, KINDS='3 + witness' alone; goes on where an earlier run stood"
+	@echo "make prove       whatever befalls a cluster, by chance: HOURS=8 at most on repmgr and as many on Patroni, SEED=1"
+	@echo "                 for the first one, CLUSTERS=1 at a time, KINDS='3 + witness' or KINDS='Patroni 4' alone; goes on"
+	@echo "                 where an earlier run stood"
 	@echo "                 FAULT='switchover' alone, TIMELINES=target/timelines draws each trial"
 	@echo "make proof       writes docs/proof.md and docs/host-faults.md from the trials and from a run of the faults of a host"
 	@echo "make package     .deb, .rpm and a static program, in target/packages"
@@ -154,13 +155,13 @@ TIMELINES =
 TRIALS = tests/data/proof.jsonl
 
 prove:
-	tests/tools/install.sh test
+	tests/tools/install.sh test-all
 	mkdir -p $(dir $(PROOF))
 	test -e $(PROOF) || cp $(TRIALS) $(PROOF)
 	ROLECALL_PROVE_MINUTES=$$(awk 'BEGIN { print int(60 * $(HOURS) + 0.5) }') ROLECALL_PROVE_SEED=$(SEED) \
 		ROLECALL_PROVE_CLUSTERS=$(CLUSTERS) ROLECALL_PROVE_FILE=$(PROOF) ROLECALL_REQUIRE_SYSTEM=1 \
 		ROLECALL_PROVE_FAULT='$(FAULT)' ROLECALL_TIMELINES=$(abspath $(TIMELINES)) \
-		cargo test --release --locked --test repmgr $(if $(KINDS),-- '$(KINDS)')
+		cargo test --release --locked --test repmgr --test patroni $(if $(KINDS),-- '$(KINDS)')
 
 # Takes the trials of PROOF into the repository, and writes docs/proof.md and docs/host-faults.md.
 proof:

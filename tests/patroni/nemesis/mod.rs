@@ -278,7 +278,7 @@ impl Second {
 }
 
 impl Round {
-    /// Ends both HAProxys that ask rolecall, and starts them again.
+    /// Ends both `HAProxys` that ask rolecall, and starts them again.
     fn restart_haproxies(&mut self) {
         self.second.restart(&self.stage);
         let stage = &mut self.stage;

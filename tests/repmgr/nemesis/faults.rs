@@ -14,11 +14,11 @@ type One = Fault<Round>;
 /// All of them.
 pub const ALL: [One; 25] = [
     One::of("PostgreSQL of the primary killed", 5, |round| {
-        round.stage.cluster.crash(round.primary)
+        round.stage.cluster.crash(round.primary);
     }),
     One::of("PostgreSQL of the primary stopped fast", 2, |round| round.stop(Shutdown::Fast)),
     One::of("PostgreSQL of the primary stopped immediately", 2, |round| {
-        round.stop(Shutdown::Immediate)
+        round.stop(Shutdown::Immediate);
     }),
     One::of("PostgreSQL of the primary restarted", 2, |round| {
         round.stop(Shutdown::Fast);
