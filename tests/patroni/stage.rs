@@ -1,6 +1,8 @@
 //! A Patroni cluster with a rolecall for each node, HAProxy in front, and everybody who looks on.
 
-use std::collections::{BTreeMap, HashSet};
+mod counts;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,9 +13,7 @@ pub use crate::front::READ_PORT;
 pub use crate::setting::{Callbacks, Clock, Names, Setting, config};
 
 use crate::certificates;
-use crate::fixtures::ledger::{
-    Promotion, Series, both, lost, moved, none_and_two, promotions, strays, waited, who_when,
-};
+use crate::fixtures::ledger::{moved, promotions, waited};
 use crate::fixtures::names;
 use crate::fixtures::patroni::{Cluster, PATIENCE, Shape, Template, numbers};
 use crate::fixtures::process::Proc;
@@ -26,7 +26,6 @@ use crate::fixtures::{
 };
 use crate::front::{CLIENT, REPLICA_PORT, addresses, fronts, with_servers};
 use crate::setting::hook;
-use crate::table::Line;
 use crate::watch::{Usual, Writable, usual_check, writable};
 
 /// The program that is built.
@@ -335,78 +334,6 @@ impl Stage {
         assert!(answers.len() > 10, "too few answers of n{id}: {}", answers.len());
         let ready = answers.iter().find(|c| is_ready(&c.heard));
         assert!(ready.is_none(), "n{id} was READY: {ready:?}");
-    }
-
-    /// What it came to from the fault until now. `leader`: the node whose rows count in the end.
-    pub fn count(&self, name: String, leader: u8) -> Line {
-        let zero = self.fault.unwrap_or(self.began);
-        let (from, to) = (self.began, now());
-        let since = |at: &Stamp| *at >= from;
-        let ready = self.ready_series(from);
-        let mut up: BTreeMap<u8, Series> = BTreeMap::new();
-        for sample in self.servers.all().iter().filter(|s| since(&s.at)) {
-            let rw = sample.servers.iter().filter(|(name, _)| name.starts_with("postgres_rw/"));
-            for (id, (_, server)) in (1..).zip(rw) {
-                up.entry(id).or_default().push((sample.at, server.is_up()));
-            }
-        }
-        let writes = self.write_series(from);
-        let both = ready.iter().map(|(id, ready)| (*id, both(ready, &writes[id]))).collect();
-        let usual = |yes: fn(&Usual) -> bool| {
-            let all = self.usual.iter().map(|(id, all)| {
-                // The last answer before counts until the next one, as in HAProxy.
-                (*id, all.all().iter().map(|u| (u.at, yes(u))).collect::<Series>())
-            });
-            none_and_two(&all.collect(), from, to)
-        };
-        let rows = self.rows.all();
-        let left = self.promotions();
-        let (none, two) = none_and_two(&ready, from, to);
-        Line {
-            name,
-            who: who_when(&ready, zero),
-            none,
-            two,
-            two_writable: none_and_two(&both, from, to).1,
-            two_up: none_and_two(&up, from, to).1,
-            strays: strays(&rows, &left),
-            lost: lost(&rows, &self.kept(leader)),
-            taken: rows.iter().filter(|r| matches!(r.taken, Taken::By { .. })).count(),
-            usual: usual(|u| u.master),
-            mended: usual(|u| u.primary),
-            note: self.note.clone(),
-        }
-    }
-
-    /// When each node said READY, since `from`.
-    pub fn ready_series(&self, from: Stamp) -> BTreeMap<u8, Series> {
-        let of = |(id, answers): (&u8, &Recorder<Check>)| {
-            let all = answers.all().into_iter().filter(|check| check.at >= from);
-            (*id, all.map(|check| (check.at, is_ready(&check.heard))).collect())
-        };
-        self.answers.iter().map(of).collect()
-    }
-
-    /// When each server took writes, since `from`.
-    pub fn write_series(&self, from: Stamp) -> BTreeMap<u8, Series> {
-        let of = |(id, all): (&u8, &Recorder<Writable>)| {
-            let all = all.all().into_iter().filter(|seen| seen.at >= from);
-            (*id, all.map(|seen| (seen.at, seen.writes)).collect())
-        };
-        self.writable.iter().map(of).collect()
-    }
-
-    /// Who left recovery.
-    pub fn promotions(&self) -> Vec<Promotion> {
-        let nodes = self.cluster.nodes().iter();
-        nodes.flat_map(|node| promotions(node.id, &node.log_text())).collect()
-    }
-
-    /// The rows that node `id` has.
-    pub fn kept(&self, id: u8) -> HashSet<u64> {
-        let all = "select coalesce(string_agg(n::text, ' '), '') from rows";
-        let all = self.cluster.node(id).sql(all);
-        all.split_whitespace().map(|n| n.parse().expect("a row's number")).collect()
     }
 }
 
