@@ -334,7 +334,7 @@ impl Stage {
     pub fn ready_series(&self, from: Stamp) -> BTreeMap<u8, Series> {
         let of = |(id, answers): (&u8, &Recorder<Check>)| {
             let all = answers.all().into_iter().filter(|check| check.at >= from);
-            (*id, all.map(|check| (check.at, is_ready(&check.heard))).collect())
+            (*id, all.map(|check| said_ready(&check)).collect())
         };
         self.answers.iter().map(of).collect()
     }
@@ -392,6 +392,13 @@ impl Stage {
         let all = self.cluster.node(id).postgres.sql(all);
         all.split_whitespace().map(|n| n.parse().expect("a row's number")).collect()
     }
+}
+
+/// Whether it said READY, and when. An asker of a host that stood still waits: its READY was said at the end of that
+/// time, and anything else counts from its beginning.
+fn said_ready(check: &Check) -> (Stamp, bool) {
+    let ready = is_ready(&check.heard);
+    (if ready { check.at.plus(check.took) } else { check.at }, ready)
 }
 
 /// Whether this is the primary's answer.

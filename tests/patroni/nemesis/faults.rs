@@ -208,7 +208,8 @@ impl Round {
     }
 
     /// Where it is well it stops between two rounds of its loop: one that is stopped between reading the lock and
-    /// renewing it writes its own name over another's, whoever routes.
+    /// renewing it writes its own name over another's, whoever routes. 2.1.7 was seen to do so from there too (seed 1,
+    /// trial 4, the primary's host stands still).
     fn freeze_patroni(&self, id: u8) {
         let node = self.stage.cluster.node(id);
         if node.is_leader().is_ok() && !self.paused {
