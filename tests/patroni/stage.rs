@@ -189,7 +189,7 @@ impl Stage {
 
     /// Waits until the agent of node `id` says READY.
     pub fn wait_ready(&self, id: u8) {
-        self.answers[&id].wait(PATIENCE, &format!("n{id} is READY"), |c| is_ready(&c.heard));
+        self.answers[&id].wait(PATIENCE, &format!("n{id} is READY"), |c| c.heard.is_ready());
     }
 
     /// Waits until the agent of node `id` says MAINT.
@@ -200,7 +200,7 @@ impl Stage {
     /// Waits until the replica service of node `id` is READY, or in MAINT.
     pub fn wait_replica(&self, id: u8, ready: bool) {
         let what = format!("n{id} is a replica in service: {ready}");
-        let wanted = |c: &Check| if ready { is_ready(&c.heard) } else { is_maint(&c.heard) };
+        let wanted = |c: &Check| if ready { c.heard.is_ready() } else { is_maint(&c.heard) };
         self.replica_answers[&id].wait(PATIENCE, &what, wanted);
     }
 
@@ -212,7 +212,7 @@ impl Stage {
     /// Whether it is, and was given after this moment.
     pub fn is_ready_after(&self, id: u8, moment: Stamp) -> bool {
         let last = self.answers[&id].last();
-        last.is_some_and(|check| check.at >= moment && is_ready(&check.heard))
+        last.is_some_and(|check| check.at >= moment && check.heard.is_ready())
     }
 
     /// Waits until node `id` takes a row.
@@ -231,7 +231,7 @@ impl Stage {
         let moved = moved(&self.rows.all(), &left, id, fault)
             .expect("the promotion of a node that takes rows");
         // Whoever asks its agent may hear it a moment after the first client was let in.
-        let said = |c: &Check| c.at >= fault && is_ready(&c.heard);
+        let said = |c: &Check| c.at >= fault && c.heard.is_ready();
         let ready = self.answers[&id].wait_since(0, PATIENCE, "the new one's READY", said).at;
         Took::of(fault, ready, &moved)
     }
@@ -314,7 +314,7 @@ impl Stage {
     pub fn always_ready(&self, id: u8) {
         let answers = self.answers_since(id, None);
         assert!(answers.len() > 10, "too few answers of n{id}: {}", answers.len());
-        let other = answers.iter().find(|c| !is_ready(&c.heard));
+        let other = answers.iter().find(|c| !c.heard.is_ready());
         assert!(other.is_none(), "n{id} was not READY throughout: {other:?}");
     }
 
@@ -324,7 +324,7 @@ impl Stage {
         let answers = self.replica_answers[&id].all().into_iter().filter(|c| c.at >= from);
         let answers: Vec<Check> = answers.collect();
         assert!(answers.len() > 10, "too few answers of n{id}: {}", answers.len());
-        let other = answers.iter().find(|c| !is_ready(&c.heard));
+        let other = answers.iter().find(|c| !c.heard.is_ready());
         assert!(other.is_none(), "n{id} was not READY for reads: {other:?}");
     }
 
@@ -332,14 +332,9 @@ impl Stage {
     pub fn never_ready(&self, id: u8, from: Option<Stamp>) {
         let answers = self.answers_since(id, from);
         assert!(answers.len() > 10, "too few answers of n{id}: {}", answers.len());
-        let ready = answers.iter().find(|c| is_ready(&c.heard));
+        let ready = answers.iter().find(|c| c.heard.is_ready());
         assert!(ready.is_none(), "n{id} was READY: {ready:?}");
     }
-}
-
-/// Whether this is the answer of a node that may be used.
-pub fn is_ready(heard: &Heard) -> bool {
-    *heard == Heard::Said("READY\n".to_owned())
 }
 
 fn is_maint(heard: &Heard) -> bool {

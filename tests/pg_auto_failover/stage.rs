@@ -7,7 +7,7 @@ use std::time::Duration;
 use rolecall::look::stamp::Stamp;
 
 use crate::fixtures::auto_failover::{CLIENT, Cluster, MONITOR, PATIENCE, monitor_conninfo};
-use crate::fixtures::ledger::{Series, lost, none_and_two, who_when};
+use crate::fixtures::ledger::{self, Series, lost, none_and_two, who_when};
 use crate::fixtures::netns::host;
 use crate::fixtures::process::run;
 use crate::fixtures::rows::{Row, Taken, writer};
@@ -179,7 +179,7 @@ impl Stage {
     /// Waits until the agent of node `id` says READY.
     pub fn wait_ready(&self, id: u8) {
         let what = format!("node{id} is READY");
-        self.answers[&id].wait(PATIENCE, &what, |c| is_ready(&c.heard));
+        self.answers[&id].wait(PATIENCE, &what, |c| c.heard.is_ready());
     }
 
     /// Waits until the agent of node `id` says MAINT.
@@ -192,7 +192,7 @@ impl Stage {
     pub fn wait_new_primary(&self, old: u8) -> u8 {
         let marks = self.marks();
         let new = eventually(PATIENCE, "another node is READY", || {
-            let ready = |n: &u8| self.answers[n].since(marks[n]).iter().any(|c| is_ready(&c.heard));
+            let ready = |n: &u8| self.answers[n].since(marks[n]).iter().any(|c| c.heard.is_ready());
             marks.keys().filter(|n| **n != old).copied().find(ready).ok_or("nobody")
         });
         self.wait_row(new);
@@ -223,7 +223,7 @@ impl Stage {
         let answers: Vec<_> =
             self.answers[&id].all().into_iter().filter(|c| c.at >= from).collect();
         assert!(answers.len() > 10, "too few answers: {}", answers.len());
-        let other = answers.iter().find(|c| !is_ready(&c.heard));
+        let other = answers.iter().find(|c| !c.heard.is_ready());
         assert!(other.is_none(), "node{id} was not READY: {other:?}");
     }
 
@@ -256,11 +256,7 @@ impl Stage {
         let series = |id: &u8, all: Vec<(Stamp, bool)>| {
             (*id, all.into_iter().filter(|s| s.0 >= from).collect::<Series>())
         };
-        let ready: BTreeMap<u8, Series> = self
-            .answers
-            .iter()
-            .map(|(id, a)| series(id, a.all().iter().map(|c| (c.at, is_ready(&c.heard))).collect()))
-            .collect();
+        let ready = ledger::ready_series(&self.answers, from);
         let mut up: BTreeMap<u8, Series> = BTreeMap::new();
         for sample in self.servers.all().iter().filter(|s| s.at >= from) {
             for (id, (_, server)) in (1..).zip(&sample.servers) {
@@ -296,7 +292,7 @@ impl Stage {
             said.at >= zero && said.states.iter().any(both)
         };
         let from = self.said.all().iter().find(has)?.at;
-        let ready = |c: &&Check| c.at >= from && is_ready(&c.heard);
+        let ready = |c: &&Check| c.at >= from && c.heard.is_ready();
         Some(self.answers[&id].all().iter().find(ready)?.at.since(from))
     }
 
@@ -317,10 +313,6 @@ impl Stage {
         let all = self.cluster.node(id).try_value("postgres", all).expect("the rows");
         all.split_whitespace().map(|n| n.parse().expect("a row's number")).collect()
     }
-}
-
-fn is_ready(heard: &Heard) -> bool {
-    *heard == Heard::Said("READY\n".to_owned())
 }
 
 /// Asks node `id`, over a fresh connection each time. No answer is a no.

@@ -9,7 +9,7 @@ use rolecall::look::stamp::Stamp;
 use serde_json::Value;
 
 use crate::fixtures::ledger::{
-    Promotion, Series, lost, moved, none_and_two, promotions, strays, waited, who_when,
+    self, Promotion, Series, lost, moved, none_and_two, promotions, strays, waited, who_when,
 };
 use crate::fixtures::netns::host;
 use crate::fixtures::release::Release;
@@ -204,7 +204,7 @@ impl Stage {
     /// Waits until the agent of node `id` says READY.
     pub fn wait_ready(&self, id: u8) {
         let what = format!("node{id} is READY");
-        self.answers[&id].wait(PATIENCE, &what, |c| is_ready(&c.heard));
+        self.answers[&id].wait(PATIENCE, &what, |c| c.heard.is_ready());
     }
 
     /// Waits until one of the other nodes is READY and takes rows, and returns it.
@@ -218,7 +218,7 @@ impl Stage {
     pub fn wait_new_ready(&self, old: u8) -> u8 {
         let marks: BTreeMap<u8, usize> = self.answers.iter().map(|(n, a)| (*n, a.mark())).collect();
         eventually(PATIENCE, "another node is READY", || {
-            let ready = |n: &u8| self.answers[n].since(marks[n]).iter().any(|c| is_ready(&c.heard));
+            let ready = |n: &u8| self.answers[n].since(marks[n]).iter().any(|c| c.heard.is_ready());
             marks.keys().filter(|n| **n != old).copied().find(ready).ok_or("nobody")
         })
     }
@@ -249,7 +249,7 @@ impl Stage {
         let moved = moved(&self.rows.all(), &left, new, fault)
             .expect("the promotion of a node that takes rows");
         // Whoever asks its agent may hear it a moment after the first client was let in.
-        let said = |c: &Check| c.at >= fault && is_ready(&c.heard);
+        let said = |c: &Check| c.at >= fault && c.heard.is_ready();
         let ready = self.answers[&new].wait_since(0, PATIENCE, "the new one's READY", said).at;
         Took::of(fault, ready, &moved)
     }
@@ -286,14 +286,14 @@ impl Stage {
     pub fn always_ready(&self, id: u8) {
         let answers = self.answers_of(id);
         assert!(answers.len() > 10, "too few answers: {}", answers.len());
-        let other = answers.iter().find(|c| !is_ready(&c.heard));
+        let other = answers.iter().find(|c| !c.heard.is_ready());
         assert!(other.is_none(), "node{id} was not READY: {other:?}");
     }
 
     /// Asserts that node `id` was never READY from the moment `from` on.
     pub fn never_ready_since(&self, id: u8, from: Stamp) {
         let answers = self.answers_of(id).into_iter().filter(|c| c.at >= from);
-        let ready = answers.into_iter().find(|c| is_ready(&c.heard));
+        let ready = answers.into_iter().find(|c| c.heard.is_ready());
         assert!(ready.is_none(), "node{id} was READY: {ready:?}");
     }
 
@@ -332,11 +332,7 @@ impl Stage {
 
     /// When each node said READY, since `from`.
     pub fn ready_series(&self, from: Stamp) -> BTreeMap<u8, Series> {
-        let of = |(id, answers): (&u8, &Recorder<Check>)| {
-            let all = answers.all().into_iter().filter(|check| check.at >= from);
-            (*id, all.map(|check| said_ready(&check)).collect())
-        };
-        self.answers.iter().map(of).collect()
+        ledger::ready_series(&self.answers, from)
     }
 
     /// What a simpler rule said of each node, since `from`.
@@ -392,18 +388,6 @@ impl Stage {
         let all = self.cluster.node(id).postgres.sql(all);
         all.split_whitespace().map(|n| n.parse().expect("a row's number")).collect()
     }
-}
-
-/// Whether it said READY, and when. An asker of a host that stood still waits: its READY was said at the end of that
-/// time, and anything else counts from its beginning.
-fn said_ready(check: &Check) -> (Stamp, bool) {
-    let ready = is_ready(&check.heard);
-    (if ready { check.at.plus(check.took) } else { check.at }, ready)
-}
-
-/// Whether this is the primary's answer.
-pub fn is_ready(heard: &Heard) -> bool {
-    *heard == Heard::Said("READY\n".to_owned())
 }
 
 /// Where clients connect.

@@ -9,7 +9,7 @@ use rolecall::look::stamp::Stamp;
 use crate::fixtures::ledger::{Series, both, lost, none_and_two, promotions, strays};
 use crate::fixtures::rows::Row;
 use crate::fixtures::{Recorder, Sample, Session, now};
-use crate::stage::{Stage, is_ready};
+use crate::stage::Stage;
 use crate::theirs::{Beside, Readers, longest, taken};
 use crate::watch::Writable;
 
@@ -114,11 +114,7 @@ impl Watch {
         for (id, all) in &stage.writable {
             alive.insert(*id, all.all().into_iter().filter(|w| since(w.at)).collect());
         }
-        let ready = stage.answers.iter().map(|(id, answers)| {
-            let all = answers.all().into_iter().filter(|check| since(check.at));
-            (*id, all.map(|check| (check.at, is_ready(&check.heard))).collect())
-        });
-        let ready: BTreeMap<u8, Series> = ready.collect();
+        let ready = stage.ready_series(from);
         let (samples, theirs) = (stage.servers.all(), beside.servers.all());
         let mut up: BTreeMap<u8, Series> = BTreeMap::new();
         for sample in theirs.iter().filter(|sample| since(sample.at)) {

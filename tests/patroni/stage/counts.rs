@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use rolecall::look::stamp::Stamp;
 
-use super::{Stage, is_ready};
+use super::Stage;
 use crate::fixtures::ledger::{
-    Promotion, Series, both, lost, none_and_two, promotions, strays, who_when,
+    self, Promotion, Series, both, lost, none_and_two, promotions, strays, who_when,
 };
 use crate::fixtures::rows::Taken;
-use crate::fixtures::{Check, Recorder, now};
+use crate::fixtures::{Recorder, now};
 use crate::table::Line;
 use crate::watch::{Usual, Writable};
 
@@ -57,11 +57,7 @@ impl Stage {
 
     /// When each node said READY, since `from`.
     pub fn ready_series(&self, from: Stamp) -> BTreeMap<u8, Series> {
-        let of = |(id, answers): (&u8, &Recorder<Check>)| {
-            let all = answers.all().into_iter().filter(|check| check.at >= from);
-            (*id, all.map(|check| said_ready(&check)).collect())
-        };
-        self.answers.iter().map(of).collect()
+        ledger::ready_series(&self.answers, from)
     }
 
     /// When each server took writes, since `from`.
@@ -85,11 +81,4 @@ impl Stage {
         let all = self.cluster.node(id).sql(all);
         all.split_whitespace().map(|n| n.parse().expect("a row's number")).collect()
     }
-}
-
-/// Whether it said READY, and when. An asker of a host that stood still waits: its READY was said at the end of that
-/// time, and anything else counts from its beginning.
-fn said_ready(check: &Check) -> (Stamp, bool) {
-    let ready = is_ready(&check.heard);
-    (if ready { check.at.plus(check.took) } else { check.at }, ready)
 }

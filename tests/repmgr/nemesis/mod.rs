@@ -23,7 +23,7 @@ use crate::fixtures::{
     proof, sampler,
 };
 use crate::scenarios::FULL;
-use crate::stage::{Setting, Stage, addresses_at, built, is_ready};
+use crate::stage::{Setting, Stage, addresses_at, built};
 use usual::Usual;
 
 /// The rows of the second HAProxy's writer have the numbers after this one.
@@ -152,7 +152,7 @@ impl Tried for Round {
     fn ready_after(&self, moment: Stamp) -> Option<u8> {
         self.data().into_iter().find(|id| {
             let last = self.stage.last_answer(*id);
-            last.is_some_and(|check| check.at >= moment && is_ready(&check.heard))
+            last.is_some_and(|check| check.at >= moment && check.heard.is_ready())
         })
     }
 
