@@ -157,8 +157,10 @@ fn a_pgbouncer_that_is_dead_hung_paused_or_full_is_seen_as_it_is_to_clients() {
     stage.console("RESUME");
 
     // Full: who is in works, and a MAINT would cut them all.
-    let mut clients: Vec<Session> =
-        (0..PLACES).map(|_| stage.client("postgres").expect("a place")).collect();
+    // A look has one of the places for a moment.
+    let mut clients: Vec<Session> = (0..PLACES)
+        .map(|_| eventually(PATIENCE, "a place is free", || stage.client("postgres")))
+        .collect();
     let refused = stage.client("postgres").map(|_| ());
     stage.stays_ready();
     assert!(refused.is_err(), "PgBouncer is not full");
